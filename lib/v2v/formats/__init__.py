@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the header of a disk image says, read by ourselves before qemu may open it.
+
+A module per format.  Images are hostile: their headers may name other files of the
+host, or lie about sizes.  ``examine`` refuses what must not be opened.
+"""
+
+from __future__ import annotations
+
+import os
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from v2v.document import Format
+from v2v.errors import SourceError
+
+Checked = Callable[[str | Path], Path]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """What a header says: virtual size in bytes, and what qemu must be told.
+
+    ``differencing``: holds only what differs from a parent.  ``parent``: the name of
+    that parent as the header has it, to be trusted by nobody.
+    """
+
+    size: int | None = None
+    differencing: bool = False
+    parent: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+class ImageFormat(Protocol):
+    """What every module of this package offers."""
+
+    def matches(self, head: bytes, tail: bytes) -> bool:
+        """Whether an image that starts with *head* (4 KiB) and ends with *tail*
+        (512 bytes) is of this format."""
+        ...
+
+    def examine(
+        self, path: Path, checked: Checked, offset: int = 0, length: int | None = None
+    ) -> Image:
+        """Return what the header of the image at *offset* of *path* says.
+
+        Every other file that it names goes through *checked*.  Raises SourceError if
+        it is broken, truncated, or names what must not be opened.
+        """
+        ...
+
+
+def names() -> list[str]:
+    """Return the formats there are, by qemu's names."""
+    return [module.name for module in pkgutil.iter_modules(__path__)]
+
+
+def load(name: str) -> ImageFormat:
+    """Return the module of the format called *name*."""
+    return cast(ImageFormat, import_module(f"{__name__}.{name}"))
+
+
+def recognise(path: Path, offset: int = 0, length: int | None = None) -> Format | None:
+    """Return the format whose magic the image at *path* bears, or None.
+
+    None is not "raw": it says that no container was recognised.
+    """
+    head, tail = ends(path, offset, length)
+    for name in names():
+        if name != "raw" and load(name).matches(head, tail):
+            return cast(Format, name)
+    return None
+
+
+def ends(path: Path, offset: int, length: int | None) -> tuple[bytes, bytes]:
+    """Return the first 4096 and the last 512 bytes.  Raises SourceError."""
+    try:
+        with path.open("rb") as file:
+            end = file.seek(0, os.SEEK_END)
+            stop = end if length is None else min(end, offset + length)
+            file.seek(offset)
+            head = file.read(min(4096, max(0, stop - offset)))
+            file.seek(max(offset, stop - 512))
+            tail = file.read(max(0, stop - file.tell()))
+    except OSError as e:
+        raise SourceError(f"{path}: {e.strerror}") from e
+    return head, tail
+
+
+def read(path: Path, offset: int, count: int) -> bytes:
+    """Return exactly *count* bytes at *offset*.  Raises SourceError if cut off."""
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            data = file.read(count)
+    except OSError as e:
+        raise SourceError(f"{path}: {e.strerror}") from e
+    if len(data) != count:
+        raise truncated(path)
+    return data
+
+
+def truncated(path: Path) -> SourceError:
+    """Return the error for an image that ends before its own header says so."""
+    return SourceError(
+        f"{path} is truncated: it ends before its header says so",
+        "copy it again from the source and compare the sizes",
+    )

@@ -1,0 +1,334 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""VMDK: VMware's disks, as a descriptor with extents or one file that holds both.
+
+Sources: VMware "Virtual Disk Format 5.0"; the extent types of ESXi (VMFSSPARSE,
+SESPARSE) as qemu's block/vmdk.c reads them.  A descriptor may name any file of the
+host and qemu opens it, even with the format pinned (CVE-2022-47951), so each extent
+must be a plain name that stays where it may be read.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+from v2v.document import File
+from v2v.errors import SourceError
+from v2v.formats import Checked, Image, ends, read, truncated
+
+SECTOR = 512
+_MAX_DESCRIPTOR = 1 << 20
+_NO_PARENT = "ffffffff"
+_GD_AT_END = 2**64 - 1
+_COMPRESSED = 1 << 16
+# Types that are files.  Devices (fullDevice, RDM) are not images of a disk.
+_FILES = {"FLAT", "VMFS", "SPARSE", "VMFSSPARSE", "SESPARSE", "ZERO"}
+_EXTENT = re.compile(
+    r'^\s*(RW|RDONLY|RD|NOACCESS)\s+(\d+)\s+([A-Z]+)(?:\s+"([^"]*)"(?:\s+(\d+))?)?',
+    re.IGNORECASE,
+)
+_PROTOCOL = re.compile(r"^[A-Za-z0-9+.\-]+:")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extent:
+    """A stretch of the disk: ``sectors`` of 512 bytes, in file ``name``."""
+
+    sectors: int
+    type: str
+    name: str
+    offset: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Descriptor:
+    """What the text of a VMDK says."""
+
+    create_type: str
+    cid: str
+    parent_cid: str
+    parent: str | None
+    extents: tuple[Extent, ...]
+
+    @property
+    def size(self) -> int:
+        """The virtual size in bytes: that of all extents together."""
+        return sum(extent.sectors for extent in self.extents) * SECTOR
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Part:
+    """The file, or the member of an OVA, that holds a sparse extent; bytes."""
+
+    path: Path
+    offset: int
+    end: int
+
+
+def matches(head: bytes, tail: bytes) -> bool:
+    """See formats.ImageFormat."""
+    return head[:4] in (b"KDMV", b"COWD") or _is_text(head)
+
+
+def _is_text(head: bytes) -> bool:
+    return b"# disk descriptorfile" in head[:512].lower()
+
+
+def examine(
+    path: Path, checked: Checked, offset: int = 0, length: int | None = None
+) -> Image:
+    """See formats.ImageFormat."""
+    head, _ = ends(path, offset, length)
+    if head[:4] == b"COWD":
+        raise SourceError(
+            f"{path} is the data of a snapshot, without its descriptor",
+            f"name the small text file beside it: {path.name.replace('-delta', '')}",
+        )
+    if head[:4] == b"KDMV":
+        return _examine_sparse(path, head, offset, length)
+    if not _is_text(head):
+        raise SourceError(
+            f"{path} is no VMDK: it has neither a sparse header nor a descriptor",
+            "if this is the -flat.vmdk, name the descriptor beside it, or give "
+            "--format raw",
+        )
+    found = descriptor(path)
+    for extent in found.extents:
+        _examine_extent(path, extent, checked)
+    return _image(found)
+
+
+def _image(found: Descriptor) -> Image:
+    return Image(
+        size=found.size,
+        differencing=found.parent_cid != _NO_PARENT,
+        parent=found.parent,
+    )
+
+
+def descriptor(path: Path, offset: int = 0, length: int | None = None) -> Descriptor:
+    """Return the descriptor of the VMDK at *path*, in text or embedded.
+
+    Raises SourceError if there is none, or it cannot be read.
+    """
+    head, _ = ends(path, offset, length)
+    if head[:4] == b"KDMV":
+        at, sectors = struct.unpack_from("<QQ", head, 28)
+        if not at or not sectors:
+            raise SourceError(f"{path} has no descriptor of its own")
+        data = read(path, offset + at * SECTOR, _bounded(path, sectors * SECTOR))
+    else:
+        data = read(path, 0, _bounded(path, path.stat().st_size))
+    return parse(path, data)
+
+
+def _bounded(path: Path, count: int) -> int:
+    if count > _MAX_DESCRIPTOR:
+        raise SourceError(f"{path}: a descriptor of {count} bytes is no descriptor")
+    return count
+
+
+def parse(path: Path, data: bytes) -> Descriptor:
+    """Return what the descriptor text *data* of *path* says.  Raises SourceError."""
+    text = _decoded(data)
+    pairs = re.findall(
+        r"^[ \t]*([\w.]+)[ \t]*=[ \t]*(.*?)[ \t]*\r?$", text, re.MULTILINE
+    )
+    values = {key.lower(): value.strip('"') for key, value in reversed(pairs)}
+    extents = tuple(_extents(path, text))
+    if not extents:
+        raise SourceError(f"{path}: the descriptor names no extent", "copy it again")
+    return Descriptor(
+        create_type=values.get("createtype", ""),
+        cid=values.get("cid", "").lower(),
+        parent_cid=values.get("parentcid", _NO_PARENT).lower(),
+        parent=values.get("parentfilenamehint"),
+        extents=extents,
+    )
+
+
+def _decoded(data: bytes) -> str:
+    """Return the text; its own encoding= matters only for the names in it."""
+    data = data.rstrip(b"\0")
+    declared = re.search(rb'^\s*(?:ddb\.)?encoding\s*=\s*"?([\w-]+)', data, re.M | re.I)
+    for encoding in (declared[1].decode() if declared else "utf-8", "utf-8"):
+        try:
+            return data.decode(encoding)
+        except (UnicodeDecodeError, LookupError):
+            continue
+    return data.decode("cp1252", errors="replace")
+
+
+def _extents(path: Path, text: str) -> list[Extent]:
+    found = []
+    for match in map(_EXTENT.match, text.splitlines()):
+        if not match:
+            continue
+        _, sectors, kind, name, offset = match.groups()
+        if kind.upper() not in _FILES:
+            raise SourceError(
+                f"{path} has an extent of type {kind}, which is a device and no file",
+                "convert the raw device mapping to a virtual disk on the source",
+            )
+        found.append(
+            Extent(
+                sectors=int(sectors),
+                type=kind.upper(),
+                name=name or "",
+                offset=int(offset or 0),
+            )
+        )
+    return found
+
+
+def _examine_extent(path: Path, extent: Extent, checked: Checked) -> None:
+    """Check that *extent* of the descriptor at *path* may be opened, and is whole."""
+    if extent.type == "ZERO":
+        return
+    name = extent.name
+    if "/" in name or "\\" in name or _PROTOCOL.match(name) or name in ("", ".", ".."):
+        raise SourceError(
+            f"{path} names {name!r} as a part of the disk, outside its own folder",
+            "a VMDK from elsewhere must not name other files of this host; correct "
+            "the descriptor if it is yours",
+        )
+    file = checked(path.parent / name)
+    if not file.is_file():
+        raise SourceError(f"{file}, a part of {path}, is no regular file")
+    if extent.type in ("FLAT", "VMFS"):
+        if file.stat().st_size < (extent.offset + extent.sectors) * SECTOR:
+            raise truncated(file)
+    elif (head := read(file, 0, 512))[:4] == b"KDMV":
+        _examine_sparse(file, head, 0, None)
+
+
+def _examine_sparse(path: Path, head: bytes, offset: int, length: int | None) -> Image:
+    """Check the sparse header *head*: what it places must lie within the file."""
+    if len(head) < SECTOR:
+        raise truncated(path)
+    flags, capacity, grain, _, _, per_table, _, directory = struct.unpack_from(
+        "<IQQQQIQQ", head, 8
+    )
+    if not capacity:
+        # qemu then obeys the embedded descriptor, with any extent in it.
+        raise SourceError(
+            f"{path} gives no capacity in its header", "copy it again from the source"
+        )
+    if not grain or grain > 2**16 or not per_table or per_table > 2**16:
+        raise SourceError(f"{path}: the header is broken", "copy it again")
+    end = path.stat().st_size - offset if length is None else length
+    if directory == _GD_AT_END:
+        _examine_stream_end(path, offset, end)
+    else:
+        tables = -(-capacity // (grain * per_table))
+        part = _Part(path=path, offset=offset, end=end)
+        last = _last_grain(part, directory, tables, per_table)
+        if last and _grain_end(part, last, grain, flags) > end:
+            raise truncated(path)
+    return _embedded(path, offset, length, capacity)
+
+
+def _examine_stream_end(path: Path, offset: int, end: int) -> None:
+    """A streamOptimized VMDK ends with a footer and an end-of-stream marker."""
+    if end < 3 * SECTOR:
+        raise truncated(path)
+    tail = read(path, offset + end - 2 * SECTOR, 2 * SECTOR)
+    # Some writers pad the file after the marker; qemu needs the footer right here.
+    if tail[:4] != b"KDMV" or tail[SECTOR : SECTOR + 16].strip(b"\0"):
+        raise truncated(path)
+
+
+def _last_grain(part: _Part, directory: int, tables: int, per_table: int) -> int:
+    """Return the sector of the grain that is last in the file; 0 if there is none.
+
+    Raises SourceError if a grain table lies outside the file.
+    """
+    if tables > 2**24:
+        raise SourceError(f"{part.path}: the header is broken", "copy it again")
+    last = 0
+    for place in filter(None, _words(part, directory, tables)):
+        # 1 marks a grain of zeroes.
+        last = max(last, *(n for n in _words(part, place, per_table) if n != 1), 0)
+    return last
+
+
+def _grain_end(part: _Part, sector: int, grain: int, flags: int) -> int:
+    """Return where the grain at *sector* ends: bytes from the start of the extent.
+
+    Behind the end of a file qemu reads zeroes without a word, so a grain that is cut
+    off must be found here.
+    """
+    if not flags & _COMPRESSED:
+        return (sector + grain) * SECTOR
+    # Grain marker: u64 sector of the disk, u32 size of the compressed data.
+    (size,) = struct.unpack_from("<I", _bytes(part, sector * SECTOR, 12), 8)
+    return sector * SECTOR + 12 + int(size)
+
+
+def _words(part: _Part, sector: int, count: int) -> tuple[int, ...]:
+    return struct.unpack(f"<{count}I", _bytes(part, sector * SECTOR, count * 4))
+
+
+def _bytes(part: _Part, at: int, count: int) -> bytes:
+    if at + count > part.end:
+        raise truncated(part.path)
+    return read(part.path, part.offset + at, count)
+
+
+def _embedded(path: Path, offset: int, length: int | None, capacity: int) -> Image:
+    """A sparse extent of a split disk has no descriptor of its own."""
+    try:
+        found = descriptor(path, offset, length)
+    except SourceError:
+        return Image(size=capacity * SECTOR)
+    # The embedded extent line names this very file, often by an old name: qemu does
+    # not follow it, nor do we.
+    return Image(
+        size=capacity * SECTOR,
+        differencing=found.parent_cid != _NO_PARENT,
+        parent=found.parent,
+    )
+
+
+def chain(path: Path, checked: Checked) -> tuple[File, ...]:
+    """Return the parents of the snapshot disk at *path*, nearest first.
+
+    Raises SourceError if one is missing, is not the parent that the child was made
+    on (CID), or the chain runs in a circle.
+    """
+    found: list[File] = []
+    seen = {path}
+    child = _descriptor_or_none(path)
+    while child and child.parent_cid != _NO_PARENT:
+        parent = _parent(path, child, checked)
+        if parent in seen:
+            raise SourceError(f"{path}: the chain of snapshots runs in a circle")
+        seen.add(parent)
+        found.append(File(path=os.fspath(parent), format="vmdk"))
+        above, child = child, _descriptor_or_none(parent)
+        if child and child.cid != above.parent_cid:
+            raise SourceError(
+                f"{path} was made on a disk with CID {above.parent_cid}, and "
+                f"{parent} has {child.cid}: the parent was changed after the snapshot",
+                "consolidate the snapshots on the source, then copy again",
+            )
+        path = parent
+    return tuple(found)
+
+
+def _descriptor_or_none(path: Path) -> Descriptor | None:
+    head, _ = ends(path, 0, None)
+    return descriptor(path) if matches(head, b"") and head[:4] != b"COWD" else None
+
+
+def _parent(path: Path, child: Descriptor, checked: Checked) -> Path:
+    """Return the parent of *path*: where the hint says, or beside the child."""
+    hint = (child.parent or "").replace("\\", "/")
+    if not hint:
+        raise SourceError(f"{path} is a snapshot and names no parent", "copy it again")
+    named = path.parent / hint
+    beside = path.parent / hint.rpartition("/")[2]
+    return checked(beside if beside.exists() or not named.exists() else named)

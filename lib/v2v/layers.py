@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Open a disk where its bytes are: in its topmost layer.
+
+The only way to a disk's bytes, for all stages.  A layer below one that has been
+written to is never opened in its place.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from v2v import process, server, servers
+from v2v.document import Disk, Layer, LayerName, layer_of, stack, top
+from v2v.errors import SourceError
+from v2v.servers import Access, Graph
+from v2v.servers.nbd import parse
+
+
+def graph(
+    disk: Disk, access: Access, *, name: LayerName | None = None, write: bool = False
+) -> Graph:
+    """Return the block graph of layer *name* of *disk* (default: the topmost).
+
+    Raises SourceError if a file in it is missing, broken or must not be opened.
+    """
+    name = name or top(disk)
+    layer = layer_of(disk, name) if name else None
+    if layer and layer.over and not _is_there(layer):
+        # An endpoint shows the bytes of what it lies over, so these are the same.
+        return graph(disk, access, name=layer.over, write=write)
+    if layer is None or name is None:
+        raise SourceError(
+            f"disk {disk.id} has no {name or 'layer'}",
+            "see what v2v-inspect says of this disk's files",
+        )
+    made = servers.load(layer.server).graph(layer, access, write=write)
+    if name == "overlay" and layer.over:
+        below = graph(disk, access, name=layer.over)
+        made.node["backing"] = below.node
+        made.objects += below.objects
+        made.remote |= below.remote
+    return made
+
+
+def _is_there(layer: Layer) -> bool:
+    """Whether *layer* is anything but an endpoint that died with its server.
+
+    So a run that broke off can be resumed without the process that served it.
+    """
+    uri = layer.uri or ""
+    if layer.server != "nbd" or "unix" not in uri.partition(":")[0]:
+        return True
+    if layer.host not in (None, socket.gethostname()):
+        return True
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(parse(uri)[0]["path"]) == 0
+
+
+def argument(made: Graph) -> str:
+    """Return *made* as the file name that qemu's programs take it in."""
+    return "json:" + json.dumps(made.node)
+
+
+def objects(made: Graph) -> list[str]:
+    """Return the --object arguments that go with *made*."""
+    return [word for item in made.objects for word in ("--object", item)]
+
+
+def command(made: Graph, *, write: bool = False) -> list[str]:
+    """Return the argv of a server for *made*, which clients may share."""
+    mode = ["--discard=unmap", "--detect-zeroes=unmap"] if write else ["--read-only"]
+    shared = ["--persistent", "--shared=0", "--cache=writeback"]
+    return ["qemu-nbd", *shared, *mode, *objects(made), argument(made)]
+
+
+@contextmanager
+def served(
+    disk: Disk, access: Access, *, name: LayerName | None = None, write: bool = False
+) -> Iterator[str]:
+    """Serve layer *name* of *disk* (default: the topmost) to this host; yield the URI.
+
+    Raises SourceError if it cannot be opened.
+    """
+    made = graph(disk, access, name=name, write=write)
+    with server.serve(command(made, write=write)) as uri:
+        size(uri, disk)  # proves that it opens, while we know the disk's name
+        yield uri
+
+
+def size(uri: str, disk: Disk) -> int:
+    """Return the size in bytes of what is served at *uri*.
+
+    Raises SourceError if there is no answer.
+    """
+    import nbd
+
+    connection = nbd.NBD()
+    try:
+        connection.connect_uri(uri)
+        found: int = connection.get_size()
+        connection.shutdown()
+    except nbd.Error as e:
+        raise SourceError(f"disk {disk.id} cannot be opened: {e.string}") from e
+    return found
+
+
+def measured(disk: Disk, access: Access, *, name: LayerName | None = None) -> int:
+    """Return the size in bytes of layer *name* of *disk*, as its own header has it.
+
+    Raises SourceError if it cannot be opened.
+    """
+    made = graph(disk, access, name=name)
+    # qemu-img info opens nothing below the top, and takes no options for it.
+    made.node.pop("backing", None)
+    asked = ["qemu-img", "info", "--output=json", *objects(made), argument(made)]
+    try:
+        done = process.run(asked, seconds=60)
+    except process.ToolError as e:
+        raise broken(disk, name, e) from e
+    found: int = json.loads(done.stdout)["virtual-size"]
+    return found
+
+
+def broken(disk: Disk, name: LayerName | None, e: process.ToolError) -> SourceError:
+    """Return the error for a layer of *disk* that qemu could not open or read."""
+    layer = layer_of(disk, name or stack(disk)[-1])
+    place = (layer.path or layer.uri) if layer else None
+    reason = e.message.rpartition("': ")[2] or e.message
+    return SourceError(
+        f"disk {disk.id} ({place}) cannot be read: {reason}",
+        "check the file, or copy it again from the source",
+    )

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Options that several commands share, as typer understands them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from v2v.servers import Keys
+
+Metadata = Annotated[
+    Path | None,
+    typer.Option(
+        "-M", "--metadata", metavar="FILE", help="Read and keep documents in FILE."
+    ),
+]
+State = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Keep each VM's document in DIR, to resume."),
+]
+Again = Annotated[
+    bool, typer.Option("--again", help="Do again what was finished already.")
+]
+Only = Annotated[
+    str, typer.Option(metavar="NAME", help="Work on the VM called NAME only.")
+]
+Run = Annotated[
+    str, typer.Option(metavar="COMMAND", help="Give the documents to shell COMMAND.")
+]
+Allow = Annotated[
+    list[str] | None,
+    typer.Option("--allow", metavar="CODE", help="Go on in spite of finding CODE."),
+]
+AllowPath = Annotated[
+    list[Path] | None,
+    typer.Option("--allow-path", metavar="DIR", help="Let files under DIR be opened."),
+]
+Work = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR", help="Folder for overlays (default: the user's state)."
+    ),
+]
+TlsPsk = Annotated[
+    Path | None,
+    typer.Option("--tls-psk", metavar="FILE", help="Keys for TLS, lines of user:key."),
+]
+TlsDir = Annotated[
+    Path | None,
+    typer.Option("--tls-dir", metavar="DIR", help="Certificates for TLS, as qemu's."),
+]
+NoCheckCertificate = Annotated[
+    bool,
+    typer.Option(
+        "-x", "--no-check-certificate", help="Trust any server's certificate."
+    ),
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace what is in the way.")]
+Verbose = Annotated[
+    int,
+    typer.Option("-v", "--verbose", count=True, help="Say more; twice: each command."),
+]
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        from v2v import __version__
+
+        typer.echo(f"v2v {__version__}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool,
+    typer.Option(
+        "--version", is_eager=True, callback=_show_version, help="Show the version."
+    ),
+]
+
+
+def keys(psk: Path | None, folder: Path | None, *, check: bool) -> Keys:
+    """Return with what this host proves itself to others, and they to it."""
+    from v2v.servers import Keys
+
+    return Keys(psk=psk, folder=folder, verify_peer=check)
+
+
+def application(**settings: Any) -> typer.Typer:
+    """Return the frame for a command: no completion installer, plain errors."""
+    return typer.Typer(
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        **settings,
+    )

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Run other programs to their end.
+
+Only server and lease start processes besides.  Children end with us, even when we
+are killed (setpriv --pdeathsig), and sit in a session of their own, so that Ctrl-C
+reaches us alone and we end them in order.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+
+from v2v.errors import HostError, Problem
+
+log = logging.getLogger(__name__)
+
+
+class ToolError(Problem):
+    """A program failed; the message is the last thing that it said.
+
+    Callers turn it into the error of whoever can put it right.
+    """
+
+
+# The shell checks that we have not died between its fork and its prctl(2): such a
+# child would never get the signal.
+_GUARD = 'test "$PPID" = "$0" || exit 125; exec "$@"'
+
+
+def tied(command: Sequence[str]) -> list[str]:
+    """Return *command* as argv of a child that the kernel ends when we end."""
+    guard = ["sh", "-c", _GUARD, str(os.getpid())]
+    return ["setpriv", "--pdeathsig", "TERM", *guard, *command]
+
+
+def run(
+    command: Sequence[str],
+    *,
+    stdin: bytes | None = None,
+    env: Mapping[str, str] | None = None,
+    seconds: float | None = None,
+    ok: Sequence[int] = (0,),
+) -> subprocess.CompletedProcess[bytes]:
+    """Run *command* to its end and return what it wrote, and its status.
+
+    Raises ToolError if the status is not in *ok* or *seconds* have passed, and
+    HostError if the program is not installed.
+    """
+    log.debug("running %s", shlex.join(command))
+    try:
+        done = subprocess.run(
+            tied(command),
+            input=stdin or b"",
+            capture_output=True,
+            env={**os.environ, "LC_ALL": "C", **(env or {})},
+            start_new_session=True,
+            timeout=seconds,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as e:
+        raise ToolError(f"{command[0]} did not end within {seconds:g} s") from e
+    if done.returncode not in ok:
+        raise _failed(command, done.returncode, done.stderr)
+    return done
+
+
+def watch(command: Sequence[str], heard: Callable[[str], None]) -> None:
+    r"""Run *command* to its end; give each line of its stdout to *heard*.
+
+    A line may end in \r, as those of a progress display do.
+
+    Raises as run does.
+    """
+    log.debug("running %s", shlex.join(command))
+    child = subprocess.Popen(
+        tied(command),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "LC_ALL": "C"},
+        start_new_session=True,
+    )
+    assert child.stdout and child.stderr
+    try:
+        _pieces(child.stdout.fileno(), heard)
+        said = child.stderr.read()
+        if child.wait():
+            raise _failed(command, child.returncode, said)
+    finally:
+        child.stdout.close()
+        child.stderr.close()
+        if child.poll() is None:
+            child.terminate()
+            child.wait()
+
+
+def _pieces(fd: int, heard: Callable[[str], None]) -> None:
+    rest = ""
+    while chunk := os.read(fd, 4096):
+        *whole, rest = (
+            (rest + chunk.decode(errors="replace")).replace("\r", "\n").split("\n")
+        )
+        for piece in whole:
+            heard(piece)
+
+
+def _failed(command: Sequence[str], status: int, stderr: bytes) -> Problem:
+    lines = stderr.decode(errors="replace").strip().splitlines()
+    # sh(1) and setpriv(1) say 127 for a program that is not there.
+    if status == 127:
+        return HostError(
+            f"{command[0]} is not installed",
+            "install what README lists, or run contrib/quickstart",
+        )
+    said = lines[-1].strip() if lines else f"exit status {status}"
+    name = command[0]
+    return ToolError(said if said.startswith(name) else f"{name}: {said}")

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Serve one disk over NBD.
+
+We bind the socket and the server inherits it (sd_listen_fds(3)).  So the URI is
+known before the server runs, a client may connect at once, there is no race for a
+port, and every server is started alike.  Servers end with us: on leaving, and by the
+kernel should we be killed.  What a killed process leaves in /tmp is swept by the
+next one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import shlex
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import IO
+
+from v2v import process
+from v2v.errors import HostError
+
+# Short, since sun_path holds 108 bytes; not TMPDIR, which may be long.
+_PARENT = Path("/tmp")
+_PREFIX = f"v2v-{os.getuid()}-"
+
+# sd_listen_fds(3) wants the socket as fd 3 and the pid of the very process.
+_INHERIT = 'exec 3<&"$0"; export LISTEN_FDS=1 LISTEN_PID=$$; exec "$@"'
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def serve(command: Sequence[str]) -> Iterator[str]:
+    """Run NBD server *command* on a new Unix socket; yield the URI."""
+    number = next(_numbers)
+    path = folder() / f"nbd{number}"
+    try:
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(os.fspath(path))
+            with _running(command, listener):
+                yield f"nbd+unix:///?socket={path}"
+    finally:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def serve_tcp(command: Sequence[str], host: str, port: int) -> Iterator[int]:
+    """Run NBD server *command* on *host* and *port* (0: any); yield the port.
+
+    Raises HostError if the address cannot be bound.
+    """
+    try:
+        listener = socket.create_server(
+            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET
+        )
+    except OSError as e:
+        raise HostError(
+            f"cannot listen on {host}:{port}: {e.strerror}",
+            "name an address of this host that is free with --listen",
+        ) from e
+    with listener:
+        bound: int = listener.getsockname()[1]
+        with _running(command, listener):
+            yield bound
+
+
+@contextmanager
+def _running(command: Sequence[str], listener: socket.socket) -> Iterator[None]:
+    """Run *command* on *listener*, of which our own copy is closed: with the server
+    the socket dies too, and no client waits on a server that is gone."""
+    listener.listen(64)
+    with tempfile.TemporaryFile("w+", errors="replace") as said:
+        server = _start(command, listener, said)
+        listener.close()
+        try:
+            yield
+        finally:
+            server.terminate()
+            server.wait()
+            said.seek(0)
+            for line in said:
+                log.debug("%s: %s", command[0], line.rstrip())
+
+
+def _start(
+    command: Sequence[str], listener: socket.socket, said: IO[str]
+) -> subprocess.Popen[bytes]:
+    log.debug("serving by %s", shlex.join(command))
+    fd = listener.fileno()
+    return subprocess.Popen(
+        process.tied(["sh", "-c", _INHERIT, str(fd), *command]),
+        stdin=subprocess.DEVNULL,
+        stdout=said,
+        stderr=said,
+        start_new_session=True,  # Ctrl-C is for us: we end servers last
+        pass_fds=[fd],
+    )
+
+
+def _count() -> Iterator[int]:
+    number = 0
+    while True:
+        yield number
+        number += 1
+
+
+_numbers = _count()
+
+
+@cache
+def folder() -> Path:
+    """Return this process's private folder for sockets; sweep those of dead ones."""
+    _sweep()
+    fresh = Path(tempfile.mkdtemp(prefix=f".{_PREFIX}", dir=_PARENT))
+    # Held until we end, however we end: that is how a sweeper knows.  It gets the
+    # name that sweepers look for only then.
+    lock = os.open(fresh / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return fresh.rename(fresh.with_name(fresh.name.removeprefix(".")))
+
+
+def leave() -> None:
+    """Remove this process's socket folder, if it made one."""
+    if folder.cache_info().currsize:
+        shutil.rmtree(folder(), ignore_errors=True)
+        folder.cache_clear()
+
+
+def _sweep() -> None:
+    for old in _PARENT.glob(f"{_PREFIX}*"):
+        # Ours only, and no link that somebody laid in /tmp.
+        if old.is_symlink() or old.lstat().st_uid != os.getuid():
+            continue
+        with contextlib.suppress(OSError):
+            lock = os.open(old / "lock", os.O_RDWR | os.O_CLOEXEC)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(old, ignore_errors=True)
+            finally:
+                os.close(lock)

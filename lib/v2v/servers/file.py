@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Raw bytes in a local file or block device, or in a part of one."""
+
+from __future__ import annotations
+
+from v2v.document import Layer
+from v2v.servers import Access, Graph, Node
+
+
+def graph(address: Layer, access: Access, *, write: bool) -> Graph:
+    """See servers.Server."""
+    path = access.checked(address.path or "")
+    part: Node = {}
+    if address.offset or address.length is not None:
+        part = {"offset": address.offset or 0}
+        if address.length is not None:
+            part["size"] = address.length
+    return Graph(node={"driver": "raw", **part, "file": storage(path, write=write)})
+
+
+def storage(path: object, *, write: bool) -> Node:
+    """Return the protocol node of the file or block device at *path*."""
+    from pathlib import Path
+
+    driver = "host_device" if Path(str(path)).is_block_device() else "file"
+    node: Node = {"driver": driver, "filename": str(path), "read-only": not write}
+    if write:
+        node["discard"] = "unmap"
+    return node

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""An NBD server, ours or a foreign one, on this host or another.
+
+TLS credentials are each host's own: --tls-psk FILE or --tls-dir DIR.  The document
+has only the kind and the user name.
+"""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from v2v.document import Layer
+from v2v.errors import SourceError, UsageError
+from v2v.servers import Access, Graph, Node
+
+PORT = 10809
+_CREDENTIALS = "v2v-tls"
+SERVER_CREDENTIALS = "v2v-tls-server"
+
+
+def graph(address: Layer, access: Access, *, write: bool) -> Graph:
+    """See servers.Server."""
+    uri = address.uri or ""
+    place, export = parse(uri)
+    if place["type"] == "unix" and address.host not in (None, socket.gethostname()):
+        raise SourceError(
+            f"{uri} is served on host {address.host}, and this is "
+            f"{socket.gethostname()}",
+            "export it with --listen ADDRESS, or run this stage there",
+        )
+    node: Node = {"driver": "nbd", "server": place, "export": export}
+    objects = []
+    if address.tls or uri.startswith("nbds"):
+        objects = [credentials(address.tls or "x509", access, user=address.tls_user)]
+        node["tls-creds"] = _CREDENTIALS
+    return Graph(
+        node={"driver": "raw", "file": node, "read-only": not write},
+        objects=objects,
+        remote=True,
+    )
+
+
+def parse(uri: str) -> tuple[dict[str, str], str]:
+    """Return qemu's SocketAddress and the export name of an NBD URI.
+
+    The grammar is doc/uri.md of the NBD project.  Raises SourceError.
+    """
+    parts = urlsplit(uri)
+    export = unquote(parts.path.lstrip("/"))
+    if parts.scheme in ("nbd+unix", "nbds+unix"):
+        path = parse_qs(parts.query).get("socket", [""])[0]
+        if path:
+            return {"type": "unix", "path": path}, export
+    elif parts.scheme in ("nbd", "nbds") and parts.hostname:
+        try:
+            port = parts.port or PORT
+        except ValueError as e:
+            raise SourceError(f"{uri}: {e}", "correct the port") from e
+        return {"type": "inet", "host": parts.hostname, "port": str(port)}, export
+    raise SourceError(
+        f"{uri} is no NBD URI that can be opened",
+        "write nbd://HOST[:PORT]/EXPORT or nbd+unix:///EXPORT?socket=PATH",
+    )
+
+
+def credentials(
+    kind: str, access: Access, *, user: str | None, server: bool = False
+) -> str:
+    """Return qemu's --object for TLS of *kind*, psk or x509.
+
+    Raises UsageError if the option that names the keys was not given.
+    """
+    endpoint = "server" if server else "client"
+    common = f"id={SERVER_CREDENTIALS if server else _CREDENTIALS},endpoint={endpoint}"
+    if kind == "psk":
+        if not access.keys.psk:
+            raise UsageError(
+                "this endpoint wants TLS with a pre-shared key",
+                "give the file with the key: --tls-psk FILE",
+            )
+        folder = _psk_folder(access, access.keys.psk)
+        name = "" if server else f",username={user or 'v2v'}"
+        return f"tls-creds-psk,{common},dir={_quoted(folder)}{name}"
+    if not access.keys.folder:
+        raise UsageError(
+            "this endpoint wants TLS with certificates",
+            "give the folder with ca-cert.pem and the others: --tls-dir DIR",
+        )
+    verify = "yes" if access.keys.verify_peer and not server else "no"
+    folder = access.keys.folder.resolve()
+    return f"tls-creds-x509,{common},dir={_quoted(folder)},verify-peer={verify}"
+
+
+def _psk_folder(access: Access, file: Path) -> Path:
+    """Return a folder in which qemu finds *file* under the one name it accepts."""
+    folder = access.private() / "psk"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    link = folder / "keys.psk"
+    link.unlink(missing_ok=True)
+    link.symlink_to(file.resolve())
+    return folder
+
+
+def _quoted(path: Path) -> str:
+    return str(path).replace(",", ",,")

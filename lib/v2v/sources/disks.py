@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Find the file of a disk that a description names.
+
+Descriptions carry paths of other machines: backslashes, drive letters, datastores.
+A relative name lies beside the description.  An absolute one is used if it may be
+read (v2v.paths); else the same base name beside the description is taken.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from v2v import paths
+from v2v.document import Finding
+from v2v.errors import SourceError
+
+_ABSOLUTE = re.compile(r"^(/|[A-Za-z]:/|\[[^\]]*\] ?)")
+
+
+def find(name: str, folder: Path, allow: Sequence[Path]) -> Path:
+    """Return the file that *name*, found in a description in *folder*, means.
+
+    Raises SourceError if there is none, or it is outside *folder* and *allow*.
+    """
+    roots = tuple(place.resolve() for place in (folder, *allow))
+    plain = name.replace("\\", "/")
+    if not _ABSOLUTE.match(plain):
+        return paths.checked(_beside(folder, plain), roots)
+    if plain.startswith("/") and Path(plain).exists():
+        try:
+            return paths.checked(plain, roots)
+        except SourceError:
+            beside = _beside(folder, PurePosixPath(plain).name)
+            if not beside.exists():
+                raise
+    beside = _beside(folder, PurePosixPath(_ABSOLUTE.sub("", plain)).name)
+    return paths.checked(beside, roots)
+
+
+def _beside(folder: Path, name: str) -> Path:
+    """Return *name* in *folder*; in another case if just one such file is there."""
+    exact = folder / name
+    if exact.exists() or not exact.parent.is_dir():
+        return exact
+    same = [f for f in exact.parent.iterdir() if f.name.lower() == exact.name.lower()]
+    return same[0] if len(same) == 1 else exact
+
+
+def missing(disk: str, name: str, error: SourceError) -> Finding:
+    """Return the finding that *disk* cannot be had; *name* is the description's."""
+    return Finding(
+        code="disk-missing",
+        severity="block",
+        message=f"{disk}: the file {name} cannot be opened: {error.message}",
+        remedy=error.remedy,
+        disk=disk,
+    )

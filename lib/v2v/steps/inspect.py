@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Describe the VMs of the sources that a user named.
+
+Every source gives at least one document: one that cannot be read gives a document
+that says so, and the other sources are still described.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import socket
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from v2v import layers, metadata, sources
+from v2v.document import VM, Disk, Failure, Source
+from v2v.errors import SourceError
+from v2v.metadata import Store
+from v2v.servers import Access
+from v2v.sources import Request, macs, new_id
+from v2v.stage import Done
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What the user asked of v2v-inspect, besides the sources."""
+
+    kind: str = ""
+    guest: bool = True
+    only: str = ""
+    rename: str = ""
+    macs: tuple[str, ...] = ()
+
+
+def describe(
+    requests: Iterable[Request], wanted: Wanted, store: Store | None
+) -> Iterator[VM]:
+    """Yield a VM for each one that the sources of *requests* hold.
+
+    One that *store* knows from an earlier run, and whose source has not changed, is
+    yielded as it is known: that is how the same command resumes.
+    """
+    for request in requests:
+        for vm in _of_source(request, wanted):
+            if wanted.only in ("", vm.name):
+                yield _resumed(_adjusted(vm, wanted), store)
+
+
+def _of_source(request: Request, wanted: Wanted) -> Iterator[VM]:
+    try:
+        for vm in sources.read(request, wanted.kind):
+            yield _identified(vm)
+    except SourceError as e:
+        log.error("error: %s%s", e.message, f"; {e.remedy}" if e.remedy else "")
+        yield _unread(request, e)
+
+
+def _unread(request: Request, e: SourceError) -> VM:
+    """Return a document for a source that could not be read."""
+    name = Path(request.location).stem or request.location
+    return VM(
+        id=new_id(),
+        name=name[:255],
+        memory=0,
+        source=Source(kind="unknown", location=request.location),
+        error=Failure(
+            stage="inspect", code=e.status, message=e.message, remedy=e.remedy
+        ),
+    )
+
+
+def _adjusted(vm: VM, wanted: Wanted) -> VM:
+    """Return *vm* with the name and the MAC addresses that the user wants."""
+    if wanted.rename:
+        vm = vm.having(name=wanted.rename)
+    nics = list(vm.nics)
+    for index, word in enumerate(wanted.macs[: len(nics)]):
+        address = macs.parse(word)
+        if not address:
+            raise SourceError(f"{word!r} is no MAC address", "write 52:54:00:12:34:56")
+        nics[index] = nics[index].having(mac=address, mac_source="static")
+    return vm.having(nics=tuple(nics))
+
+
+def _identified(vm: VM) -> VM:
+    """Return *vm* with an id that is always the same for the same unchanged source.
+
+    So a run that broke off is taken up by the same command, with or without a record
+    of it, and outputs that bear the id are known again.  Addresses that we make depend
+    on the id, and stay as well.
+    """
+    vm = _fingerprinted(vm)
+    facts = (_host_id(), vm.source.location, vm.name, vm.source.fingerprint or "")
+    vm_id = str(uuid.uuid5(uuid.NAMESPACE_URL, "v2v:" + "\0".join(facts)))
+    nics = tuple(
+        nic.having(mac=macs.made(vm_id, i)) if nic.mac_source == "made" else nic
+        for i, nic in enumerate(vm.nics)
+    )
+    return vm.having(id=vm_id, nics=nics)
+
+
+def _host_id() -> str:
+    try:
+        return Path("/etc/machine-id").read_text().strip()
+    except OSError:
+        return socket.gethostname()
+
+
+def _fingerprinted(vm: VM) -> VM:
+    """Return *vm* with a mark that changes whenever a file of its source does."""
+    found = hashlib.sha256()
+    files = [vm.source.location]
+    for disk in vm.disks:
+        if disk.source:
+            files += [disk.source.path or "", *(b.path for b in disk.source.backing)]
+    for file in files:
+        try:
+            facts = Path(file).stat()
+            found.update(f"{file}\0{facts.st_size}\0{facts.st_mtime_ns}\n".encode())
+        except (OSError, ValueError):
+            found.update(f"{file}\0missing\n".encode(errors="replace"))
+    return vm.having(source=vm.source.having(fingerprint=found.hexdigest()[:32]))
+
+
+def _resumed(vm: VM, store: Store | None) -> VM:
+    """Return *vm* as *store* knows it, if what was made of it is still there."""
+    known = metadata.find(store, vm.id) if store else None
+    if known is None or not all(map(_stands, known.disks)):
+        return vm
+    own = known.error and known.error.stage == "inspect"
+    return known.having(error=None) if own else known
+
+
+def _stands(disk: Disk) -> bool:
+    """Whether the files that hold what was done to *disk* exist."""
+    layers_ = (disk.target, None if disk.target else disk.overlay)
+    return all(layer is None or Path(layer.path or "").exists() for layer in layers_)
+
+
+def examine(vm: VM, access: Access, *, guest: bool) -> Done:
+    """Return *vm* with the sizes of its disks and, if wanted, the guest inside.
+
+    Raises SourceError if a disk cannot be read, or there is none to look into.
+    """
+    missing = {
+        finding.disk for finding in vm.findings if finding.code == "disk-missing"
+    }
+    measured = [d if d.id in missing else _measured(d, access) for d in vm.disks]
+    vm = vm.having(disks=tuple(measured))
+    if guest and not missing:
+        from v2v.steps import fixup
+
+        vm = fixup.look(_with_disks(vm), access)
+    return Done(vm=vm)
+
+
+def _with_disks(vm: VM) -> VM:
+    if vm.disks:
+        return vm
+    raise SourceError(
+        f"{vm.source.location} describes a VM without a disk",
+        "attach its disk on the source, or describe it only: --no-guest",
+    )
+
+
+def _measured(disk: Disk, access: Access) -> Disk:
+    if disk.source is None or (disk.source.server == "blank" and disk.size):
+        return disk
+    size = layers.measured(disk, access, name="source")
+    return disk.having(size=size)

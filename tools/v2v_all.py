@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""v2v: convert VMs by a pipeline of the five commands."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from v2v import borrowed, options
+
+app = options.application()
+
+
+@app.command(cls=borrowed.Command)
+def main(
+    context: typer.Context,
+    sources: Annotated[
+        list[str],
+        typer.Argument(metavar="SOURCE...", help="Descriptions, disks, folders, URIs."),
+    ],
+    output: Annotated[
+        str, typer.Option("-o", "--output", metavar="DIR", help="Where the VM goes.")
+    ],
+    target: Annotated[
+        str,
+        typer.Option(
+            "-t", "--target", metavar="KIND", help="libvirt, local, qemu, null."
+        ),
+    ] = "",
+    network: Annotated[
+        list[str] | None,
+        typer.Option("-n", "--network", metavar="[IN:]OUT", help="Map the networks."),
+    ] = None,
+    disk: Annotated[
+        list[str] | None,
+        typer.Option("-d", "--disk", metavar="[ID:]KEY=VALUE", help="format=, size=."),
+    ] = None,
+    parallel: Annotated[
+        int, typer.Option("-p", "--parallel", metavar="N", min=1, help="VMs at a time.")
+    ] = 1,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the pipeline; run nothing.")
+    ] = False,
+    verbose: options.Verbose = 0,
+    version: options.Version = False,
+) -> None:
+    """Convert each SOURCE and define it on its new home."""
+    from v2v import conversion
+
+    conversion.main(
+        conversion.Asked(
+            sources=tuple(sources),
+            output=Path(conversion.folder(output)),
+            target=target,
+            networks=tuple(network or ()),
+            disks=tuple(disk or ()),
+            parallel=parallel,
+            dry_run=dry_run,
+            verbose=verbose,
+            stages=borrowed.arguments(context),
+        )
+    )

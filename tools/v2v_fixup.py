@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""v2v-fixup: change the guest inside so that it runs well on KVM."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from v2v import options
+
+app = options.application()
+
+
+@app.command()
+def main(
+    made_for: Annotated[
+        str, typer.Option("--for", metavar="TARGET", help="Where the VM will run.")
+    ] = "libvirt",
+    agent: Annotated[
+        Literal["auto", "no"], typer.Option(help="Install qemu-guest-agent, or not.")
+    ] = "auto",
+    agent_packages: Annotated[
+        Path | None,
+        typer.Option(
+            "--agent-packages",
+            metavar="DIR",
+            help="Install the agent from DIR's files.",
+        ),
+    ] = None,
+    root: Annotated[
+        str,
+        typer.Option("--root", metavar="DEVICE", help="The system to fix, of many."),
+    ] = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done; change nothing.")
+    ] = False,
+    work: options.Work = None,
+    metadata: options.Metadata = None,
+    state: options.State = None,
+    again: options.Again = False,
+    only: options.Only = "",
+    run: options.Run = "",
+    allow: options.Allow = None,
+    allow_path: options.AllowPath = None,
+    tls_psk: options.TlsPsk = None,
+    tls_dir: options.TlsDir = None,
+    no_check_certificate: options.NoCheckCertificate = False,
+    verbose: options.Verbose = 0,
+    version: options.Version = False,
+) -> None:
+    """Make the guest of each VM boot and run on its new machine; all or nothing."""
+    from v2v import access, stage
+    from v2v.steps import fixup
+
+    asked = fixup.Fixup(
+        made_for=made_for,
+        agent=agent == "auto",
+        agent_packages=agent_packages,
+        root=root or None,
+        dry_run=dry_run,
+        work=work,
+    )
+    keys = options.keys(tls_psk, tls_dir, check=not no_check_certificate)
+    stage.main(
+        stage.Stage(
+            name="fixup",
+            check=lambda: fixup.check(asked),
+            step=lambda vm: fixup.fixup(
+                vm, asked, access.of(vm, allow_path, keys, work)
+            ),
+            settings=stage.Settings(
+                metadata=metadata,
+                state=state,
+                again=again,
+                only=only,
+                run=run,
+                allow=tuple(allow or ()),
+                verbose=verbose,
+            ),
+        )
+    )

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""v2v-inspect: describe VMs, and look into their disks."""
+
+from typing import Annotated
+
+import typer
+
+from v2v import options
+
+app = options.application()
+
+
+@app.command()
+def main(
+    sources: Annotated[
+        list[str], typer.Argument(metavar="SOURCE...", help="Files, folders or URIs.")
+    ],
+    kind: Annotated[
+        str, typer.Option("-i", "--input", metavar="KIND", help="Kind of the sources.")
+    ] = "",
+    image_format: Annotated[
+        str,
+        typer.Option(
+            "--input-format", metavar="FORMAT", help="Format of plain disk images."
+        ),
+    ] = "",
+    name: Annotated[
+        str, typer.Option("--name", metavar="NAME", help="Call the VM so.")
+    ] = "",
+    mac: Annotated[
+        list[str] | None,
+        typer.Option("--mac", metavar="MAC", help="MAC of the first (second...) NIC."),
+    ] = None,
+    no_guest: Annotated[
+        bool, typer.Option("--no-guest", help="Do not look into the disks.")
+    ] = False,
+    no_verify_manifest: Annotated[
+        bool, typer.Option("--no-verify-manifest", help="Do not check an OVA's sums.")
+    ] = False,
+    json_: Annotated[
+        bool, typer.Option("--json", help="Write documents, on a terminal too.")
+    ] = False,
+    print_source: Annotated[
+        bool, typer.Option("--print-source", help="Show the source, as virt-v2v does.")
+    ] = False,
+    state: options.State = None,
+    again: options.Again = False,
+    only: options.Only = "",
+    run: options.Run = "",
+    allow_path: options.AllowPath = None,
+    tls_psk: options.TlsPsk = None,
+    tls_dir: options.TlsDir = None,
+    no_check_certificate: options.NoCheckCertificate = False,
+    verbose: options.Verbose = 0,
+    version: options.Version = False,
+) -> None:
+    """Describe VMs as documents, one a line; on a terminal, as a summary."""
+    from v2v import access, formats, stage, summary
+    from v2v.sources import Request
+    from v2v.steps import inspect
+
+    settings = stage.Settings(
+        state=state, again=again, only="", run=run, verbose=verbose
+    )
+    if image_format and image_format not in formats.names():
+        raise typer.BadParameter(f"--input-format: one of {', '.join(formats.names())}")
+    allowed = tuple(allow_path or ())
+    if name and len(sources) > 1:
+        raise typer.BadParameter("--name goes with one SOURCE")
+    requests = [
+        Request(
+            location=location,
+            format=image_format or None,  # type: ignore[arg-type]
+            allow=allowed,
+            verify_manifest=not no_verify_manifest,
+        )
+        for location in sources
+    ]
+    keys = options.keys(tls_psk, tls_dir, check=not no_check_certificate)
+    wanted = inspect.Wanted(
+        kind=kind,
+        guest=not (no_guest or print_source),
+        only=only,
+        rename=name,
+        macs=tuple(mac or ()),
+    )
+    stage.main(
+        stage.Stage(
+            name="inspect",
+            step=lambda vm: inspect.examine(
+                vm, access.of(vm, allowed, keys), guest=wanted.guest
+            ),
+            settings=settings,
+            vms=inspect.describe(requests, wanted, None if again else settings.store),
+            gates=False,
+            holds=False,
+            shows=summary.chosen(documents=json_, virt_v2v=print_source),
+        )
+    )
