@@ -246,7 +246,7 @@ def _take(stage: Stage, vm: VM) -> VM:
     try:
         if store:
             vm = _resumed(stage, store, vm)
-        if (vm.error and vm.error.stage != stage.name) or _is_done(stage, vm):
+        if _is_not_ours(stage, vm) or _is_done(stage, vm):
             return _kept(store, vm)
         return _kept(store, _worked(stage, vm.having(error=None)))
     except V2VError as e:
@@ -257,6 +257,13 @@ def _take(stage: Stage, vm: VM) -> VM:
         # A VM that somebody else works on is theirs to write.
         theirs = isinstance(e, LockedError)
         return _kept(None if theirs else store, vm.having(error=failure, busy=None))
+
+
+def _is_not_ours(stage: Stage, vm: VM) -> bool:
+    """Whether the error of *vm* is another's, or of the source just read."""
+    if vm.error is None:
+        return False
+    return stage.vms is not None or vm.error.stage != stage.name
 
 
 def _kept(store: Store | None, vm: VM) -> VM:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from v2v import formats
 from v2v.document import File, Layer
 from v2v.errors import SourceError
+from v2v.formats import Image
 from v2v.servers import Access, Graph, Node
 from v2v.servers.file import storage
 
@@ -18,11 +19,18 @@ from v2v.servers.file import storage
 def graph(address: Layer, access: Access, *, write: bool) -> Graph:
     """See servers.Server."""
     top = File(path=address.path or "", format=address.format)
-    node = _node(top, access, write=write, part=(address.offset, address.length))
+    part = (address.offset, address.length)
+    node, inner = _node(top, access, write=write, part=part)
     below = node
     for file in address.backing:
-        below["backing"] = _node(file, access, write=False, part=(None, None))
+        below["backing"], inner = _node(file, access, write=False, part=(None, None))
         below = below["backing"]
+    if inner.differencing:
+        raise SourceError(
+            f"{address.path} holds only the differences to a parent disk"
+            + (f" ({inner.parent})" if inner.parent else ""),
+            "merge the snapshots or checkpoints on the source first",
+        )
     if below["driver"] in ("qcow2", "vmdk"):
         below["backing"] = None
     return Graph(node=node)
@@ -30,7 +38,7 @@ def graph(address: Layer, access: Access, *, write: bool) -> Graph:
 
 def _node(
     file: File, access: Access, *, write: bool, part: tuple[int | None, int | None]
-) -> Node:
+) -> tuple[Node, Image]:
     path = access.checked(file.path)
     offset, length = part
     module = formats.load(file.format)
@@ -41,17 +49,5 @@ def _node(
         size = -(-length // 512) * 512
         raw = {"driver": "raw", "offset": offset or 0, "size": size}
         protocol = {**raw, "file": protocol, "read-only": not write}
-    if file.format == "raw":
-        return {"driver": "raw", "file": protocol, "read-only": not write}
-    if inner.differencing and file.format not in ("vmdk", "qcow2"):
-        raise SourceError(
-            f"{file.path} holds only the differences to a parent disk, and qemu "
-            "would read zeroes for the rest",
-            "merge the checkpoints or snapshots on the source first",
-        )
-    return {
-        "driver": file.format,
-        "file": protocol,
-        "read-only": not write,
-        **inner.options,
-    }
+    node: Node = {"driver": file.format, "file": protocol, "read-only": not write}
+    return node | inner.options, inner
