@@ -9,16 +9,23 @@ from __future__ import annotations
 
 import os
 import pkgutil
-from collections.abc import Callable
+import sys
+from array import array
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Literal, Protocol, cast
 
 from v2v.document import Format
 from v2v.errors import SourceError
 
 Checked = Callable[[str | Path], Path]
+
+# No guest has a larger disk; a hostile header has.
+MAX_SIZE = 64 * 2**40
+# How much of an image's own tables is held in memory at once.
+_CHUNK = 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +40,43 @@ class Image:
     differencing: bool = False
     parent: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """Where an image lies: a whole file, or a member of an OVA.  Bytes."""
+
+    path: Path
+    offset: int
+    length: int
+
+    def read(self, at: int, count: int) -> bytes:
+        """Return *count* bytes at *at* of the image.  Raises SourceError if cut off."""
+        if at + count > self.length:
+            raise truncated(self.path)
+        return read(self.path, self.offset + at, count)
+
+    def table(
+        self,
+        at: int,
+        count: int,
+        code: Literal["I", "Q"],
+        order: Literal["little", "big"],
+    ) -> Iterator[array[int]]:
+        """Yield the *count* numbers at *at*, of 4 (I) or 8 (Q) bytes, in pieces.
+
+        Raises SourceError if they are cut off.
+        """
+        size = array(code).itemsize
+        if at + count * size > self.length:
+            raise truncated(self.path)
+        for first in range(0, count, _CHUNK // size):
+            numbers = array(code)
+            some = min(_CHUNK // size, count - first)
+            numbers.frombytes(self.read(at + first * size, some * size))
+            if order != sys.byteorder:
+                numbers.byteswap()
+            yield numbers
 
 
 class ImageFormat(Protocol):
@@ -109,4 +153,35 @@ def truncated(path: Path) -> SourceError:
     return SourceError(
         f"{path} is truncated: it ends before its header says so",
         "copy it again from the source and compare the sizes",
+    )
+
+
+def part(path: Path, offset: int, length: int | None) -> Part:
+    """Return the image at *offset* of *path*; *length* None is up to the end.
+
+    Raises SourceError if the file ends before.
+    """
+    try:
+        with path.open("rb") as file:
+            end = file.seek(0, os.SEEK_END)
+    except OSError as e:
+        raise SourceError(f"{path}: {e.strerror}") from e
+    rest = max(0, end - offset)
+    if length is not None and length > rest:
+        raise truncated(path)
+    return Part(path=path, offset=offset, length=rest if length is None else length)
+
+
+def checked_size(path: Path, size: int) -> int:
+    """Return the virtual *size* of *path*.  Raises SourceError if no disk has it."""
+    if 0 < size <= MAX_SIZE:
+        return size
+    raise broken(path, f"a disk of {size} bytes is none")
+
+
+def broken(path: Path, reason: str) -> SourceError:
+    """Return the error for an image whose own header contradicts itself."""
+    return SourceError(
+        f"{path} is broken: {reason}",
+        "copy it again from the source, or check it there",
     )

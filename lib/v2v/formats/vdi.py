@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""VDI: VirtualBox's own disks.
+
+Source: VDICore.h of VirtualBox and block/vdi.c of QEMU.  QEMU reads only images with
+blocks of 1 MiB and without a parent; a snapshot's image whose link to its parent is
+empty it reads as if it were whole.
+"""
+
+from __future__ import annotations
+
+import struct
+import uuid
+from pathlib import Path
+
+from v2v.errors import SourceError
+from v2v.formats import Checked, Image, Part, broken, checked_size, part, truncated
+
+_SIGNATURE = b"\x7f\x10\xda\xbe"
+_SIGNATURE_AT = 64
+_HEADER = 512
+_VERSION = 0x0001_0001
+_BLOCK = 2**20
+# Types: 1 dynamic, 2 fixed; 3 undo and 4 differencing hold only what differs.
+_WHOLE = (1, 2)
+_DISCARDED = 0xFFFF_FFFE  # this and the number above it: no block in the file
+
+
+def matches(head: bytes, tail: bytes) -> bool:
+    """See formats.ImageFormat."""
+    return head[_SIGNATURE_AT : _SIGNATURE_AT + 4] == _SIGNATURE
+
+
+def examine(
+    path: Path, checked: Checked, offset: int = 0, length: int | None = None
+) -> Image:
+    """See formats.ImageFormat."""
+    image = part(path, offset, length)
+    head = image.read(0, min(_HEADER, image.length))
+    if not matches(head, b""):
+        raise SourceError(
+            f"{path} is no VDI image", "give its real format with --format"
+        )
+    head = image.read(0, _HEADER)
+    version, _, kind = struct.unpack_from("<III", head, 68)
+    if version != _VERSION:
+        raise SourceError(
+            f"{path} is of version {version >> 16}.{version & 0xFFFF} of VDI, not 1.1",
+            "open it once in a newer VirtualBox, or clone it there",
+        )
+    size = checked_size(path, struct.unpack_from("<Q", head, 368)[0])
+    parent = uuid.UUID(bytes_le=head[424:440])
+    if kind not in _WHOLE or parent.int:
+        name = str(parent) if parent.int else None
+        return Image(size=size, differencing=True, parent=name)
+    _check_blocks(image, head, size)
+    return Image(size=size)
+
+
+def _check_blocks(image: Part, head: bytes, size: int) -> None:
+    """Raise SourceError if the block map, or a block that it places, is cut off."""
+    map_at, data_at = struct.unpack_from("<II", head, 340)
+    block, extra, blocks = struct.unpack_from("<III", head, 376)
+    if block != _BLOCK or extra:
+        raise SourceError(
+            f"{image.path} has blocks of {block} bytes, and QEMU reads only 1 MiB",
+            "clone it: VBoxManage clonemedium disk OLD NEW --format VDI",
+        )
+    if blocks * block < size or map_at % 512 or data_at % 512:
+        raise broken(image.path, "its block map does not fit the disk")
+    last = -1
+    for numbers in image.table(map_at, -(-size // block), "I", "little"):
+        last = max(last, max((n for n in numbers if n < _DISCARDED), default=-1))
+    if last >= blocks:
+        raise broken(image.path, f"its block map names block {last} of {blocks}")
+    if data_at + (last + 1) * block > image.length:
+        raise truncated(image.path)
