@@ -19,14 +19,17 @@ def main(
     ],
     image_format: Annotated[
         Literal["qcow2", "raw"],
-        typer.Option("-f", "--format", help="Format of the new disks."),
+        typer.Option(
+            "-f", "--format", metavar="FORMAT", help="qcow2 (default) or raw."
+        ),
     ] = "qcow2",
     disk: Annotated[
         list[str] | None,
         typer.Option("-d", "--disk", metavar="[ID:]KEY=VALUE", help="format=, size=."),
     ] = None,
     allocation: Annotated[
-        Literal["sparse", "preallocated"], typer.Option(help="Space on the disk.")
+        Literal["sparse", "preallocated"],
+        typer.Option(metavar="HOW", help="sparse (default), preallocated."),
     ] = "sparse",
     compress: Annotated[
         bool, typer.Option("--compress", help="Compress the new qcow2 disks.")
@@ -39,7 +42,7 @@ def main(
     ] = False,
     progress: Annotated[
         Literal["auto", "bar", "json", "none"],
-        typer.Option(help="How to show the progress on stderr."),
+        typer.Option(metavar="KIND", help="auto (default), bar, json or none."),
     ] = "auto",
     force: options.Force = False,
     metadata: options.Metadata = None,

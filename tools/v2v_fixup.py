@@ -17,7 +17,8 @@ def main(
         str, typer.Option("--for", metavar="TARGET", help="Where the VM will run.")
     ] = "libvirt",
     agent: Annotated[
-        Literal["auto", "no"], typer.Option(help="Install qemu-guest-agent, or not.")
+        Literal["auto", "no"],
+        typer.Option(metavar="WHEN", help="Guest agent: auto (default) or no."),
     ] = "auto",
     agent_packages: Annotated[
         Path | None,

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import struct
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -211,24 +211,35 @@ def _check_clusters(image: Part, header: _Header) -> None:
         for some in image.table(at, needed, "Q", "big")
         for number in some
     }
-    step = 2 if header.features & _WIDE_L2 else 1
     for place in tables - {0}:
         if place % header.cluster:
             raise broken(image.path, "a second-level table is not at a cluster")
         for entries in image.table(place, header.cluster // 8, "Q", "big"):
-            if _end(entries[::step], header) > image.length:
+            if _end(entries, header) > image.length:
                 raise truncated(image.path)
 
 
-def _end(entries: Iterable[int], header: _Header) -> int:
+def _end(entries: array[int], header: _Header) -> int:
     """Return where in the file the last of the clusters of *entries* ends."""
-    found = 0
-    for entry in filter(None, entries):
+    if header.features & _WIDE_L2:
+        return max(_end_of_parts(entries, header), default=0)
+    return max((_end_of_one(e, header) for e in filter(None, entries)), default=0)
+
+
+def _end_of_one(entry: int, header: _Header) -> int:
+    if entry & _COMPRESSED:
+        return _end_of_compressed(entry, header)
+    at = 0 if entry & _ZERO else entry & _OFFSET
+    return at + header.cluster if at else 0
+
+
+def _end_of_parts(entries: array[int], header: _Header) -> Iterator[int]:
+    """Yield where each cluster of 32 parts ends: after the last one that is there."""
+    for entry, parts in zip(entries[::2], entries[1::2], strict=True):
         if entry & _COMPRESSED:
-            found = max(found, _end_of_compressed(entry, header))
-        elif entry & _OFFSET and not entry & _ZERO:
-            found = max(found, (entry & _OFFSET) + header.cluster)
-    return found
+            yield _end_of_compressed(entry, header)
+        elif there := parts & 0xFFFF_FFFF:
+            yield (entry & _OFFSET) + there.bit_length() * header.cluster // 32
 
 
 def _end_of_compressed(entry: int, header: _Header) -> int:
