@@ -38,7 +38,7 @@ def examine(
     head = image.read(0, min(_HEADER, image.length))
     if not matches(head, b""):
         raise SourceError(
-            f"{path} is no VDI image", "give its real format with --format"
+            f"{path} is no VDI image", "give its real format with --input-format"
         )
     head = image.read(0, _HEADER)
     version, _, kind = struct.unpack_from("<III", head, 68)

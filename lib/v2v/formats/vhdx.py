@@ -58,7 +58,7 @@ def examine(
     image = part(path, offset, length)
     if not matches(image.read(0, min(8, image.length)), b""):
         raise SourceError(
-            f"{path} is no VHDX image", "give its real format with --format"
+            f"{path} is no VHDX image", "give its real format with --input-format"
         )
     _check_log(image)
     regions = _regions(image)

@@ -8,15 +8,17 @@ their headers, and changes nothing.
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Iterator
-from dataclasses import dataclass
+import re
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol, cast
 from uuid import uuid4
 
 from v2v.document import VM, Format
-from v2v.errors import SourceError
+from v2v.errors import SourceError, UsageError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,10 +55,14 @@ class Source(Protocol):
 # Asked in this order: a plain disk claims every file that no other wanted.
 _ORDER = ("nbd", "vmx", "ovf", "libvirtxml", "disk")
 
+_DESCRIPTIONS = (".vmx", ".vmtx", ".ovf", ".ova")
+# Files that hold a part of a VMDK: flat data, a delta, a piece, changed blocks.
+_PART = re.compile(r"-(flat|delta|sesparse|ctk|[fs][0-9]{3})\.vmdk$", re.IGNORECASE)
+
 
 def names() -> list[str]:
     """Return the kinds of source there are."""
-    helpers = {"disks", "macs"}
+    helpers = {"bare", "disks", "images", "macs"}
     found = {module.name for module in pkgutil.iter_modules(__path__)} - helpers
     return sorted(found, key=lambda name: (_ORDER.index(name), name))
 
@@ -71,8 +77,7 @@ def detect(location: str) -> str:
 
     Raises SourceError if it is none, or does not exist.
     """
-    if "://" not in location and not Path(location).exists():
-        raise SourceError(f"{location}: no such file or folder", "check the path")
+    location = resolve(location)
     for name in names():
         if load(name).claims(location):
             return name
@@ -83,8 +88,55 @@ def detect(location: str) -> str:
 
 
 def read(request: Request, kind: str = "") -> Iterator[VM]:
-    """Yield the VMs of *request*, which is of *kind* if that is not plain."""
+    """Yield the VMs of *request*, which is of *kind* if that is not plain.
+
+    Raises UsageError for a kind that there is not, and SourceError as the source does.
+    """
+    if kind and kind not in names():
+        raise UsageError(f"{kind} is no kind of source", f"one of {', '.join(names())}")
+    request = replace(request, location=resolve(request.location))
     yield from load(kind or detect(request.location)).read(request)
+
+
+def resolve(location: str) -> str:
+    """Return the source that *location* means: of a folder, the one VM in it.
+
+    Descriptions go before disks.  Raises SourceError if *location* does not exist, or
+    is a folder with no VM or several.
+    """
+    if "://" in location:
+        return location
+    try:
+        # A document is UTF-8, and names the source.
+        location.encode()
+        if not stat.S_ISDIR(Path(location).stat().st_mode):
+            return location
+        files = [f for f in Path(location).iterdir() if not f.name.startswith(".")]
+    except (OSError, ValueError) as e:
+        reason = getattr(e, "strerror", None) or "a name that is not UTF-8"
+        raise SourceError(f"{location!r:.300}: {reason}", "check the path") from e
+    for found in _wanted(sorted(files)):
+        if len(found) > 1:
+            shown = ", ".join(file.name for file in found[:10])
+            raise SourceError(f"{location} holds several VMs: {shown}", "name one")
+        if found:
+            return str(found[0])
+    raise SourceError(
+        f"{location} holds no VM: no .vmx, .ovf, .ova, libvirt XML or disk image",
+        "name the description or the disk image itself",
+    )
+
+
+def _wanted(files: Iterable[Path]) -> Iterator[list[Path]]:
+    """Yield which of *files* can be meant: descriptions, libvirt's, disk images."""
+    from v2v.sources import disk, libvirtxml
+
+    files = [file for file in files if file.is_file()]
+    yield [f for f in files if f.suffix.lower() in _DESCRIPTIONS]
+    yield [f for f in files if libvirtxml.is_domain(f)]
+    images = (*disk.SUFFIXES, *disk.RAW_SUFFIXES)
+    whole = [f for f in files if not _PART.search(f.name)]
+    yield [f for f in whole if f.suffix.lower() in images]
 
 
 def new_id() -> str:

@@ -46,7 +46,7 @@ def with_log(image: Path, copy: Path) -> Path:
         header = whole[at : at + 4096]
         header[48:64] = uuid.uuid4().bytes_le
         header[4:8] = bytes(4)
-        header[4:8] = struct.pack("<I", crc32c(header))
+        header[4:8] = struct.pack("<I", crc32c(bytes(header)))
         whole[at : at + 4096] = header
     copy.write_bytes(whole)
     return copy

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Turn an image file into a layer, after a look at its header.
+
+The format is always stated: by the user, by a trusted description or by the file's
+name.  A chain is taken from the description; only VMDK snapshots are followed by
+their own hints, within what may be read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from v2v import formats
+from v2v.document import File, Finding, Format, Layer
+from v2v.errors import SourceError
+from v2v.formats import Checked, Image, qcow2, vmdk
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """The stretch of a file that holds the image, in bytes."""
+
+    offset: int
+    length: int
+
+
+def layer(
+    file: Path,
+    format: Format,
+    checked: Checked,
+    *,
+    backing: Sequence[File] = (),
+    part: Part | None = None,
+) -> tuple[Layer, Image]:
+    """Return the layer for the image *file*, and what its header says.
+
+    *backing* are the parents that the description names, nearest first.  Raises
+    SourceError if one of them is broken or must not be opened, or one is lacking.
+    """
+    start, length = (part.offset, part.length) if part else (0, None)
+    image = formats.load(format).examine(file, checked, start, length)
+    if format == "vmdk" and image.differencing and not backing:
+        backing = vmdk.chain(file, checked)
+    last = image
+    for parent in backing:
+        last = formats.load(parent.format).examine(Path(parent.path), checked)
+    if last.differencing:
+        raise _orphan(backing[-1].path if backing else file, last, format)
+    made = Layer(
+        server="file" if format == "raw" else "qemu",
+        path=str(file),
+        format=format,
+        backing=tuple(backing),
+        offset=part.offset if part else None,
+        length=part.length if part else None,
+    )
+    return made, image
+
+
+def _orphan(file: str | Path, image: Image, format: Format) -> SourceError:
+    if format == "qcow2":
+        return SourceError(
+            f"{file} holds only what differs from a backing file, which its header "
+            f"calls {image.parent!r}; that is not followed",
+            "make it whole where you trust it: qemu-img convert -O qcow2 OLD NEW; or "
+            "describe the chain in a libvirt XML with <backingStore>",
+        )
+    return SourceError(
+        f"{file} holds only the differences to a parent disk",
+        "merge the checkpoints or snapshots on the source, and take the merged disk",
+    )
+
+
+def snapshots(file: Path, format: Format, disk: str) -> list[Finding]:
+    """Return a finding if *file* holds snapshots, which are not taken over."""
+    names = qcow2.snapshots(file) if format == "qcow2" else []
+    if not names:
+        return []
+    shown = ", ".join(names[:5]) + (" …" if len(names) > 5 else "")
+    return [
+        Finding(
+            code="snapshots-dropped",
+            severity="warn",
+            message=f"{disk}: its {len(names)} snapshots stay behind: {shown}",
+            remedy="keep the source if you may want to go back to one of them",
+            disk=disk,
+        )
+    ]
