@@ -12,6 +12,7 @@ import logging
 import os
 import shlex
 import subprocess
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 
 from v2v.errors import HostError, Problem
@@ -66,6 +67,31 @@ def run(
     if done.returncode not in ok:
         raise _failed(command, done.returncode, done.stderr)
     return done
+
+
+def filtered(command: Sequence[str], data: bytes, most: int) -> bytes:
+    """Return what *command* makes of *data*, which may be at most *most* bytes.
+
+    For programs that unpack what is hostile.  Raises as run does.
+    """
+    limited = ["prlimit", f"--fsize={most}", *command]
+    with tempfile.TemporaryFile() as before, tempfile.TemporaryFile() as after:
+        before.write(data)
+        before.seek(0)
+        done = subprocess.run(
+            tied(limited),
+            stdin=before,
+            stdout=after,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "LC_ALL": "C"},
+            start_new_session=True,
+            timeout=300,
+            check=False,
+        )
+        if done.returncode:
+            raise _failed(command, done.returncode, done.stderr)
+        after.seek(0)
+        return after.read()
 
 
 def watch(command: Sequence[str], heard: Callable[[str], None]) -> None:

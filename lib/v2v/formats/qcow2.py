@@ -105,7 +105,8 @@ def _header(image: Part) -> _Header:
     data = image.read(0, min(image.length, 112))
     if data[:4] != _MAGIC:
         raise SourceError(
-            f"{image.path} is no qcow2 image", "give its real format with --input-format"
+            f"{image.path} is no qcow2 image",
+            "give its real format with --input-format",
         )
     data = image.read(0, _HEADER.size) + data[_HEADER.size :]
     fields = _HEADER.unpack_from(data)

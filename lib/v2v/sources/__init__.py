@@ -40,13 +40,13 @@ class Source(Protocol):
     """What every module of this package offers."""
 
     def claims(self, location: str) -> bool:
-        """Whether *location* is a source of this kind; reads its first bytes at most."""
+        """Whether *location*, no folder, is of this kind; reads its start at most."""
         ...
 
     def read(self, request: Request) -> Iterator[VM]:
         """Yield the VMs that the source describes.
 
-        A disk whose file is missing is described, with a finding; see v2v.sources.disks.
+        A disk whose file is missing is described, with a finding (sources.disks).
         Raises SourceError if there is no description to be had, or a hostile one.
         """
         ...
@@ -62,7 +62,7 @@ _PART = re.compile(r"-(flat|delta|sesparse|ctk|[fs][0-9]{3})\.vmdk$", re.IGNOREC
 
 def names() -> list[str]:
     """Return the kinds of source there are."""
-    helpers = {"bare", "disks", "images", "macs"}
+    helpers = {"bare", "disks", "images", "libvirtdisk", "macs"}
     found = {module.name for module in pkgutil.iter_modules(__path__)} - helpers
     return sorted(found, key=lambda name: (_ORDER.index(name), name))
 

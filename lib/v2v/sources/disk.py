@@ -13,11 +13,11 @@ import stat
 import struct
 import uuid
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from v2v import formats, paths
-from v2v.document import Disk, Finding, Firmware, Format, Source, disk_id
-from v2v.document import VM as Machine
+from v2v.document import VM, Disk, Finding, Firmware, Format, Source, disk_id
 from v2v.errors import SourceError
 from v2v.sources import Request, bare, images
 
@@ -47,13 +47,13 @@ def claims(location: str) -> bool:
     return path.is_file() or path.is_block_device()
 
 
-def read(request: Request) -> Iterator[Machine]:
+def read(request: Request) -> Iterator[VM]:
     """See sources.Source."""
     path = Path(request.location).absolute()
     real = _opened(path)
     format = request.format or _decided(path, real)
     roots = tuple(place.resolve() for place in (real.parent, *request.allow))
-    layer, image = images.layer(real, format, lambda name: paths.checked(name, roots))
+    layer, image = images.layer(real, format, partial(paths.checked, allowed=roots))
     is_device = real.is_block_device()
     if is_device:
         # /dev/vg/lv holds for longer than the /dev/dm-3 behind it.

@@ -28,12 +28,12 @@ def find(name: str, folder: Path, allow: Sequence[Path]) -> Path:
     plain = name.replace("\\", "/")
     if not _ABSOLUTE.match(plain):
         return paths.checked(_beside(folder, plain), roots)
-    if plain.startswith("/") and Path(plain).exists():
+    if plain.startswith("/") and _exists(Path(plain)):
         try:
             return paths.checked(plain, roots)
         except SourceError:
             beside = _beside(folder, PurePosixPath(plain).name)
-            if not beside.exists():
+            if not _exists(beside):
                 raise
     beside = _beside(folder, PurePosixPath(_ABSOLUTE.sub("", plain)).name)
     return paths.checked(beside, roots)
@@ -42,10 +42,22 @@ def find(name: str, folder: Path, allow: Sequence[Path]) -> Path:
 def _beside(folder: Path, name: str) -> Path:
     """Return *name* in *folder*; in another case if just one such file is there."""
     exact = folder / name
-    if exact.exists() or not exact.parent.is_dir():
+    if _exists(exact):
         return exact
-    same = [f for f in exact.parent.iterdir() if f.name.lower() == exact.name.lower()]
+    try:
+        files = list(exact.parent.iterdir())
+    except (OSError, ValueError):
+        return exact
+    same = [f for f in files if f.name.lower() == exact.name.lower()]
     return same[0] if len(same) == 1 else exact
+
+
+def _exists(path: Path) -> bool:
+    """Path.exists() raises where a folder may not be searched or a name is too long."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
 
 
 def missing(disk: str, name: str, error: SourceError) -> Finding:

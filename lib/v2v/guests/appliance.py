@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The libguestfs appliance: the one place where a guest's file systems are opened.
+
+A guest's files are read by a kernel and programs that run in a machine of their own,
+never by this host.  Paths are the guest's; libguestfs resolves links inside it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import guestfs
+
+from v2v import kvm
+from v2v.errors import GuestError, HostError
+
+# Configuration that is larger is no configuration.
+MAX_TEXT = 8 * 2**20  # bytes
+_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+
+log = logging.getLogger(__name__)
+
+
+class Appliance:
+    """An appliance that runs, with the file systems of one guest mounted in it.
+
+    Its methods raise GuestError for what the guest does not let be done.
+    """
+
+    def __init__(self, handle: guestfs.GuestFS) -> None:
+        """Wrap *handle*, which is launched; ``g`` gives its other calls."""
+        self.g = handle
+
+    def read(self, path: str) -> str | None:
+        """Return the text at *path*; None if there is no such file.
+
+        Bytes that are no UTF-8 survive a later write.
+        """
+        data = self.bytes(path)
+        return None if data is None else data.decode("utf-8", "surrogateescape")
+
+    def bytes(self, path: str) -> bytes | None:
+        """Return the content of the regular file at *path*, if there is one."""
+        if not self.g.is_file(path, followsymlinks=True):
+            return None
+        if self.g.filesize(path) > MAX_TEXT:
+            raise GuestError(f"{path} in the guest is too large to be read")
+        return bytes(self.g.read_file(path))
+
+    def write(self, path: str, text: str, mode: int | None = None) -> None:
+        """Write *text* to *path*; a file that is there keeps its owner and mode."""
+        self.g.write(path, text.encode("utf-8", "surrogateescape"))
+        if mode is not None:
+            self.g.chmod(mode, path)
+
+    def glob(self, pattern: str) -> list[str]:
+        """Return the paths that match *pattern*, sorted."""
+        return sorted(self.g.glob_expand(pattern))
+
+    def fetched(self, path: str, folder: Path) -> Path:
+        """Copy the file at *path* into *folder* of this host and return it."""
+        fd, name = tempfile.mkstemp(dir=folder)
+        os.close(fd)
+        self.g.download(path, name)
+        return Path(name)
+
+
+@contextmanager
+def opened(uris: Sequence[str], *, write: bool) -> Iterator[Appliance]:
+    """Start an appliance on the disks at *uris* (NBD, Unix sockets); yield it.
+
+    Errors of libguestfs within the block are raised as GuestError, and HostError if
+    no appliance can be started.  While it runs a signal ends this process at once:
+    Python's own handlers would wait for the call to libguestfs to return.
+    """
+    handle = guestfs.GuestFS(python_return_dict=True)
+    handle.set_backend("direct")
+    if not kvm.usable():
+        handle.set_backend_setting("force_tcg", "1")
+    for uri in uris:
+        socket = parse_qs(urlsplit(uri).query)["socket"][0]
+        _add(handle, socket, write=write)
+    with _signals_end_us():
+        try:
+            _launch(handle)
+            yield Appliance(handle)
+            if write:
+                handle.umount_all()
+                handle.sync()
+                handle.shutdown()
+        except RuntimeError as e:
+            # The bindings raise nothing else.
+            raise GuestError(
+                f"the guest's disks: {_line(e)}",
+                "see what fsck in the guest says; -vv shows each step",
+            ) from e
+        finally:
+            handle.close()
+
+
+def _add(handle: guestfs.GuestFS, socket: str, *, write: bool) -> None:
+    place = {"protocol": "nbd", "server": [f"unix:{socket}"], "format": "raw"}
+    if write:
+        # The overlay is flushed as a whole before anything depends on it.
+        handle.add_drive_opts("", **place, cachemode="unsafe", discard="besteffort")  # type: ignore[arg-type]
+    else:
+        handle.add_drive_opts("", **place, readonly=True)  # type: ignore[arg-type]
+
+
+def _launch(handle: guestfs.GuestFS) -> None:
+    try:
+        handle.launch()
+    except RuntimeError as e:
+        raise HostError(
+            f"no libguestfs appliance can be started: {_line(e)}",
+            "libguestfs-test-tool shows why; a kernel must be readable in /boot",
+        ) from e
+
+
+def _line(e: RuntimeError) -> str:
+    lines = str(e).strip().splitlines()
+    return lines[0] if lines else type(e).__name__
+
+
+@contextmanager
+def _signals_end_us() -> Iterator[None]:
+    before = [signal.signal(number, signal.SIG_DFL) for number in _SIGNALS]
+    try:
+        yield
+    finally:
+        for number, handler in zip(_SIGNALS, before, strict=True):
+            signal.signal(number, handler)

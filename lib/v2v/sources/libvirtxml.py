@@ -1,0 +1,367 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""libvirt's domain XML: from virsh dumpxml, /etc/libvirt, or written by virt-v2v.
+
+Sources: formatdomain.html and src/conf/domain_conf.c of libvirt.  The file may be
+hostile: no DTD, no entities, no network.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, cast
+
+from lxml import etree
+
+from v2v import paths
+from v2v.document import VM, Cpu, Display, Finding, Firmware, Nic, Source
+from v2v.errors import SourceError
+from v2v.sources import Request, libvirtdisk, macs, new_id
+from v2v.sources.libvirtdisk import Element, attribute, number, text
+
+_MAX_FILE = 16 * 2**20
+_HEAD = 64 * 2**10
+_DEFAULT_MEMORY = 2**30
+_MAX_MEMORY = 2**50
+# Elements that hold a <domain>.
+_WRAPPERS = ("node", "domains", "domstatus", "domainsnapshot", "domaincheckpoint")
+_ROOT = re.compile(rb"<(domain|" + "|".join(_WRAPPERS).encode() + rb")[\s>]")
+_UEFI = re.compile(r"ovmf|aavmf|edk2|uefi", re.IGNORECASE)
+_LIBOSINFO = "{http://libosinfo.org/xmlns/libvirt/domain/1.0}"
+_NIC_TYPES: dict[str, tuple[str, str]] = {
+    # libvirt's type: ours, and the attribute of <source> that names the network.
+    "bridge": ("bridge", "bridge"),
+    "network": ("network", "network"),
+    "user": ("user", ""),
+    "direct": ("direct", "dev"),
+    "internal": ("internal", "name"),
+    "ethernet": ("bridge", ""),
+}
+
+
+def claims(location: str) -> bool:
+    """See sources.Source."""
+    return location.lower().endswith(".xml")
+
+
+def is_domain(path: Path) -> bool:
+    """Whether *path* is named as XML and starts as one of libvirt's does."""
+    if not claims(path.name):
+        return False
+    try:
+        with path.open("rb") as file:
+            return _ROOT.search(file.read(_HEAD)) is not None
+    except OSError:
+        return False
+
+
+def read(request: Request) -> Iterator[VM]:
+    """See sources.Source."""
+    path = Path(request.location).absolute()
+    try:
+        if path.stat().st_size > _MAX_FILE:
+            raise SourceError(f"{path} is too large to be a domain XML")
+        data = path.read_bytes()
+    except OSError as e:
+        raise SourceError(f"{path}: {e.strerror}", "check the path") from e
+    for domain in domains(data, str(path)):
+        vm = machine(domain, Source(kind="libvirtxml", location=str(path)))
+        vm = _located(vm, domain, path.parent, request)
+        yield paths.granted(vm, path.parent)
+
+
+def domains(data: bytes, name: str) -> list[Element]:
+    """Return the <domain> elements of the XML *data*; *name* is for messages.
+
+    Raises SourceError for what is no such XML, or has a document type.
+    """
+    # UTF-16 puts zeroes between.
+    if b"<!DOCTYPE" in data.replace(b"\0", b""):
+        raise _typed(name)
+    parser = etree.XMLParser(
+        resolve_entities=False,
+        no_network=True,
+        load_dtd=False,
+        huge_tree=False,
+        remove_comments=True,
+        remove_pis=True,
+    )
+    try:
+        root = etree.fromstring(data, parser)
+    except (etree.XMLSyntaxError, ValueError) as e:
+        reason = str(e).partition("\n")[0]
+        raise SourceError(f"{name} is not well-formed XML: {reason}") from e
+    if root.getroottree().docinfo.internalDTD is not None:
+        raise _typed(name)
+    found = [root] if root.tag == "domain" else []
+    if root.tag in _WRAPPERS:
+        found = root.findall("domain")
+    if not found:
+        raise SourceError(
+            f"{name} is no domain XML of libvirt: its root is {root.tag}",
+            "write one with virsh dumpxml --inactive NAME",
+        )
+    return found
+
+
+def _typed(name: str) -> SourceError:
+    return SourceError(
+        f"{name} has a document type declaration, which can pull in other files",
+        "remove the <!DOCTYPE …>: libvirt never writes one",
+    )
+
+
+def machine(domain: Element, source: Source) -> VM:
+    """Return the VM that *domain* describes; its disks are named as there."""
+    vm_id = new_id()
+    found, findings = libvirtdisk.described(domain)
+    vcpus = number(text(domain, "vcpu")) or 1
+    return VM(
+        id=vm_id,
+        name=_name(domain),
+        uuid=_uuid(text(domain, "uuid")),
+        genid=_uuid(text(domain, "genid")),
+        description=text(domain, "description") or text(domain, "title") or None,
+        arch=attribute(domain, "os/type", "arch") or "x86_64",
+        memory=_memory(domain) or _DEFAULT_MEMORY,
+        vcpus=vcpus,
+        cpu=_cpu(domain, vcpus),
+        firmware=_firmware(domain),
+        # A paravirtual Xen guest has none: its disks decide.
+        firmware_known=text(domain, "os/type") not in ("linux", "xen", "xenpvh"),
+        secure_boot=_secure_boot(domain),
+        tpm=domain.find("devices/tpm") is not None,
+        clock=_clock(domain),
+        display=_display(domain),
+        video=attribute(domain, "devices/video/model", "type"),
+        sound=attribute(domain, "devices/sound", "model"),
+        disks=tuple(found),
+        removable=tuple(libvirtdisk.removable(domain)),
+        nics=tuple(_nics(domain, vm_id)),
+        passthrough=tuple(_passthrough(domain)),
+        source=source.having(
+            producer=domain.get("type"),
+            hw_version=attribute(domain, "os/type", "machine"),
+            os_hint=attribute(
+                domain, f"metadata/{_LIBOSINFO}libosinfo/{_LIBOSINFO}os", "id"
+            ),
+        ),
+        findings=(*findings, *_findings(domain)),
+    )
+
+
+def _name(domain: Element) -> str:
+    return text(domain, "name")[:255] or "unnamed"
+
+
+def _uuid(word: str) -> str | None:
+    try:
+        found = uuid.UUID(word)
+    except ValueError:
+        return None
+    return str(found) if found.int else None
+
+
+def _memory(domain: Element) -> int | None:
+    """Return <memory> in bytes; None where it is missing or cannot be."""
+    found = domain.find("memory")
+    count = number(text(domain, "memory"))
+    if found is None or not count:
+        return None
+    scale = _scale(found.get("unit", "KiB"))
+    size = count * scale if scale else 0
+    return size if 0 < size <= _MAX_MEMORY else None
+
+
+def _scale(unit: str) -> int | None:
+    """Return the bytes of *unit*: KB is 1000, KiB and k are 1024 (virScaleInteger)."""
+    word = unit.strip().lower()
+    if word in ("b", "byte", "bytes"):
+        return 1
+    match = re.fullmatch(r"([kmgtpe])(b|ib)?", word)
+    if not match:
+        return None
+    base = 1000 if match[2] == "b" else 1024
+    return int(base ** ("kmgtpe".index(match[1]) + 1))
+
+
+def _cpu(domain: Element, vcpus: int) -> Cpu:
+    """Return the topology if it multiplies to *vcpus*; else only the model."""
+    names = ("sockets", "dies", "cores", "threads")
+    found = {name: number(attribute(domain, "cpu/topology", name)) for name in names}
+    product = 1
+    for count in found.values():
+        product *= count or 1
+    nested = any(
+        feature.get("name") in ("vmx", "svm") and feature.get("policy") != "disable"
+        for feature in domain.findall("cpu/feature")
+    )
+    return Cpu(
+        **(found if product == vcpus else {}),
+        model=text(domain, "cpu/model") or None,
+        nested=nested,
+    )
+
+
+def _firmware(domain: Element) -> Firmware:
+    loader = domain.find("os/loader")
+    if attribute(domain, "os", "firmware") == "efi":
+        return "efi"
+    if loader is not None:
+        is_flash = loader.get("type") == "pflash"
+        return "efi" if is_flash or _UEFI.search(loader.text or "") else "bios"
+    return "efi" if domain.find("os/nvram") is not None else "bios"
+
+
+def _secure_boot(domain: Element) -> bool:
+    """Secure Boot needs both: code that enforces it, and enrolled keys."""
+    features = {
+        feature.get("name"): feature.get("enabled") == "yes"
+        for feature in domain.findall("os/firmware/feature")
+    }
+    enforced = attribute(domain, "os/loader", "secure") == "yes"
+    asked = features.get("secure-boot", enforced)
+    return asked and features.get("enrolled-keys", True)
+
+
+def _clock(domain: Element) -> Literal["utc", "localtime"]:
+    """A guest whose clock follows a time zone expects local time in its clock."""
+    clock = domain.find("clock")
+    if clock is None:
+        return "utc"
+    local = clock.get("offset") in ("localtime", "timezone")
+    return "localtime" if local or clock.get("basis") == "localtime" else "utc"
+
+
+def _display(domain: Element) -> Display:
+    """A machine without graphics stays so if a person can see it otherwise."""
+    for graphics in domain.findall("devices/graphics"):
+        kind = graphics.get("type")
+        known = kind if kind in ("vnc", "spice", "sdl") else "vnc"
+        return Display(
+            type=cast(Literal["vnc", "spice", "sdl"], known),
+            keymap=graphics.get("keymap"),
+        )
+    serial = domain.find("devices/serial"), domain.find("devices/console")
+    return Display(type="vnc" if serial == (None, None) else "none")
+
+
+def _nics(domain: Element, vm_id: str) -> Iterator[Nic]:
+    """Yield the network cards.  One without an address gets one of ours."""
+    for index, element in enumerate(domain.findall("devices/interface")):
+        mac = macs.parse(attribute(element, "mac", "address"))
+        generated = attribute(element, "mac", "type") == "generated"
+        kind, key = _NIC_TYPES.get(element.get("type", ""), ("none", ""))
+        yield Nic(
+            mac=mac or macs.made(vm_id, index),
+            mac_source=("generated" if generated else "static") if mac else "made",
+            model=attribute(element, "model", "type"),
+            type=cast(Literal["bridge"], kind),
+            network=attribute(element, "source", key) if key else None,
+            slot=attribute(element, "target", "dev"),
+            vlan=number(attribute(element, "vlan/tag", "id")),
+            connected=attribute(element, "link", "state") != "down",
+            boot=number(attribute(element, "boot", "order")),
+        )
+
+
+def _passthrough(domain: Element) -> Iterator[str]:
+    """Yield what belongs to the source's host: no other can give it."""
+    for element in domain.findall("devices/hostdev"):
+        yield " ".join(("hostdev", element.get("type") or "", _host_address(element)))
+    for kind in ("filesystem", "shmem", "vsock", "memory"):
+        for element in domain.findall(f"devices/{kind}"):
+            yield f"{kind} {element.get('model') or element.get('name') or ''}".strip()
+    if domain.find("launchSecurity") is not None:
+        yield "launchSecurity"
+
+
+def _host_address(element: Element) -> str:
+    """Return 0000:01:00.0 of a PCI device, 046d:c077 of a USB one."""
+    address = element.find("source/address")
+    if address is not None:
+        parts = [address.get(key, "0x0") for key in ("domain", "bus", "slot")]
+        place = ":".join(part.removeprefix("0x") for part in parts)
+        return f"{place}.{address.get('function', '0x0').removeprefix('0x')}"
+    ids = [attribute(element, f"source/{key}", "id") for key in ("vendor", "product")]
+    return ":".join((word or "?").removeprefix("0x") for word in ids)
+
+
+def _findings(domain: Element) -> Iterator[Finding]:
+    if _memory(domain) is None:
+        yield _warning("memory-unknown", "no usable memory size; 1 GiB taken")
+    if domain.find("devices/tpm") is not None:
+        yield _warning("tpm-state-lost", "the TPM's secrets stay behind")
+    if domain.get("type") == "vmware" and domain.find("genid") is not None:
+        yield _warning(
+            "genid-order",
+            "libvirt's VMware driver writes the generation id in an order that is not "
+            "the guest's; it is kept as written",
+            "take it from the .vmx (vm.genid, vm.genidX) if software depends on it",
+        )
+    if domain.find("os/kernel") is not None:
+        yield _warning(
+            "direct-kernel",
+            "the VM starts a kernel from the source's host, not from its disk",
+            "install a boot loader in the guest if it has none",
+        )
+    for name in _passthrough(domain):
+        yield _warning("device-lost", f"{name} cannot be taken over")
+    yield from _topology_findings(domain)
+    yield from _nic_findings(domain)
+    yield from _state_findings(domain)
+
+
+def _topology_findings(domain: Element) -> Iterator[Finding]:
+    vcpus = number(text(domain, "vcpu")) or 1
+    if domain.find("cpu/topology") is not None and not _cpu(domain, vcpus).sockets:
+        yield _warning(
+            "topology-dropped", f"the CPU topology does not give {vcpus} processors"
+        )
+
+
+def _nic_findings(domain: Element) -> Iterator[Finding]:
+    for element in domain.findall("devices/interface"):
+        kind = element.get("type", "")
+        if kind not in _NIC_TYPES:
+            yield _warning(
+                "nic-unattached",
+                f"a network card of type {kind} cannot be attached as on the source",
+                "say where it goes with -n",
+            )
+
+
+def _state_findings(domain: Element) -> Iterator[Finding]:
+    """What wraps the domain says in which state it was written down."""
+    wrapper = domain.getparent()
+    if wrapper is None:
+        return
+    if wrapper.tag == "domstatus" and wrapper.get("state") in ("running", "paused"):
+        yield Finding(
+            code="running",
+            severity="block",
+            message="the VM was running when this was written; its disks may change",
+            remedy="shut it down, or accept a torn copy: --allow running",
+        )
+    if wrapper.tag in ("domainsnapshot", "domaincheckpoint"):
+        yield _warning(
+            "snapshot-description",
+            "this describes the VM as of a snapshot; its disks are read as of now",
+        )
+
+
+def _warning(code: str, message: str, remedy: str = "") -> Finding:
+    return Finding(code=code, severity="warn", message=message, remedy=remedy)
+
+
+def _located(vm: VM, domain: Element, folder: Path, request: Request) -> VM:
+    """Return *vm* with its disks' files found, or a finding for each that is not."""
+    placed = []
+    findings = list(vm.findings)
+    for disk, element in zip(vm.disks, libvirtdisk.elements(domain), strict=True):
+        found, said = libvirtdisk.located(disk, element, folder, request)
+        placed.append(found)
+        findings += said
+    return vm.having(disks=tuple(placed), findings=tuple(findings))
