@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What is to be done to a guest, before any of it is done."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from v2v.document import Change
+from v2v.guests.appliance import Appliance
+
+_SHOWN = 2000  # characters of a change that the document keeps
+
+
+@dataclass(frozen=True, kw_only=True)
+class Action:
+    """One change, as people see it and as it is done.
+
+    ``space`` is what it needs, in bytes, on the file system of the change's path.
+    """
+
+    change: Change
+    apply: Callable[[Appliance], None]
+    space: int = 0
+
+
+def edit(path: str, before: str, after: str, reason: str) -> Iterator[Action]:
+    """Yield the action that makes *before*, the text at *path*, into *after*."""
+    if before == after:
+        return
+    lines = list(difflib.ndiff(before.splitlines(), after.splitlines()))
+    change = Change(
+        path=path,
+        kind="edit",
+        reason=reason,
+        before=_shown([line[2:] for line in lines if line.startswith("- ")]),
+        after=_shown([line[2:] for line in lines if line.startswith("+ ")]),
+    )
+    yield Action(change=change, apply=lambda a: a.write(path, after), space=len(after))
+
+
+def create(path: str, text: str, reason: str, mode: int = 0o644) -> Action:
+    """Return the action that makes the file *path* with *text*, folders included."""
+
+    def apply(appliance: Appliance) -> None:
+        appliance.g.mkdir_p(path.rpartition("/")[0])
+        appliance.write(path, text, mode)
+
+    change = Change(path=path, kind="create", reason=reason, after=_shown([text]))
+    return Action(change=change, apply=apply, space=len(text))
+
+
+def link(path: str, target: str, reason: str) -> Action:
+    """Return the action that makes *path* a symbolic link to *target*."""
+    change = Change(path=path, kind="link", reason=reason, after=target)
+
+    def apply(appliance: Appliance) -> None:
+        appliance.g.mkdir_p(path.rpartition("/")[0])
+        appliance.g.ln_sf(target, path)
+
+    return Action(change=change, apply=apply, space=4096)
+
+
+def _shown(lines: list[str]) -> str:
+    text = "\n".join(lines).encode("utf-8", "replace").decode()
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
