@@ -11,6 +11,7 @@ import json
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from v2v import process, server, servers
 from v2v.document import Disk, Layer, LayerName, layer_of, stack, top
@@ -43,6 +44,14 @@ def graph(
         made.objects += below.objects
         made.remote |= below.remote
     return made
+
+
+def stacked(file: Path, below: Graph, *, write_below: bool = False) -> Graph:
+    """Return the graph of the qcow2 overlay *file*, writable, over *below*."""
+    storage = {"driver": "file", "filename": str(file), "discard": "unmap"}
+    below.node["read-only"] = not write_below
+    node = {"driver": "qcow2", "file": storage, "backing": below.node}
+    return Graph(node=node, objects=below.objects, remote=below.remote)
 
 
 def _is_there(layer: Layer) -> bool:
