@@ -124,7 +124,7 @@ def _at_end(image: Part) -> bytes:
         )
     raise SourceError(
         f"{image.path} has no footer of a VHD: it is none, or is truncated",
-        "compare its size with the source's, or give its real format with --input-format",
+        "compare its size with the source's; or give --input-format",
     )
 
 

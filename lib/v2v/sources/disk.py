@@ -156,7 +156,7 @@ def _firmware(real: Path) -> Firmware:
         sectors = file.read(2 * _SECTOR)
         table = sectors[_SECTOR:]
         if table[:8] == b"EFI PART":
-            at, count, size = struct.unpack_from("<Q8xII", table.ljust(92, b"\0"), 72)
+            at, count, size = struct.unpack_from("<QII", table.ljust(88, b"\0"), 72)
             kinds = _kinds(real, at * _SECTOR, count, size)
             return "efi" if _ESP in kinds and _BIOS_BOOT not in kinds else "bios"
     entries = sectors[446:510]

@@ -68,12 +68,23 @@ def described(domain: Element) -> tuple[list[Disk], list[Finding]]:
         disk = _disk(domain, element, disk_id(index))
         try:
             layer = _layer(element, _default_format(domain, element))
-            found.append(disk.having(source=layer))
+            disk = disk.having(source=layer)
+            disk = disk.having(source=layer.having(backing=tuple(_backing(element))))
         except SourceError as e:
-            findings.append(disks.missing(disk.id, _address(element), e))
-            found.append(disk)
+            findings.append(_unreachable(disk.id, element, e))
+        found.append(disk)
         findings += _encryption(element, disk.id)
     return _booted(domain, found), findings
+
+
+def _unreachable(name: str, element: Element, e: SourceError) -> Finding:
+    return Finding(
+        code="disk-missing",
+        severity="block",
+        message=f"{name} ({_address(element)}) cannot be read: {e.message}",
+        remedy=e.remedy,
+        disk=name,
+    )
 
 
 def _disk(domain: Element, element: Element, name: str) -> Disk:
@@ -153,7 +164,6 @@ def _layer(element: Element, default: Format) -> Layer:
         server="file" if format == "raw" else "qemu",
         path=_file(element),
         format=format,
-        backing=tuple(_backing(element)),
         offset=part.offset if part else None,
         length=part.length if part else None,
     )
@@ -238,10 +248,9 @@ def _uri(source: Element) -> str:
 def _address(element: Element) -> str:
     """Return what people know the source as."""
     source = element.find("source")
-    if source is None:
-        return "(none)"
-    parts = ("file", "dev", "pool", "volume", "protocol", "name", "dir", "type")
-    return ":".join(value for part in parts if (value := source.get(part)))
+    parts = ("file", "dev", "pool", "volume", "protocol", "name", "dir", "path")
+    values = [] if source is None else [source.get(part) for part in parts]
+    return ":".join(filter(None, values)) or element.get("type", "file")
 
 
 def located(

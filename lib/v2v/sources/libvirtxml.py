@@ -27,7 +27,7 @@ _DEFAULT_MEMORY = 2**30
 _MAX_MEMORY = 2**50
 # Elements that hold a <domain>.
 _WRAPPERS = ("node", "domains", "domstatus", "domainsnapshot", "domaincheckpoint")
-_ROOT = re.compile(rb"<(domain|" + "|".join(_WRAPPERS).encode() + rb")[\s>]")
+_ROOT = re.compile(rb"<(domain|" + "|".join(_WRAPPERS).encode() + rb")[\s/>]")
 _UEFI = re.compile(r"ovmf|aavmf|edk2|uefi", re.IGNORECASE)
 _LIBOSINFO = "{http://libosinfo.org/xmlns/libvirt/domain/1.0}"
 _NIC_TYPES: dict[str, tuple[str, str]] = {
@@ -360,7 +360,11 @@ def _located(vm: VM, domain: Element, folder: Path, request: Request) -> VM:
     """Return *vm* with its disks' files found, or a finding for each that is not."""
     placed = []
     findings = list(vm.findings)
+    known = {finding.disk for finding in findings if finding.code == "disk-missing"}
     for disk, element in zip(vm.disks, libvirtdisk.elements(domain), strict=True):
+        if disk.id in known:
+            placed.append(disk)
+            continue
         found, said = libvirtdisk.located(disk, element, folder, request)
         placed.append(found)
         findings += said

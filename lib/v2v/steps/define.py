@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
-from v2v import targets
-from v2v.document import VM
-from v2v.errors import TargetError, UsageError
+from pathlib import Path
+
+from v2v import paths, targets
+from v2v.document import VM, Disk
+from v2v.errors import BlockedError, SourceError, TargetError, UsageError
 from v2v.targets import Wish
 
 
@@ -19,13 +21,53 @@ def check(kind: str, wish: Wish) -> None:
 
 
 def define(vm: VM, kind: str, wish: Wish) -> VM:
-    """Return *vm* as created at target *kind*.  Raises TargetError, having undone all."""
-    for disk in vm.disks:
-        if kind != "null" and disk.target is None:
-            raise TargetError(
-                f"disk {disk.id} has not been copied to its new place",
-                "run v2v-convert before v2v-define",
-            )
+    """Return *vm* as created at target *kind*.
+
+    Raises TargetError, having undone all, and BlockedError if fixup has prepared the
+    guest for devices that *kind* may not have.
+    """
+    _refuse_other_devices(vm, kind)
+    placed = vm if kind == "null" else _placed(vm, wish)
     target = targets.load(kind)
-    target.preflight(vm, wish)
-    return vm.having(target=target.define(vm, wish))
+    target.preflight(placed, wish)
+    return vm.having(target=target.define(placed, wish))
+
+
+def _refuse_other_devices(vm: VM, kind: str) -> None:
+    """Raise BlockedError if the devices were chosen for a home that we do not know.
+
+    All that we know have the same ones.
+    """
+    if vm.devices and vm.devices.made_for not in targets.names():
+        raise BlockedError(
+            f"the guest was prepared for {vm.devices.made_for}, whose devices {kind} "
+            "may not have",
+            f"prepare it again: v2v-fixup --for {kind}",
+        )
+
+
+def _placed(vm: VM, wish: Wish) -> VM:
+    """Return *vm* with the true paths of its disks.
+
+    Raises TargetError for one that is not there, or not where this VM's files may be:
+    who runs it, libvirt's root above all, would open what the document says.
+    """
+    allowed = paths.roots(vm, [wish.output] if wish.output else [])
+    return vm.having(disks=tuple(_placed_disk(disk, allowed) for disk in vm.disks))
+
+
+def _placed_disk(disk: Disk, allowed: tuple[Path, ...]) -> Disk:
+    if disk.target is None or disk.target.path is None:
+        raise TargetError(
+            f"disk {disk.id} has not been copied to its new place",
+            "run v2v-convert before v2v-define",
+        )
+    try:
+        path = paths.checked(disk.target.path, allowed)
+    except SourceError as e:
+        raise TargetError(
+            f"disk {disk.id}: {e.message}",
+            "name the folder that the disks are in with -o, or copy them again with "
+            "v2v-convert",
+        ) from e
+    return disk.having(target=disk.target.having(path=str(path)))

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -50,7 +49,7 @@ class Target(Protocol):
         ...
 
 
-_HELPERS = {"domain", "networks", "firmware"}
+_HELPERS = {"commandline", "domain", "firmware", "machine", "networks"}
 
 
 def names() -> list[str]:

@@ -45,7 +45,11 @@ class Firmware:
 
 
 def choose(
-    machine: str, *, secure_boot: bool, arch: str = "x86_64", folders: tuple[str, ...] = ()
+    machine: str,
+    *,
+    secure_boot: bool,
+    arch: str = "x86_64",
+    folders: tuple[str, ...] = (),
 ) -> Firmware:
     """Return the UEFI firmware for a *machine* (q35 or pc).
 

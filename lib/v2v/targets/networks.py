@@ -9,7 +9,7 @@ a libvirt network.  IN may have colons in it: what follows the last one is OUT.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -70,7 +70,9 @@ def rules(words: Iterable[str]) -> dict[str, Place]:
         key = before.lower() if _MAC.fullmatch(before) else before
         if key in found:
             what = f"network {key}" if key else "every other network"
-            raise UsageError(f"-n {word}: {what} is mapped twice", "leave one of both out")
+            raise UsageError(
+                f"-n {word}: {what} is mapped twice", "leave one of both out"
+            )
         found[key] = _place(word, out)
     return found
 
@@ -103,14 +105,22 @@ def plan(vm: VM, words: Iterable[str], known: Known, fallback: Place) -> Plan:
         place = _ruled(nic, mapped) or _kept(nic, known)
         if place is None:
             place = fallback
-            if nic.network:
-                warnings.append(
-                    f"card {nic.mac} was on {nic.network!r}, which is not known here, "
-                    f"and goes to {place} (choose with -n)"
-                )
+            warnings += _moved(nic, place)
+            # A card that was plugged in nowhere stays so, but the guest sees it.
+            nic = nic.having(connected=nic.connected and nic.type != "none")
         if place.kind != "none":
             cards.append(Card(nic=nic, place=place))
     return Plan(cards=tuple(cards), warnings=tuple(warnings))
+
+
+def _moved(nic: Nic, place: Place) -> Iterator[str]:
+    """Yield what to know of a card whose network there is not at the new home."""
+    if nic.network or nic.type in ("internal", "direct"):
+        was = repr(nic.network) if nic.network else f"a network of kind {nic.type}"
+        yield (
+            f"card {nic.mac} was on {was}, which is not known here, and goes to "
+            f"{place} (choose with -n)"
+        )
 
 
 def _refuse_unused(vm: VM, mapped: Mapping[str, Place]) -> None:
@@ -139,8 +149,8 @@ def _ruled(nic: Nic, mapped: Mapping[str, Place]) -> Place | None:
 
 def _kept(nic: Nic, known: Known) -> Place | None:
     """Return the place that *nic* had, if there is such a one at the new home."""
-    if nic.type in ("user", "none"):
-        return USER if nic.type == "user" else Place(kind="none")
+    if nic.type == "user":
+        return USER
     if nic.type == "network" and nic.network:
         place = Place(kind="network", name=nic.network)
     elif nic.type == "bridge" and nic.network and _BRIDGE.fullmatch(nic.network):

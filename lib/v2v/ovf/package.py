@@ -1,0 +1,275 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The files of an OVF package: members of an archive, or files beside the OVF.
+
+An href is a name as the OVF has it, percent-encoded or literal.  None leads out of
+the package, but to a folder that the user allowed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+from urllib.parse import unquote
+
+from v2v import formats, paths
+from v2v.errors import SourceError
+from v2v.formats import Part
+from v2v.ovf import archive, manifest, text
+
+_REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
+_DRIVE = re.compile(r"[A-Za-z]:")
+_LONGEST = 4095
+_LONGEST_PART = 255
+
+
+class RefusedError(SourceError):
+    """A name leads out of the package, to what must not be opened."""
+
+
+class Package(Protocol):
+    """Where the files of an OVF are."""
+
+    @property
+    def path(self) -> Path:
+        """The file that the user named."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """The name of the OVF in the package."""
+        ...
+
+    def ovf(self) -> bytes:
+        """Return the text of the OVF.  Raises SourceError if it cannot be read."""
+        ...
+
+    def manifest(self) -> tuple[str, Part] | None:
+        """Return the name of the manifest, and the manifest; None if there is none."""
+        ...
+
+    def find(self, href: str) -> Part:
+        """Return the file that *href* means.
+
+        Raises RefusedError if it leads elsewhere, SourceError if there is none.
+        """
+        ...
+
+    def pieces(self, href: str) -> list[Part]:
+        """Return the files HREF.000000000, HREF.000000001 …, in order."""
+        ...
+
+    def checked(self, path: str | Path) -> Path:
+        """Return *path*, which a disk image names, if it may be opened.
+
+        Raises SourceError if not.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Archive:
+    """An OVA: all files are members of one tar archive."""
+
+    path: Path
+    name: str
+    members: Mapping[str, Part]
+
+    def ovf(self) -> bytes:
+        """See Package."""
+        return _whole(self.members[self.name], self.name, text.MAX_SIZE)
+
+    def manifest(self) -> tuple[str, Part] | None:
+        """See Package."""
+        name = _manifest_name(self.name, self.members)
+        return (name, self.members[name]) if name else None
+
+    def find(self, href: str) -> Part:
+        """See Package."""
+        for name in _readings(href):
+            if _leads_away(name):
+                raise _refused(href)
+            if name in self.members:
+                return self.members[name]
+        # Exporters do not agree with themselves on case: .VMDK.
+        same = [n for n in self.members if n.lower() == _readings(href)[0].lower()]
+        if len(same) == 1:
+            return self.members[same[0]]
+        raise SourceError(
+            f"{self.path} has no member {href!r:.300}",
+            "copy or export the OVA again: it is not whole",
+        )
+
+    def pieces(self, href: str) -> list[Part]:
+        """See Package."""
+        name = _readings(href)[0]
+        return [self.members[piece] for piece in _pieces(name, self.members)]
+
+    def checked(self, path: str | Path) -> Path:
+        """See Package."""
+        raise SourceError(
+            f"a disk in {self.path} names another file, {Path(path).name!r:.300}",
+            "unpack the OVA with tar, and name the .ovf in it",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folder:
+    """A lone OVF: its files lie beside it."""
+
+    path: Path
+    allow: tuple[Path, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """See Package."""
+        return self.path.name
+
+    @property
+    def _folder(self) -> Path:
+        return self.path.parent
+
+    def ovf(self) -> bytes:
+        """See Package."""
+        return _whole(formats.part(self.path, 0, None), str(self.path), text.MAX_SIZE)
+
+    def manifest(self) -> tuple[str, Part] | None:
+        """See Package."""
+        names = [file.name for file in _listed(self._folder)]
+        name = _manifest_name(self.name, names)
+        return (name, self.find(name)) if name else None
+
+    def find(self, href: str) -> Part:
+        """See Package."""
+        # Many names look encoded and are not, so the literal one goes first.
+        for name in _readings(href):
+            if _leads_away(name):
+                return self._elsewhere(href, name)
+            if file := self._beside(name):
+                break
+        else:
+            raise SourceError(
+                f"{self._folder}: no such file as {href!r:.300}",
+                "put the file beside the OVF, under this name",
+            )
+        try:
+            return formats.part(self.checked(file), 0, None)
+        except SourceError as e:
+            raise RefusedError(e.message, e.remedy) from e
+
+    def _beside(self, name: str) -> Path | None:
+        """Return the file *name* of the folder; in another case if only one is there."""
+        if len(name) > _LONGEST or "\0" in name:
+            return None
+        if max(len(part.encode()) for part in name.split("/")) > _LONGEST_PART:
+            return None
+        file = self._folder / name
+        if file.is_file():
+            return file
+        same = [f for f in _listed(file.parent) if f.name.lower() == file.name.lower()]
+        return same[0] if len(same) == 1 else None
+
+    def _elsewhere(self, href: str, name: str) -> Part:
+        """Return the file *name* if it lies where the user allowed us to read."""
+        if not _REMOTE.match(name) and "\0" not in name and len(name) < _LONGEST_PART:
+            try:
+                file = self.checked(self._folder / name)
+                if file.is_file():
+                    return formats.part(file, 0, None)
+            except SourceError as e:
+                raise _refused(href) from e
+        raise _refused(href)
+
+    def pieces(self, href: str) -> list[Part]:
+        """See Package."""
+        name = _readings(href)[0]
+        if _leads_away(name):
+            return []
+        place = self._folder / PurePosixPath(name).parent
+        names = [file.name for file in _listed(place)]
+        prefix = "" if "/" not in name else name.rpartition("/")[0] + "/"
+        base = name.rpartition("/")[2]
+        return [self.find(prefix + piece) for piece in _pieces(base, names)]
+
+    def checked(self, path: str | Path) -> Path:
+        """See Package."""
+        places = (self._folder, *self.allow)
+        return paths.checked(path, [place.resolve() for place in places])
+
+
+def of(path: Path, allow: tuple[Path, ...]) -> Package:
+    """Return the package that *path* is: an archive, or an OVF with files beside it.
+
+    Raises SourceError for an archive that is broken or hostile, or holds no OVF.
+    """
+    if not archive.is_tar(formats.ends(path, 0, None)[0]):
+        return Folder(path=path, allow=allow)
+    # Later stages open the file itself, and may only where it really is.
+    path = path.resolve()
+    members = archive.index(path)
+    found = [name for name in members if name.lower().endswith(".ovf")]
+    if len(found) != 1:
+        shown = ", ".join(found[:5])
+        raise SourceError(
+            f"{path} holds {f'several OVFs: {shown}' if found else 'no OVF'}",
+            "export the VM again, or unpack the archive and name one .ovf",
+        )
+    return Archive(path=path, name=found[0], members=members)
+
+
+def _readings(href: str) -> list[str]:
+    """Return what *href* can mean: the literal name, and the decoded one."""
+    names = (href, unquote(href))
+    return list(dict.fromkeys(n.replace("\\", "/").removeprefix("./") for n in names))
+
+
+def _leads_away(name: str) -> bool:
+    """Whether *name* is not simply a name below the package's own folder."""
+    away = _DRIVE.match(name) or _REMOTE.match(name) or name.startswith("/")
+    return bool(away) or ".." in name.split("/") or name in ("", ".")
+
+
+def _refused(href: str) -> RefusedError:
+    if re.match(r"https?:", href, re.IGNORECASE):
+        return RefusedError(
+            f"{href!r:.300} is on the network, from where nothing is fetched",
+            "download it, put it beside the OVF and correct the href",
+        )
+    return RefusedError(
+        f"{href!r:.300} leads out of the folder of the OVF",
+        "put the file beside the OVF and correct the href; or, if it really belongs "
+        "to this VM, name its folder with --allow-path",
+    )
+
+
+def _pieces(name: str, names: Iterable[str]) -> list[str]:
+    """Return those of *names* that are *name*.NUMBER, by number."""
+    number = re.compile(re.escape(name) + r"\.([0-9]{1,9})")
+    found = [(int(match[1]), n) for n in names if (match := number.fullmatch(n))]
+    return [piece for _, piece in sorted(found)]
+
+
+def _manifest_name(ovf: str, names: Iterable[str]) -> str:
+    """Return which of *names* is the manifest of *ovf*; empty if none is."""
+    found = [name for name in names if name.lower().endswith(".mf")]
+    own = f"{ovf.rpartition('.')[0]}.mf".lower()
+    same = [name for name in found if name.lower() == own]
+    others = [name for name in names if name.lower().endswith(".ovf")]
+    if not same and len(found) == 1 and len(others) == 1:
+        return found[0]
+    return same[0] if len(same) == 1 else ""
+
+
+def _listed(folder: Path) -> Iterator[Path]:
+    try:
+        yield from sorted(file for file in folder.iterdir() if file.is_file())
+    except OSError:
+        return
+
+
+def _whole(part: Part, name: str, most: int) -> bytes:
+    if part.length > most:
+        raise SourceError(f"{name} is too large to be an OVF: {part.length} bytes")
+    return part.read(0, part.length)
