@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What is installed on the disks of a VM.
 
-libguestfs finds the systems; kernels, initramfs, network and tools are read from the
-guest's own files.
+Linux systems on plain partitions and volumes are found and read by ourselves; all
+others by libguestfs' inspection.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from collections.abc import Mapping
 
 from v2v.document import Filesystem, Firmware, Guest
 from v2v.errors import GuestError
+from v2v.guests import devices
 from v2v.guests.appliance import Appliance
-from v2v.guests.linux import boot, interfaces, kernels, tools
+from v2v.guests.devices import Device
+from v2v.guests.linux import boot, interfaces, kernels, system, tools
 
-_ESP = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B"
-_BIOS_BOOT = "21686148-6449-6E6F-744E-656564454649"
+_ESP = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b"
+_BIOS_BOOT = "21686148-6449-6e6f-744e-656564454649"
 # The end of the first page of a swap area says what it holds (mkswap(8), kernel/power).
 _SWAP_MAGIC_AT = 4086
 _HIBERNATED = (b"S1SUSPEND", b"S2SUSPEND", b"ULSUSPEND", b"LINHIB0001")
@@ -30,41 +32,28 @@ def inspect(appliance: Appliance, *, root: str | None = None) -> Guest:
     A disk with no system that is known gives type "unknown".  Raises GuestError if the
     guest is hibernated, or has several systems and *root* names none of them.
     """
-    g = appliance.g
-    found = g.list_filesystems()
-    firmware = _firmware(appliance)
-    roots = sorted(g.inspect_os())
-    chosen = _chosen(appliance, roots, root)
-    if chosen is None:
-        filesystems = tuple(_filesystem(appliance, d, t, {}) for d, t in found.items())
-        return Guest(filesystems=filesystems, firmware=firmware)
-    _refuse_hibernated(appliance, found)
-    mounts = _mounted(appliance, chosen)
-    places = {device: point for point, device in mounts.items()}
-    guest = Guest(
-        type=g.inspect_get_type(chosen),
-        distro=_known(g.inspect_get_distro(chosen)),
-        product=_known(g.inspect_get_product_name(chosen)),
-        version=f"{g.inspect_get_major_version(chosen)}."
-        f"{g.inspect_get_minor_version(chosen)}",
-        arch=_known(g.inspect_get_arch(chosen)),
-        hostname=_known(g.inspect_get_hostname(chosen)),
-        root=chosen,
+    there = devices.found(appliance)
+    plain = devices.is_plain(there)
+    roots = sorted(system.roots(appliance, there)) if plain else []
+    by_us = bool(roots)
+    if not by_us:
+        roots = sorted(appliance.g.inspect_os())
+    chosen = _chosen(roots, root)
+    places: dict[str, str] = {}
+    guest = Guest()
+    if chosen:
+        _refuse_hibernated(appliance, there)
+        places, guest = _opened(appliance, chosen, there, by_us=by_us)
+    points = {device: point for point, device in places.items()}
+    guest = guest.having(
         roots=tuple(roots),
-        package_format=_known(g.inspect_get_package_format(chosen)),
-        firmware=firmware,
-        filesystems=tuple(
-            _filesystem(appliance, d, t, places) for d, t in found.items()
-        ),
+        firmware=_firmware(there),
+        filesystems=tuple(_filesystem(appliance, d, points) for d in there),
     )
     return _linux(appliance, guest) if guest.type == "linux" else guest
 
 
-def _known(value: str) -> str | None:
-    return None if value in ("unknown", "") else value
-
-
-def _chosen(appliance: Appliance, roots: list[str], wanted: str | None) -> str | None:
+def _chosen(roots: list[str], wanted: str | None) -> str | None:
     """Return the root to work on; None if there is no system at all."""
     if wanted:
         if wanted in roots:
@@ -74,24 +63,50 @@ def _chosen(appliance: Appliance, roots: list[str], wanted: str | None) -> str |
             "name one of these with --root",
         )
     if len(roots) > 1:
-        names = (f"{r} ({appliance.g.inspect_get_product_name(r)})" for r in roots)
         raise GuestError(
-            f"several systems are installed: {', '.join(names)}",
+            f"several systems are installed: {', '.join(roots)}",
             "say which one runs with --root DEVICE",
         )
     return roots[0] if roots else None
 
 
-def _mounted(appliance: Appliance, root: str) -> dict[str, str]:
-    """Mount all that the guest mounts; return mount point -> device."""
-    mounted = {}
-    points = appliance.g.inspect_get_mountpoints(root)
-    for point in sorted(points, key=len):
+def _opened(
+    appliance: Appliance, root: str, there: list[Device], *, by_us: bool
+) -> tuple[dict[str, str], Guest]:
+    """Mount the system on *root*; return mount point -> device, and what it is."""
+    g = appliance.g
+    if by_us:
+        g.mount(root, "/")
+        points = system.mountpoints(appliance, root, there)
+        return _mounted(appliance, points), system.described(appliance, root)
+    guest = Guest(
+        type=g.inspect_get_type(root),
+        distro=_known(g.inspect_get_distro(root)),
+        product=_known(g.inspect_get_product_name(root)),
+        version=f"{g.inspect_get_major_version(root)}."
+        f"{g.inspect_get_minor_version(root)}",
+        arch=_known(g.inspect_get_arch(root)),
+        hostname=_known(g.inspect_get_hostname(root)),
+        root=root,
+        package_format=_known(g.inspect_get_package_format(root)),
+    )
+    points = g.inspect_get_mountpoints(root)
+    if "/" in points:
+        g.mount(points["/"], "/")
+    return _mounted(appliance, points), guest
+
+
+def _known(value: str) -> str | None:
+    return None if value in ("unknown", "") else value
+
+
+def _mounted(appliance: Appliance, points: Mapping[str, str]) -> dict[str, str]:
+    """Mount all of *points* but "/", which is; return what could be mounted."""
+    mounted = {"/": points["/"]} if "/" in points else {}
+    for point in sorted(points.keys() - {"/"}, key=lambda p: (len(p), p)):
         try:
             appliance.g.mount(points[point], point)
         except RuntimeError as e:
-            if point == "/":
-                raise
             # A data disk that is broken must not hold up the system.
             log.warning("warning: %s cannot be mounted: %s", point, e)
             continue
@@ -100,50 +115,45 @@ def _mounted(appliance: Appliance, root: str) -> dict[str, str]:
 
 
 def _filesystem(
-    appliance: Appliance, device: str, kind: str, places: Mapping[str, str]
+    appliance: Appliance, device: Device, points: Mapping[str, str]
 ) -> Filesystem:
-    g = appliance.g
-    point = places.get(device)
-    free = None
+    point = points.get(device.name)
+    size = free = None
     if point:
-        facts = g.statvfs(point)
+        facts = appliance.g.statvfs(point)
+        size = facts["blocks"] * facts["frsize"]
         free = facts["bavail"] * facts["frsize"]
-    subvolume = device.startswith("btrfsvol:")
     return Filesystem(
-        device=device,
-        type=kind,
-        uuid=None if subvolume else g.vfs_uuid(device) or None,
-        label=None if subvolume else g.vfs_label(device) or None,
-        size=None if subvolume else g.blockdev_getsize64(device),
+        device=device.name,
+        type=device.type,
+        uuid=device.uuid,
+        label=device.label,
+        size=size,
         free=free,
         mountpoint=point,
     )
 
 
-def _firmware(appliance: Appliance) -> Firmware | None:
+def _firmware(there: list[Device]) -> Firmware | None:
     """Return what the partitions are made for; None if they do not say.
 
     An ESP means UEFI, unless there is a place for GRUB's BIOS code as well.
     """
-    g = appliance.g
-    types = set()
-    for partition in g.list_partitions():
-        device = g.part_to_dev(partition)
-        if g.part_get_parttype(device) == "gpt":
-            types.add(g.part_get_gpt_type(device, g.part_to_partnum(partition)).upper())
+    types = {device.partition_type for device in there}
     if _BIOS_BOOT in types:
         return "bios"
     return "efi" if _ESP in types else None
 
 
-def _refuse_hibernated(appliance: Appliance, found: Mapping[str, str]) -> None:
-    for device, kind in found.items():
-        if kind != "swap":
+def _refuse_hibernated(appliance: Appliance, there: list[Device]) -> None:
+    for device in there:
+        # libblkid calls the area of a hibernated system swsuspend.
+        if device.type not in ("swap", "swsuspend"):
             continue
-        magic = appliance.g.pread_device(device, 10, _SWAP_MAGIC_AT)
+        magic = bytes(appliance.g.pread_device(device.name, 10, _SWAP_MAGIC_AT))
         if magic.startswith(_HIBERNATED):
             raise GuestError(
-                f"the guest is hibernated: its memory is on {device}",
+                f"the guest is hibernated: its memory is on {device.name}",
                 "start it on the source and shut it down",
             )
 
