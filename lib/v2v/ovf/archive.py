@@ -9,6 +9,7 @@ links, devices, sparse members, two members of one name.
 from __future__ import annotations
 
 import os
+import re
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,7 +68,8 @@ def _refuse(path: Path, member: tarfile.TarInfo, name: str) -> None:
         kind = "sparse" if member.isreg() else "a link or a device"
         raise SourceError(f"{path}: its member {name!r:.300} is {kind}", _REMEDY)
     parts = name.replace("\\", "/").split("/")
-    if name.startswith(("/", "\\")) or ".." in parts or ":" in parts[0]:
+    drive = re.match(r"[A-Za-z]:", name)
+    if name.startswith(("/", "\\")) or ".." in parts or drive or not name:
         raise SourceError(
             f"{path}: the name of its member {name!r:.300} leads outside", _REMEDY
         )
@@ -81,8 +83,6 @@ def _members(path: Path) -> Iterator[tarfile.TarInfo]:
             source = _Headers(raw)
             with tarfile.open(fileobj=cast(IO[bytes], source), mode="r:") as tar:
                 while member := tar.next():
-                    # tarfile keeps all that it has seen.
-                    tar.members.clear()
                     count += 1
                     if count > _MAX_MEMBERS:
                         raise SourceError(f"{path} has too many members", _REMEDY)
@@ -126,7 +126,9 @@ class _Headers:
     def check(self, member: tarfile.TarInfo) -> None:
         """Raise ReadError if *member*, padded to whole blocks, is not in the file."""
         size = -(-member.size // _BLOCK) * _BLOCK
-        if member.size < 0 or (member.isreg() and member.offset_data + size > self._end):
+        if member.size < 0 or (
+            member.isreg() and member.offset_data + size > self._end
+        ):
             raise tarfile.ReadError(f"its member {member.name!r:.300} is cut off")
 
     def check_end(self, position: int) -> None:

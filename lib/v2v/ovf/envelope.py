@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from v2v.errors import SourceError
 from v2v.formats import MAX_SIZE
 from v2v.ovf import units
-from v2v.ovf.text import Element, attribute, children, content, descendants
+from v2v.ovf.text import Element, attribute, children, content, kind
 
 # More than any package of real machines has.
 _MAX_SYSTEMS = 1000
@@ -56,7 +56,9 @@ class Envelope:
     configurations: tuple[str, ...]
     configuration: str
     systems: tuple[Element, ...]
-    eula: bool = False
+    # Disks by the id and by the href of their file; files by their href.
+    by_file: Mapping[str, DiskRef]
+    by_href: Mapping[str, FileRef]
 
 
 def read(root: Element, name: str) -> Envelope:
@@ -64,7 +66,7 @@ def read(root: Element, name: str) -> Envelope:
 
     Raises SourceError, which calls the file *name*, if it describes no VM.
     """
-    systems = tuple(descendants(root, "VirtualSystem"))
+    systems = tuple(_systems(root))
     if not systems:
         raise SourceError(
             f"{name} describes no VM", "export the VM or vApp again, with its hardware"
@@ -72,7 +74,7 @@ def read(root: Element, name: str) -> Envelope:
     files = {file.id: file for file in _files(root)}
     disks = {disk.id: disk for disk in _disks(root, files)}
     if len(systems) > _MAX_SYSTEMS or max(len(files), len(disks)) > _MAX_ENTRIES:
-        raise SourceError(f"{name} describes more VMs, files or disks than any package")
+        raise _too_many(f"{name} describes more VMs, files or disks than any package")
     options = [
         (attribute(option, "id"), attribute(option, "default"))
         for section in children(root, "DeploymentOptionSection")
@@ -86,8 +88,31 @@ def read(root: Element, name: str) -> Envelope:
         configurations=names,
         configuration=next(iter((*default, *names)), ""),
         systems=systems,
-        eula=any(True for _ in descendants(root, "EulaSection")),
+        by_file=_by_file(disks.values()),
+        by_href={file.href: file for file in files.values()},
     )
+
+
+def _too_many(message: str) -> SourceError:
+    return SourceError(message, "do not trust this file; export the VM again")
+
+
+def _systems(element: Element) -> Iterator[Element]:
+    """Yield the VMs of *element* and of the collections in it."""
+    for child in children(element, "VirtualSystem", "VirtualSystemCollection"):
+        if kind(child) == "VirtualSystem":
+            yield child
+        else:
+            yield from _systems(child)
+
+
+def _by_file(disks: Iterable[DiskRef]) -> dict[str, DiskRef]:
+    """Return *disks* by their files; of two disks of one file the first."""
+    found: dict[str, DiskRef] = {}
+    for disk in disks:
+        for name in (disk.file.id, disk.file.href) if disk.file else ():
+            found.setdefault(name, disk)
+    return found
 
 
 def _files(root: Element) -> Iterator[FileRef]:
@@ -139,9 +164,8 @@ def disk_of(envelope: Envelope, resource: str, item_id: str) -> DiskRef | None:
     place, name = (match[1], match[2]) if match else ("", resource)
     if place != "file" and name in envelope.disks:
         return envelope.disks[name]
-    for disk in envelope.disks.values():
-        if disk.file and name and name in (disk.file.id, disk.file.href):
-            return disk
+    if name and name in envelope.by_file:
+        return envelope.by_file[name]
     if file := file_of(envelope, resource):
         return DiskRef(id=file.id, file=file)
     return envelope.disks.get(item_id)
@@ -151,20 +175,25 @@ def file_of(envelope: Envelope, resource: str) -> FileRef | None:
     """Return the file that the HostResource *resource* means; None if there is none."""
     match = _HOST_RESOURCE.fullmatch(resource)
     name = match[2] if match else resource
-    if name in envelope.files:
-        return envelope.files[name]
-    return next((f for f in envelope.files.values() if name and f.href == name), None)
+    if not name:
+        return None
+    return envelope.files.get(name) or envelope.by_href.get(name)
 
 
 def properties(system: Element, configuration: str) -> dict[str, str]:
     """Return the properties that hold for *system* in *configuration*.
 
-    Those of the VM itself go before those of the collections around it.
+    Those of the VM itself go before those of the collections around it.  Raises
+    SourceError if there are more than any package has.
     """
     found: dict[str, str] = {}
+    count = 0
     for place in (system, *system.iterancestors()):
         for section in children(place, "ProductSection"):
             for entry in children(section, "Property"):
+                count += 1
+                if count > _MAX_ENTRIES:
+                    raise _too_many("the OVF has more properties than any package")
                 labels = attribute(entry, "configuration").split()
                 if not labels or configuration in labels:
                     value = _value(entry, configuration)

@@ -152,7 +152,9 @@ def word(text: str, known: Mapping[str, str] | Iterable[str]) -> str | None:
     """
     words = [word for word in re.split(r"[\s,]+", text.lower()) if word]
     chosen = next((w for w in words if w in known), words[0] if words else None)
-    return known.get(chosen, chosen) if chosen and isinstance(known, Mapping) else chosen
+    return (
+        known.get(chosen, chosen) if chosen and isinstance(known, Mapping) else chosen
+    )
 
 
 def places(items: list[Item]) -> Iterator[tuple[Item, Place]]:
@@ -179,9 +181,7 @@ def _controllers(items: list[Item]) -> dict[str, _Controller]:
             index = _free({n for b, n in given if b == bus and n is not None})
             given.add((bus, index))
         model = word(item.get("ResourceSubType"), _MODELS)
-        controllers.setdefault(
-            item.id, _Controller(bus=bus, index=index, model=model)
-        )
+        controllers.setdefault(item.id, _Controller(bus=bus, index=index, model=model))
     return controllers
 
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from v2v.document import Finding
 from v2v.errors import SourceError
 from v2v.formats import Part, truncated
+from v2v.ovf.package import MissingError, Package, RefusedError, whole
 
-MAX_SIZE = 4 * 2**20
+_MAX_SIZE = 4 * 2**20
 _LINE = re.compile(r"\s*([A-Za-z0-9-]{3,12})\s*\((.{1,1000})\)\s*=\s*([0-9A-Fa-f]+)\s*")
 _ALGORITHMS = {
     "SHA1": "sha1",
@@ -45,6 +47,42 @@ def parse(data: bytes) -> tuple[list[Entry], list[str]]:
         elif line.strip():
             odd.append(line.strip())
     return entries, odd
+
+
+def verify(package: Package, hrefs: Iterable[str]) -> Iterator[Finding]:
+    """Check the files of *package* against its manifest; yield what that leaves open.
+
+    *hrefs* are the files that the OVF names.  Raises SourceError if a file is not the
+    one that the manifest was made of.
+    """
+    listed = package.manifest()
+    if listed is None:
+        text = f"{package.name} has no manifest, so its files are not verified"
+        yield Finding(code="manifest-missing", severity="info", message=text)
+        return
+    name, part = listed
+    entries, odd = parse(whole(part, name, _MAX_SIZE))
+    odd += [f"the digest of {e.name[:200]}" for e in entries if not e.algorithm]
+    for line in odd[:10]:
+        yield _doubt("manifest-unreadable", f"{name}: not understood: {line[:200]!r}")
+    for entry in entries:
+        try:
+            check(entry, package.find(entry.name), name)
+        except (MissingError, RefusedError) as e:
+            yield _doubt("manifest-incomplete", f"{name}: {e.message}")
+    known = {entry.name for entry in entries}
+    own = package.name.rpartition("/")[2]
+    for href in sorted({own, *hrefs} - known):
+        yield _doubt("manifest-incomplete", f"{name} has no digest of {href[:200]}")
+
+
+def _doubt(code: str, message: str) -> Finding:
+    return Finding(
+        code=code,
+        severity="warn",
+        message=message,
+        remedy="compare with the package at the place where it comes from",
+    )
 
 
 def _entry(algorithm: str, name: str, digest: str) -> Entry:

@@ -17,9 +17,9 @@ from urllib.parse import unquote
 from v2v import formats, paths
 from v2v.errors import SourceError
 from v2v.formats import Part
-from v2v.ovf import archive, manifest, text
+from v2v.ovf import archive, text
 
-_REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
+_REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 _DRIVE = re.compile(r"[A-Za-z]:")
 _LONGEST = 4095
 _LONGEST_PART = 255
@@ -27,6 +27,10 @@ _LONGEST_PART = 255
 
 class RefusedError(SourceError):
     """A name leads out of the package, to what must not be opened."""
+
+
+class MissingError(SourceError):
+    """There is no file of that name."""
 
 
 class Package(Protocol):
@@ -53,7 +57,7 @@ class Package(Protocol):
     def find(self, href: str) -> Part:
         """Return the file that *href* means.
 
-        Raises RefusedError if it leads elsewhere, SourceError if there is none.
+        Raises RefusedError if it leads elsewhere, MissingError if there is none.
         """
         ...
 
@@ -79,7 +83,7 @@ class Archive:
 
     def ovf(self) -> bytes:
         """See Package."""
-        return _whole(self.members[self.name], self.name, text.MAX_SIZE)
+        return whole(self.members[self.name], self.name, text.MAX_SIZE)
 
     def manifest(self) -> tuple[str, Part] | None:
         """See Package."""
@@ -89,15 +93,15 @@ class Archive:
     def find(self, href: str) -> Part:
         """See Package."""
         for name in _readings(href):
-            if _leads_away(name):
-                raise _refused(href)
             if name in self.members:
                 return self.members[name]
+            if _leads_away(name):
+                raise _refused(href)
         # Exporters do not agree with themselves on case: .VMDK.
         same = [n for n in self.members if n.lower() == _readings(href)[0].lower()]
         if len(same) == 1:
             return self.members[same[0]]
-        raise SourceError(
+        raise MissingError(
             f"{self.path} has no member {href!r:.300}",
             "copy or export the OVA again: it is not whole",
         )
@@ -133,7 +137,7 @@ class Folder:
 
     def ovf(self) -> bytes:
         """See Package."""
-        return _whole(formats.part(self.path, 0, None), str(self.path), text.MAX_SIZE)
+        return whole(formats.part(self.path, 0, None), str(self.path), text.MAX_SIZE)
 
     def manifest(self) -> tuple[str, Part] | None:
         """See Package."""
@@ -150,7 +154,7 @@ class Folder:
             if file := self._beside(name):
                 break
         else:
-            raise SourceError(
+            raise MissingError(
                 f"{self._folder}: no such file as {href!r:.300}",
                 "put the file beside the OVF, under this name",
             )
@@ -160,7 +164,7 @@ class Folder:
             raise RefusedError(e.message, e.remedy) from e
 
     def _beside(self, name: str) -> Path | None:
-        """Return the file *name* of the folder; in another case if only one is there."""
+        """Return the file *name*; one in another case if no other is like it."""
         if len(name) > _LONGEST or "\0" in name:
             return None
         if max(len(part.encode()) for part in name.split("/")) > _LONGEST_PART:
@@ -204,7 +208,12 @@ def of(path: Path, allow: tuple[Path, ...]) -> Package:
 
     Raises SourceError for an archive that is broken or hostile, or holds no OVF.
     """
-    if not archive.is_tar(formats.ends(path, 0, None)[0]):
+    head, _ = formats.ends(path, 0, None)
+    if not archive.is_tar(head):
+        if path.suffix.lower() == ".ova" and not text.root_name(head):
+            raise SourceError(
+                f"{path} is no tar archive", "copy or download it again; compare sizes"
+            )
         return Folder(path=path, allow=allow)
     # Later stages open the file itself, and may only where it really is.
     path = path.resolve()
@@ -269,7 +278,14 @@ def _listed(folder: Path) -> Iterator[Path]:
         return
 
 
-def _whole(part: Part, name: str, most: int) -> bytes:
+def whole(part: Part, name: str, most: int) -> bytes:
+    """Return all of the text *part*, called *name*, if it is at most *most* bytes.
+
+    Raises SourceError if not.
+    """
     if part.length > most:
-        raise SourceError(f"{name} is too large to be an OVF: {part.length} bytes")
+        raise SourceError(
+            f"{name} is too large for a description: {part.length} bytes",
+            "name the .ovf or the .ova of the package",
+        )
     return part.read(0, part.length)

@@ -54,7 +54,10 @@ def tree(data: bytes, name: str) -> tuple[Element, bool]:
     Raises SourceError, which calls the file *name*, if it is no OVF or a hostile one.
     """
     if len(data) > MAX_SIZE:
-        raise SourceError(f"{name} is too large to be an OVF: {len(data)} bytes")
+        raise SourceError(
+            f"{name} is too large to be an OVF: {len(data)} bytes",
+            "name the .ovf of the package",
+        )
     text = _decoded(data)
     start = _prolog_end(text)
     _refuse(text[start : start + 200], name)
@@ -104,7 +107,10 @@ def _refuse(start: str, name: str) -> None:
             "do not trust this file; if it is yours, remove the DOCTYPE",
         )
     if not match:
-        raise SourceError(f"{name} is no XML", "name the .ovf of the package")
+        raise SourceError(
+            f"{name} is neither a tar archive nor XML",
+            "copy or download it again; compare the sizes",
+        )
 
 
 def _parsed(data: bytes, name: str) -> tuple[Element, bool]:

@@ -83,7 +83,12 @@ def _arguments(
 ) -> Iterator[list[str]]:
     """Yield the arguments in groups, one for each line."""
     vm = machine.vm
-    yield ["-name", _value(names.safe(vm.name)), "-nodefaults", "-no-user-config"]
+    yield [
+        "-name",
+        f"guest={_value(names.safe(vm.name))}",
+        "-nodefaults",
+        "-no-user-config",
+    ]
     yield ["-machine", ",".join(_machine(machine, build))]
     yield ["-m", f"{-(-vm.memory // 1024)}K", "-smp", _smp(machine)]
     if machine.uuid:

@@ -114,7 +114,7 @@ def _store(vm: VM, wish: Wish, build: Firmware) -> None:
 def _differences(made: Machine) -> list[str]:
     """Return what the script cannot give that was asked for, or that the VM had."""
     found = [
-        f"card {card.nic.mac} is put behind qemu's own router: {card.place} is of libvirt"
+        f"card {card.nic.mac} goes behind qemu's own router: it cannot reach {card.place}"
         for card in made.cards
         if card.place.kind == "network"
     ]

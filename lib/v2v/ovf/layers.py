@@ -1,0 +1,325 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Where the bytes of an OVF's disks are.
+
+What cannot be read in place is a finding of severity ``block``, which says what to do,
+and the disk has no layer then.  A file that is not what the OVF says raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from v2v import formats
+from v2v.document import File, Finding, Format, Layer
+from v2v.errors import SourceError
+from v2v.formats import Part
+from v2v.ovf.envelope import DiskRef, Envelope, FileRef
+from v2v.ovf.package import Archive, MissingError, Package, RefusedError
+from v2v.sources import disks, images
+from v2v.sources.disk import RAW_SUFFIXES, SUFFIXES
+
+_SECTOR = 512
+_GZIP = b"\x1f\x8b"
+_BINARY_VMDK = (b"KDMV", b"COWD")
+_MAX_PARENTS = 32
+# Parts of the format's URI.  The longer of two goes first.
+_URIS: tuple[tuple[str, Format], ...] = (
+    ("vmdk", "vmdk"),
+    ("vhdx", "vhdx"),
+    ("vhd", "vpc"),
+    ("qcow", "qcow2"),
+    ("vdi", "vdi"),
+    ("wiki/byte", "raw"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What was found of a disk; ``size`` in bytes."""
+
+    layer: Layer | None = None
+    size: int | None = None
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Wanted:
+    """A disk that is looked for: its id in the document, and what the OVF says."""
+
+    id: str
+    ref: DiskRef
+    file: FileRef
+    package: Package
+    capacity: int | None
+
+
+def find(
+    disk: str, ref: DiskRef, capacity: int | None, envelope: Envelope, package: Package
+) -> Found:
+    """Return where the bytes of *disk*, which *ref* describes, are.
+
+    Raises SourceError if its file is broken, hostile or not of the stated format.
+    """
+    if ref.file is None:
+        return _blank(disk, ref, capacity)
+    wanted = _Wanted(
+        id=disk, ref=ref, file=ref.file, package=package, capacity=capacity
+    )
+    try:
+        part, findings = _part(wanted)
+        if part is None:
+            return Found(size=capacity, findings=findings)
+        return _opened(wanted, part, findings, envelope)
+    except RefusedError as e:
+        return _blocked(wanted, "path-refused", e.message, e.remedy)
+    except MissingError as e:
+        return _missing(wanted, e)
+
+
+def _blank(disk: str, ref: DiskRef, capacity: int | None) -> Found:
+    if capacity:
+        length = -(-capacity // _SECTOR) * _SECTOR
+        return Found(layer=Layer(server="blank", length=length), size=length)
+    finding = Finding(
+        code="capacity-unknown",
+        severity="block",
+        message=f"{disk} is an empty disk of unknown size: {ref.capacity[:60]!r}",
+        remedy="give a number and a unit in the OVF: ovf:capacity, and "
+        "ovf:capacityAllocationUnits",
+        disk=disk,
+    )
+    return Found(findings=(finding,))
+
+
+def _blocked(wanted: _Wanted, code: str, message: str, remedy: str) -> Found:
+    finding = Finding(
+        code=code,
+        severity="block",
+        message=f"{wanted.id}: {message}",
+        remedy=remedy,
+        disk=wanted.id,
+    )
+    return Found(size=wanted.capacity, findings=(finding,))
+
+
+def _missing(wanted: _Wanted, e: SourceError) -> Found:
+    href = wanted.file.href
+    format = _declared(wanted.ref) or SUFFIXES.get(_suffix(href), "raw")
+    return Found(
+        layer=Layer(
+            server="file" if format == "raw" else "qemu", path=href, format=format
+        ),
+        size=wanted.capacity,
+        findings=(disks.missing(wanted.id, href, e),),
+    )
+
+
+def _part(wanted: _Wanted) -> tuple[Part | None, tuple[Finding, ...]]:
+    """Return the file of the disk; None if it is in pieces, which the finding says.
+
+    Raises MissingError if there is no such file, RefusedError if it must not be read.
+    """
+    try:
+        return wanted.package.find(wanted.file.href), ()
+    except MissingError:
+        pieces = wanted.package.pieces(wanted.file.href)
+        if not pieces:
+            raise
+    if len(pieces) == 1:
+        return pieces[0], ()
+    if wanted.file.chunked or not all(map(_is_image, pieces)):
+        return None, _chunked(wanted, len(pieces)).findings
+    # Without chunkSize such numbers are snapshots (virt-v2v: test-i-ova-snapshots).
+    text = f"{wanted.id}: of {len(pieces)} whole images of {wanted.file.href} the last"
+    finding = _finding("disk-snapshots", "warn", f"{text} is taken", wanted.id)
+    return pieces[-1], (finding,)
+
+
+def _is_image(part: Part) -> bool:
+    return formats.recognise(part.path, part.offset, part.length) is not None
+
+
+def _chunked(wanted: _Wanted, count: int) -> Found:
+    href = wanted.file.href
+    unpack = "unpack the OVA with tar, " if _packed(wanted) else ""
+    return _blocked(
+        wanted,
+        "disk-chunked",
+        f"{href} is cut into {count} pieces, which cannot be read as one in place",
+        f"{unpack}join them: cat {href}.[0-9]* >{href}; then remove chunkSize from the "
+        "OVF" + (" and name that" if unpack else ""),
+    )
+
+
+def _packed(wanted: _Wanted) -> bool:
+    return isinstance(wanted.package, Archive)
+
+
+def _opened(
+    wanted: _Wanted, part: Part, findings: tuple[Finding, ...], envelope: Envelope
+) -> Found:
+    """Return the layer for the file *part*, after a look into it."""
+    head, _ = formats.ends(part.path, part.offset, part.length)
+    declared = _declared(wanted.ref)
+    # The bytes of a raw disk are the guest's, and prove nothing alone.
+    gzip = wanted.file.compression == "gzip" or declared != "raw"
+    if gzip and head.startswith(_GZIP):
+        return _compressed(wanted)
+    format, more = _format(wanted, part)
+    if format == "vmdk" and _packed(wanted) and not head.startswith(_BINARY_VMDK):
+        return _blocked(
+            wanted,
+            "disk-split",
+            f"{wanted.file.href} only lists other files, which cannot be read in place",
+            "unpack the OVA with tar, and name the .ovf in it",
+        )
+    backing: tuple[File, ...] = ()
+    if wanted.ref.parent:
+        if _packed(wanted) or not _is_whole(part):
+            return _delta(wanted)
+        backing = tuple(_parents(wanted, envelope))
+    findings = (*findings, *more, *_sizes(wanted, part))
+    return _layer(wanted, part, format, backing, findings)
+
+
+def _layer(
+    wanted: _Wanted,
+    part: Part,
+    format: Format,
+    backing: tuple[File, ...],
+    findings: tuple[Finding, ...],
+) -> Found:
+    length = part.length
+    if format == "raw":
+        # qemu wants whole sectors; tar pads to as much.
+        length = -(-length // _SECTOR) * _SECTOR
+    stretch = images.Part(offset=part.offset, length=length)
+    layer, image = images.layer(
+        part.path,
+        format,
+        wanted.package.checked,
+        backing=backing,
+        part=None if _is_whole(part) else stretch,
+    )
+    if image.size and wanted.capacity and wanted.capacity > image.size:
+        text = f"{wanted.id} holds {image.size} bytes and the OVF says "
+        finding = _finding(
+            "capacity-differs", "info", f"{text}{wanted.capacity}", wanted.id
+        )
+        findings = (*findings, finding)
+    return Found(layer=layer, size=image.size, findings=findings)
+
+
+def _is_whole(part: Part) -> bool:
+    """Whether *part* is a file of its own: a member of an archive has a header."""
+    return part.offset == 0
+
+
+def _compressed(wanted: _Wanted) -> Found:
+    href = wanted.file.href
+    unpack = "unpack the OVA with tar, " if _packed(wanted) else ""
+    return _blocked(
+        wanted,
+        "disk-compressed",
+        f"{href} is compressed with gzip and cannot be read in place",
+        f"{unpack}unpack the disk: gzip -dc {href} >DISK; then name DISK in the OVF "
+        "without ovf:compression" + (", and name that OVF" if unpack else ""),
+    )
+
+
+def _delta(wanted: _Wanted) -> Found:
+    return _blocked(
+        wanted,
+        "disk-delta",
+        f"{wanted.file.href} holds only what differs from disk {wanted.ref.parent}",
+        "unpack the OVA with tar, and name the .ovf in it",
+    )
+
+
+def _parents(wanted: _Wanted, envelope: Envelope) -> Iterator[File]:
+    """Yield the disks that the delta lies on, nearest first.  Raises SourceError."""
+    seen = {wanted.ref.id}
+    name = wanted.ref.parent
+    while name:
+        ref = envelope.disks.get(name)
+        if name in seen or len(seen) > _MAX_PARENTS:
+            raise SourceError(f"the parents of disk {wanted.ref.id} run in a circle")
+        if ref is None or ref.file is None:
+            raise SourceError(
+                f"disk {wanted.ref.id} is a delta on {name!r:.100}, which is no disk "
+                "with a file",
+                "export the VM again, without its snapshots",
+            )
+        seen.add(name)
+        part = wanted.package.find(ref.file.href)
+        parent = _Wanted(
+            id=wanted.id,
+            ref=ref,
+            file=ref.file,
+            package=wanted.package,
+            capacity=None,
+        )
+        yield File(path=str(part.path), format=_format(parent, part)[0])
+        name = ref.parent
+
+
+def _declared(ref: DiskRef) -> Format | None:
+    """Return the format that the OVF states; None if none that we know."""
+    if ref.volume_format:
+        words: dict[str, Format] = {"RAW": "raw", "COW": "qcow2"}
+        return words.get(ref.volume_format.upper())
+    uri = ref.format.lower()
+    return next((format for word, format in _URIS if word in uri), None)
+
+
+def _format(wanted: _Wanted, part: Part) -> tuple[Format, tuple[Finding, ...]]:
+    """Return the format of the disk: stated by the OVF, and borne out by the file.
+
+    Raises SourceError if the two do not agree, or neither says enough.
+    """
+    declared = _declared(wanted.ref)
+    if declared == "raw":
+        return declared, ()
+    href = wanted.file.href
+    magic = formats.recognise(part.path, part.offset, part.length)
+    if declared and magic == declared:
+        return declared, ()
+    if declared:
+        shown = f"bears the mark of {magic}" if magic else "bears no mark of that"
+        raise SourceError(
+            f"{href}: the OVF says that it is {declared}, and the file {shown}",
+            "export the VM again, or correct ovf:format in the OVF",
+        )
+    suffix = _suffix(href)
+    assumed = magic or "raw"
+    plain = magic is None and suffix in ("", *RAW_SUFFIXES)
+    if not plain and (magic is None or SUFFIXES.get(suffix) != magic):
+        raise SourceError(
+            f"{href}: the OVF does not say its format, and its name and its first "
+            "bytes do not agree on one",
+            "give ovf:format in the OVF, as DSP0243 has it",
+        )
+    text = f"{wanted.id}: the OVF gives no format; {assumed} taken, by name and content"
+    return assumed, (_finding("format-assumed", "info", text, wanted.id),)
+
+
+def _suffix(href: str) -> str:
+    return PurePosixPath(href.replace("\\", "/")).suffix.lower()
+
+
+def _sizes(wanted: _Wanted, part: Part) -> Iterator[Finding]:
+    given = wanted.file.size
+    if given is not None and given != part.length and not wanted.file.chunked:
+        text = f"{wanted.file.href} has {part.length} bytes and the OVF says {given}"
+        yield _finding("size-differs", "warn", f"{wanted.id}: {text}", wanted.id)
+
+
+def _finding(code: str, severity: str, message: str, disk: str) -> Finding:
+    return Finding(
+        code=code,
+        severity="warn" if severity == "warn" else "info",
+        message=message,
+        disk=disk,
+    )

@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""OVF packages: an .ova archive, or an .ovf with its files beside it.
+
+VMware, VirtualBox, oVirt and XenServer write them, each in its own way; see v2v.ovf.
+An OVF that holds a collection gives a VM for each of its members.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from v2v import paths
+from v2v.document import VM, Bus, Disk, Finding, Source, disk_id
+from v2v.errors import SourceError
+from v2v.ovf import (
+    archive,
+    devices,
+    envelope,
+    items,
+    layers,
+    machine,
+    manifest,
+    package,
+    text,
+)
+from v2v.ovf.envelope import DiskRef, Envelope
+from v2v.ovf.items import Item, Place
+from v2v.ovf.machine import Hardware
+from v2v.ovf.package import Package
+from v2v.sources import Request, new_id
+from v2v.sources.disk import RAW_SUFFIXES, SUFFIXES
+
+# Comments of any length may stand before the root element.
+_HEAD = 65_536
+_PACKED = {
+    b"\x1f\x8b": "gzip -dc",
+    b"\xfd7zXZ\0": "xz -dc",
+    b"(\xb5/\xfd": "zstd -dc",
+    b"BZh": "bzip2 -dc",
+    b"PK\x03\x04": "unzip -p",
+}
+_PACKED_SUFFIXES = (".ova.gz", ".ova.xz", ".ova.zst", ".ova.bz2", ".ova.zip")
+_DISKS = (*SUFFIXES, *RAW_SUFFIXES)
+_INTERFACES: dict[str, Bus] = {
+    "ide": "ide",
+    "virtio": "virtio",
+    "virtio_scsi": "scsi",
+    "sata": "sata",
+}
+
+
+def claims(location: str) -> bool:
+    """See sources.Source.
+
+    A guest writes what it likes into its raw disk, tar and XML too, so content counts
+    only in a file that is called an archive or is too small for a disk.
+    """
+    path = Path(location)
+    if "://" in location or not path.is_file():
+        return False
+    name = path.name.lower()
+    if name.endswith((".ova", ".ovf")):
+        return True
+    head = _head(path)
+    if name.endswith(".tar"):
+        return archive.is_tar(head) and archive.first_name(head).endswith(".ovf")
+    if _unpacker(head):
+        return name.endswith(_PACKED_SUFFIXES)
+    if path.suffix.lower() in _DISKS or path.stat().st_size > text.MAX_SIZE:
+        return False
+    return text.root_name(head) == "Envelope"
+
+
+def read(request: Request) -> Iterator[VM]:
+    """See sources.Source."""
+    path = Path(request.location).absolute()
+    _refuse(path)
+    found = package.of(path, request.allow)
+    root, repaired = text.tree(found.ovf(), found.name)
+    known = envelope.read(root, found.name)
+    common: list[Finding] = []
+    if request.verify_manifest:
+        hrefs = [file.href for file in known.files.values()]
+        common += manifest.verify(found, hrefs)
+    if repaired:
+        common.append(
+            _finding("xml-repaired", "warn", f"{found.name} uses undeclared prefixes")
+        )
+    machines = [machine.hardware(s, known.configuration) for s in known.systems]
+    uses = Counter(
+        item.get("HostResource") for m in machines for item in m.of_type(*items.DISKS)
+    )
+    for one in machines:
+        vm = _vm(one, known, found, uses)
+        vm = vm.having(findings=(*common, *vm.findings))
+        yield paths.granted(vm, found.path.parent)
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(_HEAD)
+    except OSError as e:
+        raise SourceError(f"{path}: {e.strerror}", "check the path") from e
+
+
+def _unpacker(head: bytes) -> str:
+    """Return the command that unpacks what starts with *head*; empty if none does."""
+    return next((c for magic, c in _PACKED.items() if head.startswith(magic)), "")
+
+
+def _refuse(path: Path) -> None:
+    """Raise SourceError if *path* is compressed as a whole, or no file."""
+    if not path.is_file():
+        raise SourceError(f"{path} is no regular file", "check the path")
+    if command := _unpacker(_head(path)):
+        raise SourceError(
+            f"{path} is compressed, so its disks cannot be read in place",
+            f"unpack it first: {command} {path.name} >unpacked.ova",
+        )
+
+
+def _vm(found: Hardware, known: Envelope, place: Package, uses: Counter[str]) -> VM:
+    vm_id = new_id()
+    memory, no_memory = machine.memory(found)
+    vcpus, cpu, no_vcpus = machine.vcpus(found)
+    firmware, is_known, secure_boot = machine.firmware(found)
+    placed = list(items.places(list(found.items)))
+    disks, of_disks = _disks(found, placed, known, place, uses)
+    drives, of_drives = devices.removable(placed, known, place)
+    nics = tuple(devices.nics(found, vm_id))
+    return VM(
+        id=vm_id,
+        name=machine.name(found, place.path.stem),
+        uuid=machine.smbios_uuid(found),
+        description=machine.description(found),
+        arch=machine.arch(found),
+        memory=memory,
+        vcpus=vcpus,
+        cpu=cpu,
+        firmware=firmware,
+        firmware_known=is_known,
+        secure_boot=secure_boot,
+        tpm=machine.tpm(found),
+        clock="localtime" if found.extension and found.extension.local_time else "utc",
+        sound=machine.sound(found),
+        disks=disks,
+        removable=drives,
+        nics=nics,
+        passthrough=tuple(machine.passthrough(found)),
+        source=_source(found, place),
+        findings=(
+            *_option(known),
+            *no_memory,
+            *no_vcpus,
+            *machine.findings(found),
+            *of_disks,
+            *of_drives,
+            *devices.made(nics),
+        ),
+    )
+
+
+def _source(found: Hardware, place: Package) -> Source:
+    return Source(
+        kind="ova" if isinstance(place, package.Archive) else "ovf",
+        location=str(place.path),
+        producer=machine.producer(found),
+        hw_version=found.types[:200] or None,
+        os_hint=machine.os_hint(found),
+    )
+
+
+def _option(known: Envelope) -> Iterator[Finding]:
+    if len(known.configurations) > 1:
+        others = ", ".join(known.configurations[:20])
+        message = f"deployment option {known.configuration} taken, of {others}"
+        yield _finding("deployment-option", "info", message)
+
+
+def _disks(
+    found: Hardware,
+    placed: list[tuple[Item, Place]],
+    known: Envelope,
+    place: Package,
+    uses: Counter[str],
+) -> tuple[tuple[Disk, ...], list[Finding]]:
+    """Return the hard disks in the order of the OVF, and what is odd of them."""
+    properties = envelope.properties(found.system, known.configuration)
+    made: list[Disk] = []
+    findings: list[Finding] = []
+    for item, at in placed:
+        if item.type not in items.DISKS:
+            continue
+        name = disk_id(len(made))
+        ref = envelope.disk_of(known, item.get("HostResource"), item.id)
+        if ref is None:
+            ref = _unlisted(item)
+        capacity = envelope.capacity(ref, properties)
+        bytes_ = layers.find(name, ref, capacity, known, place)
+        at = _by_interface(ref, at)
+        if at.bus == "unknown":
+            text_ = f"{name} is plugged into no controller of the OVF"
+            findings.append(_finding("bus-unknown", "warn", text_, name))
+        findings += bytes_.findings
+        made.append(
+            Disk(
+                id=name,
+                bus=at.bus,
+                model=at.model,
+                slot=at.slot,
+                boot=machine.boot_order(found, item) or (1 if ref.boot else None),
+                size=bytes_.size,
+                shared=uses[item.get("HostResource")] > 1,
+                source=bytes_.layer,
+            )
+        )
+    return _booted(made), findings
+
+
+def _unlisted(item: Item) -> DiskRef:
+    """Return a blank disk as large as *item* itself says: it names none of the list."""
+    unit = item.get("AllocationUnits")
+    return DiskRef(id="", capacity=item.get("VirtualQuantity"), units=unit)
+
+
+def _by_interface(ref: DiskRef, at: Place) -> Place:
+    """Return *at*; but in oVirt's OVF the disk itself says what it is plugged into."""
+    bus = _INTERFACES.get(ref.interface.lower())
+    return Place(bus=bus) if bus else at
+
+
+def _booted(made: list[Disk]) -> tuple[Disk, ...]:
+    """Return the disks, of which the first is started from if none is marked."""
+    if made and not any(disk.boot for disk in made):
+        made[0] = made[0].having(boot=1)
+    return tuple(made)
+
+
+def _finding(
+    code: str, severity: str, message: str, disk: str | None = None
+) -> Finding:
+    return Finding(
+        code=code,
+        severity="warn" if severity == "warn" else "info",
+        message=message,
+        disk=disk,
+    )
