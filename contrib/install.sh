@@ -68,8 +68,9 @@ make_venv() {
     .venv/bin/python -m pip install -q --disable-pip-version-check --root-user-action=ignore -e . ||
         die "pip could not install v2v; see above"
     if [ -n "$group" ]; then
+        .venv/bin/python contrib/group.py "$group" > ".venv/$group.txt"
         .venv/bin/python -m pip install -q --disable-pip-version-check --root-user-action=ignore \
-            $(.venv/bin/python contrib/group.py "$group") || die "pip could not install the packages of $group"
+            -r ".venv/$group.txt" || die "pip could not install the packages of $group"
     fi
     .venv/bin/python -c 'import nbd, guestfs, libvirt, typer, lxml.etree' ||
         die "a Python package is missing; see contrib/packages.txt"

@@ -27,7 +27,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     skipped = terminalreporter.stats.get("skipped", [])
     wanting = [r for r in skipped if "needs ../shared" in str(r.longrepr)]
     if wanting:
-        terminalreporter.write_line(f"{len(wanting)} tests skipped for want of ../shared")
+        terminalreporter.write_line(
+            f"{len(wanting)} tests skipped for want of ../shared"
+        )
 
 
 @pytest.fixture

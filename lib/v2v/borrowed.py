@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from copy import copy
 from importlib import import_module
-from typing import Any
+from typing import Any, cast
 
 import typer
 from typer.core import TyperCommand, TyperOption
@@ -43,7 +43,7 @@ def _options() -> list[TyperOption]:
         for option in _of_stage(stage):
             lent = copy(option)
             lent.expose_value = False
-            lent.callback = _remember
+            lent.callback = cast(Any, _remember)
             lent.rich_help_panel = f"Options of v2v-{stage}"
             found.append(lent)
     return found

@@ -12,7 +12,7 @@ import json
 import os
 import stat
 from collections.abc import Callable, Iterator
-from typing import IO, Any
+from typing import Any, Protocol
 
 from v2v.document import VERSION, VM, End, decode, decode_end, encode, encode_vm
 from v2v.errors import CutOffError, StreamError
@@ -114,10 +114,22 @@ def parse(line: str) -> dict[str, Any]:
     return checked
 
 
+class Sink(Protocol):
+    """What a stream is written to: a text file, or what looks like one."""
+
+    def write(self, text: str, /) -> object:
+        """Take *text*."""
+        ...
+
+    def flush(self) -> object:
+        """Let it go on its way."""
+        ...
+
+
 class Writer:
     """Writes a stream, each record whole and at once."""
 
-    def __init__(self, out: IO[str]) -> None:
+    def __init__(self, out: Sink) -> None:
         """Write to *out*."""
         self.out = out
 

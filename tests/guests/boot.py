@@ -6,9 +6,9 @@
     boot.py --script FILE.sh        by what ``v2v-define -t qemu`` wrote
     boot.py DISK [--uefi]           a qcow2 on virtio
 
-Disks are never written: each gets a throw-away overlay (but with --script).  The guest's
-console is on its first serial port, and a line FIXTURE-REPORT there says which devices
-it runs on.  Exit status 0: it reached its login prompt; 1: it did not.
+Disks are never written: each gets a throw-away overlay (but with --script).  The
+guest's console is on its first serial port, and a line FIXTURE-REPORT there says which
+devices it runs on.  Exit status 0: it reached its login prompt; 1: it did not.
 """
 
 from __future__ import annotations
@@ -95,7 +95,9 @@ def domain(path: Path) -> Machine:
         bus=bus,  # type: ignore[arg-type]
         nics=nics,
         uefi=system.get("firmware") == "efi",
-        machine="pc" if kind.get("machine", "").startswith(("pc-i440fx", "pc")) else "q35",
+        machine="pc"
+        if kind.get("machine", "").startswith(("pc-i440fx", "pc"))
+        else "q35",
     )
 
 

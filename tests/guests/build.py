@@ -68,7 +68,12 @@ def _maker(name: str) -> Callable[[Path], None]:
 
 def _run(command: list[str], part: Path) -> None:
     cache = home() / "cache"
-    env = {**os.environ, "OUT": str(part), "IMAGES": str(part.parent), "CACHE": str(cache)}
+    env = {
+        **os.environ,
+        "OUT": str(part),
+        "IMAGES": str(part.parent),
+        "CACHE": str(cache),
+    }
     log = part.with_name(f"{part.name}.log")
     with log.open("wb") as out:
         script = ["bash", str(HERE / command[0]), *command[1:]]
@@ -81,7 +86,9 @@ def _run(command: list[str], part: Path) -> None:
 def _key() -> str:
     """Return what changes when a builder does."""
     digest = hashlib.sha256()
-    for file in sorted([HERE / "lib.sh", HERE / "containers.py", *HERE.glob("build-*")]):
+    for file in sorted(
+        [HERE / "lib.sh", HERE / "containers.py", *HERE.glob("build-*")]
+    ):
         digest.update(file.read_bytes())
     return digest.hexdigest()[:12]
 

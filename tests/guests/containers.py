@@ -162,7 +162,9 @@ def _write_cowd(path: Path, sectors: int, changes: dict[int, bytes]) -> None:
     for sector in sorted(changes):
         tables[sector // 4096][sector % 4096] = free
         free += 1
-    head = struct.pack("<4s9I", b"COWD", 1, 3, sectors, 1, 4, len(directory), free, 0, 0)
+    head = struct.pack(
+        "<4s9I", b"COWD", 1, 3, sectors, 1, 4, len(directory), free, 0, 0
+    )
     with path.open("wb") as file:
         file.write(head.ljust(4 * 512, b"\0"))
         packed = struct.pack(f"<{len(directory)}I", *directory)

@@ -16,7 +16,6 @@
 set -euo pipefail
 [ "$(id -u)" = 0 ] || { echo "must run as root" >&2; exit 1; }
 
-FIXTURES=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
 IMAGES=${IMAGES:-/var/tmp/v2v-guests/images}
 CACHE=${CACHE:-/var/tmp/v2v-guests/cache}
 SUITE=${SUITE:-bookworm}
@@ -26,8 +25,14 @@ mkdir -p "$IMAGES" "$CACHE"
 if [ "${FIXTURE_NS:-}" != "$$" ]; then
     # The marker holds the pid, which survives exec: a builder called by
     # another builder still gets a namespace of its own.
-    FIXTURE_NS=$$ exec unshare --mount --propagation private "$BASH" "$0" "$@"
+    # In a chroot that is no mount point "/" cannot be made private.
+    if unshare --mount --propagation private true 2>/dev/null; then mode=private; else mode=unchanged; fi
+    FIXTURE_NS=$$ exec unshare --mount --propagation $mode "$BASH" "$0" "$@"
 fi
+# What we mount over /dev must not reach the host's.
+awk '{print $5}' /proc/self/mountinfo | while read -r point; do
+    mount --make-private "$point" 2>/dev/null || true
+done
 
 WORK=$(mktemp -d /tmp/fixture.XXXXXX)
 LOOPS=()
@@ -82,7 +87,7 @@ private_dev() {
 
 # attach_disk IMAGE NAME: make IMAGE appear as /dev/NAME, /dev/NAME1, ...
 attach_disk() {
-    local img=$1 name=$2 loop base p n
+    local img=$1 name=$2 loop base p n major minor
     loop=$(losetup --find --show "$img")
     LOOPS+=("$loop")
     # partx, not --partscan: the kernel may be built without MBR/GPT parsers
@@ -92,7 +97,8 @@ attach_disk() {
     for p in /sys/block/$base/${base}p*; do
         [ -e "$p" ] || continue
         n=${p##*p}
-        mknod "/dev/$name$n" b $(tr : ' ' < "$p/dev")
+        IFS=: read -r major minor < "$p/dev"
+        mknod "/dev/$name$n" b "$major" "$minor"
     done
 }
 

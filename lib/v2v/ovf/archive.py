@@ -93,7 +93,7 @@ def _members(path: Path) -> Iterator[tarfile.TarInfo]:
         reason = str(e) or "a header is broken"
         raise SourceError(f"{path} is a broken archive: {reason}", _REMEDY) from e
     except OSError as e:
-        raise SourceError(f"{path}: {e.strerror}") from e
+        raise SourceError(f"{path}: {e.strerror}", "check the file") from e
 
 
 class _Headers:

@@ -245,7 +245,10 @@ def _parents(wanted: _Wanted, envelope: Envelope) -> Iterator[File]:
     while name:
         ref = envelope.disks.get(name)
         if name in seen or len(seen) > _MAX_PARENTS:
-            raise SourceError(f"the parents of disk {wanted.ref.id} run in a circle")
+            raise SourceError(
+                f"the parents of disk {wanted.ref.id} run in a circle",
+                "export the VM again, without its snapshots",
+            )
         if ref is None or ref.file is None:
             raise SourceError(
                 f"disk {wanted.ref.id} is a delta on {name!r:.100}, which is no disk "

@@ -128,4 +128,4 @@ def _blocks(part: Part) -> Iterator[memoryview]:
                 yield buffer[:count]
                 left -= count
     except OSError as e:
-        raise SourceError(f"{part.path}: {e.strerror}") from e
+        raise SourceError(f"{part.path}: {e.strerror}", "check the file") from e

@@ -2,7 +2,7 @@
 """The text of a description as a tree that is safe to walk.
 
 No document type, so no entities and no other files; nothing from the network; at most
-16 MiB.  Elements and attributes are found by their local names: prefixes are missing,
+8 MiB.  Elements and attributes are found by their local names: prefixes are missing,
 undeclared or wrong in many real files.
 """
 
@@ -17,7 +17,8 @@ from v2v.errors import SourceError
 
 Element = etree._Element
 
-MAX_SIZE = 16 * 2**20
+# As a tree it takes forty times that at worst.
+MAX_SIZE = 8 * 2**20
 # What may stand before the root element, but for a document type.
 _MISC = re.compile(r"\s+|<!--.*?-->|<\?.*?\?>", re.DOTALL)
 _NAME = re.compile(r"<(?:[\w.-]+:)?([\w.-]+)")
@@ -120,8 +121,9 @@ def _parsed(data: bytes, name: str) -> tuple[Element, bool]:
     except etree.XMLSyntaxError as e:
         # lxml stops at an undeclared prefix; all else that is wrong may be a cut.
         if any(entry.domain_name != "NAMESPACE" for entry in parser.error_log):
+            reason = " ".join(str(e.msg).split())[:200]
             raise SourceError(
-                f"{name} is broken XML: {e.msg}", "copy or download it again"
+                f"{name} is broken XML: {reason}", "copy or download it again"
             ) from e
     root = etree.fromstring(data, _parser(recover=True))
     if root is None:

@@ -92,9 +92,13 @@ def read(request: Request) -> Iterator[VM]:
     uses = Counter(
         item.get("HostResource") for m in machines for item in m.of_type(*items.DISKS)
     )
-    for one in machines:
+    names: set[str] = set()
+    for number, one in enumerate(machines):
         vm = _vm(one, known, found, uses)
-        vm = vm.having(findings=(*common, *vm.findings))
+        # The name tells the VMs of one source apart: their ids are made from it.
+        name = f"{vm.name[:240]} ({number + 1})" if vm.name in names else vm.name
+        names.add(name)
+        vm = vm.having(name=name, findings=(*common, *vm.findings))
         yield paths.granted(vm, found.path.parent)
 
 
@@ -123,6 +127,7 @@ def _refuse(path: Path) -> None:
 
 
 def _vm(found: Hardware, known: Envelope, place: Package, uses: Counter[str]) -> VM:
+    """Return the VM *found*; *uses* counts how often each disk is plugged in."""
     vm_id = new_id()
     memory, no_memory = machine.memory(found)
     vcpus, cpu, no_vcpus = machine.vcpus(found)

@@ -2,9 +2,9 @@
 """Look into a guest, and make it run on KVM: all or nothing.
 
 The appliance works on scratch overlays.  Only when the result is proved do they become
-part of the VM: as its overlay, where what is under it is never written (a source), or by
-being committed into what is writable (an endpoint's overlay, a target), with a journal
-that lets the same command complete a commit that was broken off.
+part of the VM: as its overlay, where what is under it is never written (a source), or
+by being committed into what is writable (an endpoint's overlay, a target), with a
+journal that lets the same command complete a commit that was broken off.
 """
 
 from __future__ import annotations

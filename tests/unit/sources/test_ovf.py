@@ -10,7 +10,7 @@ from ovf_package import MIB, disk_item, disk_of, item, ovf, system
 from v2v import document, sources
 from v2v.document import VM
 from v2v.errors import SourceError
-from v2v.ovf import manifest, units
+from v2v.ovf import units
 from v2v.sources import Request
 from v2v.sources import ovf as source
 
@@ -229,6 +229,15 @@ def test_a_collection_gives_a_vm_for_each_member(tmp_path: Path) -> None:
     assert len({vm.id for vm in vms}) == 2
 
 
+def test_two_members_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    members = system(id="a", before="<Name>node</Name>") * 2
+    path = tmp_path / "shop.ovf"
+    path.write_text(
+        ovf(systems=f"<VirtualSystemCollection>{members}</VirtualSystemCollection>")
+    )
+    assert [vm.name for vm in read(path)] == ["node", "node (2)"]
+
+
 def test_a_disk_of_two_vms_is_shared(tmp_path: Path) -> None:
     members = system(disk_item(4, "a"), id="x") + system(disk_item(4, "a"), id="y")
     text = ovf(systems=f"<VirtualSystemCollection>{members}</VirtualSystemCollection>")
@@ -283,28 +292,6 @@ def test_a_name_has_no_control_characters_and_fits(tmp_path: Path) -> None:
     name = f"<Name>a&#9;b&#10;{'c' * 300}</Name>"
     vm = described(tmp_path, ovf(systems=system(before=name)))
     assert vm.name.startswith("a b c") and len(vm.name) == 255
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        "SHA1(a b.vmdk)= {}",
-        "SHA1 (a b.vmdk) = {}",
-        "sha1(./a b.vmdk)={}\r",
-        "SHA-1( a b.vmdk )= {}",
-    ],
-)
-def test_a_manifest_is_read_in_every_spelling(line: str) -> None:
-    digest = "0123456789abcdef" * 2 + "01234567"
-    entries, odd = manifest.parse(line.format(digest.upper()).encode())
-    assert not odd
-    assert entries == [manifest.Entry(name="a b.vmdk", algorithm="sha1", digest=digest)]
-
-
-@pytest.mark.parametrize("word", ["SHA256", "SHA-256", "SHA2-256", "sha256"])
-def test_sha256_has_many_names(word: str) -> None:
-    entries, _ = manifest.parse(f"{word}(x)= 00".encode())
-    assert [e.algorithm for e in entries] == ["sha256"]
 
 
 @pytest.mark.parametrize(

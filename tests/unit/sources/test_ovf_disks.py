@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 import gzip
-import hashlib
 import io
 import subprocess
 import tarfile
@@ -381,89 +380,6 @@ def test_a_size_that_the_ovf_has_wrong_is_said(
     (tmp_path / "a.vmdk").write_bytes(stream[0])
     vm = read(put(tmp_path, one_disk("a.vmdk", of_file="ovf:size='1'")))
     assert finding(vm, "size-differs").severity == "warn"
-
-
-def package(stream: tuple[bytes, bytes], algorithm: str = "sha256") -> dict[str, bytes]:
-    """Return the members of an OVA with a manifest."""
-    members = {"web01.ovf": one_disk("a.vmdk").encode(), "a.vmdk": stream[0]}
-    lines = [
-        f"{algorithm.upper()}({name})= {hashlib.new(algorithm, data).hexdigest()}\n"
-        for name, data in members.items()
-    ]
-    members["web01.mf"] = "".join(lines).encode()
-    return members
-
-
-def unpacked(folder: Path, members: dict[str, bytes]) -> Path:
-    for name, data in members.items():
-        (folder / name).write_bytes(data)
-    return folder / "web01.ovf"
-
-
-@pytest.mark.parametrize("packed", [False, True])
-@pytest.mark.parametrize("algorithm", ["sha1", "sha256", "sha512"])
-def test_a_manifest_that_holds_leaves_nothing_to_say(
-    tmp_path: Path, stream: tuple[bytes, bytes], algorithm: str, packed: bool
-) -> None:
-    members = package(stream, algorithm)
-    path = (
-        build.archive(tmp_path / "a.ova", members)
-        if packed
-        else unpacked(tmp_path, members)
-    )
-    assert not [f for f in read(path).findings if f.code.startswith("manifest")]
-
-
-@pytest.mark.parametrize("packed", [False, True])
-@pytest.mark.parametrize("algorithm", ["sha1", "sha256", "sha512"])
-@pytest.mark.parametrize("name", ["a.vmdk", "web01.ovf"])
-def test_a_file_that_the_manifest_was_not_made_of_is_refused(
-    tmp_path: Path,
-    stream: tuple[bytes, bytes],
-    name: str,
-    algorithm: str,
-    packed: bool,
-) -> None:
-    members = package(stream, algorithm)
-    wanted = hashlib.new(algorithm, members[name]).hexdigest()
-    members[name] += b" \n" if name.endswith("ovf") else bytes(512)
-    found = hashlib.new(algorithm, members[name]).hexdigest()
-    path = (
-        build.archive(tmp_path / "a.ova", members)
-        if packed
-        else unpacked(tmp_path, members)
-    )
-    with pytest.raises(SourceError, match=f"{name}.*{found}.*{wanted}") as e:
-        read(path)
-    assert "--no-verify-manifest" in e.value.remedy
-    assert read(path, verify_manifest=False) if name.endswith("ovf") else True
-
-
-def test_a_package_without_a_manifest_is_described_and_that_is_said(
-    tmp_path: Path,
-) -> None:
-    assert finding(read(put(tmp_path, ovf())), "manifest-missing").severity == "info"
-
-
-def test_a_manifest_that_leaves_a_file_out_is_said(
-    tmp_path: Path, stream: tuple[bytes, bytes]
-) -> None:
-    members = package(stream)
-    members["web01.mf"] = members["web01.mf"].splitlines(keepends=True)[0]
-    vm = read(build.archive(tmp_path / "a.ova", members))
-    assert "a.vmdk" in finding(vm, "manifest-incomplete").message
-
-
-def test_a_manifest_with_a_file_that_is_not_there_is_described(tmp_path: Path) -> None:
-    put(tmp_path, f"SHA1(gone.vmdk)= {'0' * 40}\n", "web01.mf")
-    vm = read(put(tmp_path, one_disk("gone.vmdk")))
-    assert finding(vm, "disk-missing") and finding(vm, "manifest-incomplete")
-
-
-def test_a_manifest_that_is_not_understood_is_said(tmp_path: Path) -> None:
-    put(tmp_path, "MD5(web01.ovf)= 00\nnonsense\n", "web01.mf")
-    vm = read(put(tmp_path, ovf()))
-    assert finding(vm, "manifest-unreadable").severity == "warn"
 
 
 def test_a_member_of_more_than_8_gib_is_found(tmp_path: Path) -> None:

@@ -97,6 +97,11 @@ def test_an_ovf_of_very_deep_nesting_is_refused(tmp_path: Path) -> None:
     refused(put(tmp_path, "<Envelope>" + "<a>" * 10_000))
 
 
+def test_attributes_without_end_are_refused(tmp_path: Path) -> None:
+    many = " ".join(f"a{n}='x'" for n in range(500_000))
+    refused(put(tmp_path, f"<Envelope {many}/>"))
+
+
 def test_a_million_devices_are_refused_at_once(tmp_path: Path) -> None:
     items = "<Item/>" * 1_000_000
     start = time.monotonic()
