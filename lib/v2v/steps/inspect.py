@@ -21,6 +21,7 @@ from v2v.errors import SourceError
 from v2v.metadata import Store
 from v2v.servers import Access
 from v2v.sources import Request, macs, new_id
+from v2v.sources.disks import missing as missing_disk
 from v2v.stage import Done
 
 log = logging.getLogger(__name__)
@@ -115,16 +116,24 @@ def _fingerprinted(vm: VM) -> VM:
     """Return *vm* with a mark that changes whenever a file of its source does."""
     found = hashlib.sha256()
     files = [vm.source.location]
-    for disk in vm.disks:
-        if disk.source:
-            files += [disk.source.path or "", *(b.path for b in disk.source.backing)]
+    for layer in (disk.source for disk in vm.disks):
+        if layer and layer.path:
+            files += [layer.path, *(file.path for file in layer.backing)]
     for file in files:
-        try:
-            facts = Path(file).stat()
-            found.update(f"{file}\0{facts.st_size}\0{facts.st_mtime_ns}\n".encode())
-        except (OSError, ValueError):
-            found.update(f"{file}\0missing\n".encode(errors="replace"))
+        found.update(file.encode("utf-8", "surrogateescape"))
+        # The names of files that are missing may be relative, and mean nothing here.
+        if Path(file).is_absolute():
+            found.update(_facts(Path(file)))
     return vm.having(source=vm.source.having(fingerprint=found.hexdigest()[:32]))
+
+
+def _facts(file: Path) -> bytes:
+    """Return what changes when *file* does, without reading it."""
+    try:
+        facts = file.stat()
+    except (OSError, ValueError):
+        return b"\0missing\n"
+    return f"\0{facts.st_size}\0{facts.st_mtime_ns}\n".encode()
 
 
 def _resumed(vm: VM, store: Store | None) -> VM:
@@ -147,12 +156,13 @@ def examine(vm: VM, access: Access, *, guest: bool) -> Done:
 
     Raises SourceError if a disk cannot be read, or there is none to look into.
     """
-    missing = {
-        finding.disk for finding in vm.findings if finding.code == "disk-missing"
-    }
-    measured = [d if d.id in missing else _measured(d, access) for d in vm.disks]
-    vm = vm.having(disks=tuple(measured))
-    if guest and not missing:
+    # A disk that cannot be had is said in its finding; all else is described.
+    missing = {f.disk for f in vm.findings if f.disk and f.severity == "block"}
+    for disk in vm.disks:
+        if disk.id not in missing:
+            vm = _measured(vm, disk, access)
+    blocked = any(f.disk and f.severity == "block" for f in vm.findings)
+    if guest and not blocked:
         from v2v.steps import fixup
 
         vm = fixup.look(_with_disks(vm), access)
@@ -168,8 +178,18 @@ def _with_disks(vm: VM) -> VM:
     )
 
 
-def _measured(disk: Disk, access: Access) -> Disk:
-    if disk.source is None or (disk.source.server == "blank" and disk.size):
-        return disk
-    size = layers.measured(disk, access, name="source")
-    return disk.having(size=size)
+def _measured(vm: VM, disk: Disk, access: Access) -> VM:
+    """Return *vm* with the size of *disk*, or a finding that it cannot be reached."""
+    source = disk.source
+    if source is None or (source.server == "blank" and disk.size):
+        return vm
+    try:
+        size = layers.measured(disk, access, name="source")
+    except SourceError as e:
+        if source.server != "nbd" or vm.source.kind == "nbd":
+            raise
+        # A server that a description names: like a file that is not there.
+        finding = missing_disk(disk.id, source.uri or "", e)
+        return vm.having(findings=(*vm.findings, finding))
+    disks = tuple(d.having(size=size) if d.id == disk.id else d for d in vm.disks)
+    return vm.having(disks=disks)

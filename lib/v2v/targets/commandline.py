@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from v2v import names
-from v2v.targets.firmware import Firmware, Image
+from v2v.targets.firmware import Firmware
 from v2v.targets.machine import IDE_DRIVES, Drive, Machine
 from v2v.targets.networks import Card
 
@@ -122,11 +122,9 @@ def _smp(machine: Machine) -> str:
 
 
 def _flash(machine: Machine, build: Firmware) -> Iterator[list[str]]:
-    store = Image(
-        path=Path(names.safe(machine.vm.name) + VARIABLES), format=build.vars.format
-    )
+    store = f"./{names.safe(machine.vm.name)}{VARIABLES}"
     yield _node("code", build.code.path, build.code.format, readonly=True)
-    yield _node("vars", store.path, store.format)
+    yield _node("vars", store, build.vars.format)
     if build.smm:
         # The guest must not write the variables but through the firmware.
         yield ["-global", "driver=cfi.pflash01,property=secure,value=on"]

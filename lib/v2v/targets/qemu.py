@@ -114,9 +114,9 @@ def _store(vm: VM, wish: Wish, build: Firmware) -> None:
 def _differences(made: Machine) -> list[str]:
     """Return what the script cannot give that was asked for, or that the VM had."""
     found = [
-        f"card {card.nic.mac} goes behind qemu's own router: it cannot reach {card.place}"
-        for card in made.cards
-        if card.place.kind == "network"
+        f"card {mac} goes behind qemu's own router, which does not reach {there}"
+        for mac, there in ((card.nic.mac, card.place) for card in made.cards)
+        if there.kind == "network"
     ]
     if made.vm.tpm:
         found.append("the script has no TPM")
