@@ -205,6 +205,7 @@ def _work(stage: Stage, out: IO[str]) -> None:
             result = _take(stage, vm)
             if stage.shows:
                 out.write(stage.shows(result))
+                out.flush()
             else:
                 writer.vm(result)
             stage.live |= is_live(result)
