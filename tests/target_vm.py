@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """VMs whose disks are in place, for tests of the targets; and a disk that boots."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from lxml import etree
 
+from v2v import sources
 from v2v.document import VM, Disk, Layer, Nic, Source, disk_id
+from v2v.errors import V2VError
+from v2v.sources import Request
 from v2v.targets import domain, machine, networks
 from v2v.targets.domain import Host
 from v2v.targets.machine import Machine
@@ -52,6 +56,23 @@ def domain_of(vm: VM, *words: str, host: Host | None = None) -> etree._Element:
     made = domain.domain(machine_of(vm, *words), host or Host())
     domain.validate(made)
     return made
+
+
+def corpus(shared: Path) -> Iterator[VM]:
+    """Yield the x86 machines of the corpus, as if their disks were in place."""
+    for pattern in ("vmx/*.vmx", "ovf/*.ovf", "libvirt/*.xml"):
+        for path in sorted(shared.glob(f"corpus/{pattern}")):
+            for vm in _described(path):
+                if vm.arch in ("x86_64", "i686") and vm.memory:
+                    disks = (d.having(target=disk(0).target) for d in vm.disks)
+                    yield vm.having(disks=tuple(disks))
+
+
+def _described(path: Path) -> list[VM]:
+    try:
+        return list(sources.read(Request(location=str(path))))
+    except V2VError:
+        return []  # what can be read is the sources' own test
 
 
 def boot_sector() -> bytes:

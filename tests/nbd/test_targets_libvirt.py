@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from lxml import etree
 
-from target_vm import ID, MIB, OTHER_ID, boot_sector, disk, make_vm
+from target_vm import ID, MIB, OTHER_ID, boot_sector, corpus, disk, make_vm
 from v2v.document import VM, Devices, Removable
 from v2v.errors import NoTargetError, TargetError
 from v2v.targets import Wish
@@ -26,10 +26,11 @@ from v2v.targets import libvirt as target
 
 libvirt = pytest.importorskip("libvirt")
 
+_WITH_NVRAM = libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
 TEST = "test:///default"
 MAC = "00:50:56:01:02:03"
 
-# /dev/kvm is hidden: asking a QEMU whose KVM hangs what it can do takes eight seconds.
+# There is no /dev/kvm: to ask a QEMU whose KVM hangs what it can do takes seconds.
 _DAEMON = """
 set -e
 mount -t tmpfs none /run
@@ -37,7 +38,10 @@ for folder in /etc/libvirt /var/lib/libvirt /var/log/libvirt /var/cache/libvirt;
     mkdir -p "$folder"
     mount -t tmpfs none "$folder"
 done
-test ! -e /dev/kvm || mount --bind /dev/null /dev/kvm
+mkdir -p /run/dev/pts /run/dev/shm
+cp -a /dev/null /dev/zero /dev/random /dev/urandom /dev/tty /dev/ptmx /run/dev
+mount --bind /dev/pts /run/dev/pts
+mount --rbind /run/dev /dev
 mkdir /run/libvirt
 cat >/etc/libvirt/qemu.conf <<END
 user = "root"
@@ -51,7 +55,7 @@ cat >/run/libvirtd.conf <<END
 unix_sock_dir = "$0"
 auth_unix_rw = "none"
 END
-virtlogd -d -p "$0/virtlogd.pid"
+setpriv --pdeathsig KILL virtlogd -p /run/virtlogd.pid &
 exec libvirtd -f /run/libvirtd.conf -p "$0/libvirtd.pid"
 """
 
@@ -82,7 +86,6 @@ def daemon(requires: Callable[..., None]) -> Iterator[tuple[str, int]]:
     finally:
         child.terminate()
         child.wait(20)
-        _end_virtlogd(folder)
         shutil.rmtree(folder)
 
 
@@ -94,13 +97,6 @@ def _wait_for(uri: str, child: subprocess.Popen[bytes], folder: Path) -> None:
         time.sleep(0.1)
 
 
-def _end_virtlogd(folder: Path) -> None:
-    pid = int((folder / "virtlogd.pid").read_text())
-    # Ours, and not another process that has its number by now.
-    if Path(f"/proc/{pid}/comm").read_text().strip() == "virtlogd":
-        os.kill(pid, 15)
-
-
 @pytest.fixture
 def uri(daemon: tuple[str, int]) -> Iterator[str]:
     """The URI of a libvirtd on which there is nothing."""
@@ -110,7 +106,7 @@ def uri(daemon: tuple[str, int]) -> Iterator[str]:
     for known in connection.listAllDomains():
         if known.isActive():
             known.destroy()
-        known.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_NVRAM)
+        known.undefineFlags(_WITH_NVRAM)
     for network in connection.listAllNetworks():
         if network.isActive():
             network.destroy()
@@ -213,6 +209,14 @@ def test_libvirt_finds_a_place_for_forty_disks_two_cds_and_the_rest(
     assert len(made.findall("devices/interface/address")) == 4
     models = set(made.xpath("devices/controller[@type='scsi']/@model"))  # type: ignore[arg-type]
     assert "lsilogic" not in models
+
+
+def test_libvirt_takes_every_machine_of_the_corpus(
+    uri: str, connection: Any, shared: Path
+) -> None:
+    for vm in corpus(shared):
+        made = target.define(vm, Wish(uri=uri, networks=("user",)))
+        connection.lookupByName(made.name).undefineFlags(_WITH_NVRAM)
 
 
 def test_the_vm_really_starts(uri: str, connection: Any, vm: VM) -> None:
@@ -348,7 +352,8 @@ def test_a_pool_sees_the_disks_that_were_put_into_it(
     uri: str, connection: Any, vm: VM, tmp_path: Path
 ) -> None:
     pool = connection.storagePoolDefineXML(
-        f"<pool type='dir'><name>p</name><target><path>{tmp_path}</path></target></pool>"
+        "<pool type='dir'><name>p</name>"
+        f"<target><path>{tmp_path}</path></target></pool>"
     )
     pool.create()
     (tmp_path / "web01-sdb.raw").touch()

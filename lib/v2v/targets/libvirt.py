@@ -128,8 +128,9 @@ def _said(vm: VM) -> Iterator[None]:
     try:
         yield
     except libvirt.libvirtError as e:
+        reason = " ".join(e.get_error_message().split())
         raise TargetError(
-            f"libvirt refused domain {names.safe(vm.name)}: {e.get_error_message()}",
+            f"libvirt refused domain {names.safe(vm.name)}: {reason}",
             "put that right, then run the same again; the disks are not touched",
         ) from e
 

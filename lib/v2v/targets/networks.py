@@ -115,6 +115,8 @@ def plan(vm: VM, words: Iterable[str], known: Known, fallback: Place) -> Plan:
 
 def _moved(nic: Nic, place: Place) -> Iterator[str]:
     """Yield what to know of a card whose network there is not at the new home."""
+    if (nic.type, nic.network) == ("network", "default"):
+        return  # libvirt's own, behind the host's address: as user is, too
     if nic.network or nic.type in ("internal", "direct"):
         was = repr(nic.network) if nic.network else f"a network of kind {nic.type}"
         yield (

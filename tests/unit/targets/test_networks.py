@@ -104,6 +104,11 @@ def test_a_card_that_had_no_network_moves_without_a_warning() -> None:
     assert not planned(make_vm(nics=(Nic(mac=MAC),))).warnings
 
 
+def test_libvirts_own_default_network_is_no_loss() -> None:
+    vm = make_vm(nics=(Nic(mac=MAC, type="network", network="default"),))
+    assert not networks.plan(vm, (), lambda place: False, networks.USER).warnings
+
+
 def test_a_bridge_that_there_is_here_too_is_kept() -> None:
     vm = make_vm(nics=(Nic(mac=MAC, type="bridge", network="br0"),))
     plan = planned(vm, known=True)
