@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,24 @@ class Pipeline:
         """Return the processes still there after *seconds*: those that never end."""
         wait_for(lambda: not self.orphans(), seconds)
         return self.orphans()
+
+
+@cache
+def own_mounts() -> tuple[str, ...]:
+    """Return the argv that gives a script its own mounts; KEEP_PRIVATE comes first.
+
+    In a chroot that is no mount point "/" cannot be made private.
+    """
+    private = ("unshare", "--mount", "--propagation", "private")
+    works = subprocess.run([*private, "true"], check=False, capture_output=True)
+    return private if works.returncode == 0 else (*private[:-1], "unchanged")
+
+
+KEEP_PRIVATE = """
+awk '{print $5}' /proc/self/mountinfo | while read -r point; do
+    mount --make-private "$point" 2>/dev/null || true
+done
+"""
 
 
 def _marked(mark: str) -> Iterator[tuple[int, str]]:

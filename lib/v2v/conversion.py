@@ -149,7 +149,7 @@ def _refusal(vm: VM, kind: str, wish: Wish) -> Failure | None:
     """Return why *vm* cannot be created, found before any of its data moves."""
     try:
         targets.load(kind).preflight(vm, wish)
-    except V2VError as e:
+    except (V2VError, StageError) as e:
         log.error("v2v: error: %s: %s; %s", vm.name, e.message, e.remedy)
         return Failure(stage="v2v", code=e.status, message=e.message, remedy=e.remedy)
     return None

@@ -14,7 +14,8 @@ def safe(name: str) -> str:
     No slash, control character, leading dash or dot; no blank at the ends; at most
     200 bytes.  libvirt refuses "/" and newlines, and writes NAME.xml.new.
     """
-    text = re.sub(r"[/\\\x00-\x1f\x7f]", "_", name)
+    # XML has no control characters at all, nor U+FFFE and U+FFFF.
+    text = re.sub(r"[/\\\x00-\x1f\x7f-\x9f\ufffe\uffff]", "_", name)
     text = re.sub(r"^[-.\s]+", "", text).rstrip(" .\t")
     cut = text.encode("utf-8", "replace")[:_LONGEST]
     return cut.decode("utf-8", "ignore") or "unnamed"

@@ -35,6 +35,9 @@ _PREFIX = f"v2v-{os.getuid()}-"
 # sd_listen_fds(3) wants the socket as fd 3 and the pid of the very process.
 _INHERIT = 'exec 3<&"$0"; export LISTEN_FDS=1 LISTEN_PID=$$; exec "$@"'
 
+# What a server may take to flush and leave: seconds.
+_GRACE = 15.0
+
 log = logging.getLogger(__name__)
 
 
@@ -84,11 +87,20 @@ def _running(command: Sequence[str], listener: socket.socket) -> Iterator[None]:
         try:
             yield
         finally:
-            server.terminate()
-            server.wait()
+            _end(server)
             said.seek(0)
             for line in said:
                 log.debug("%s: %s", command[0], line.rstrip())
+
+
+def _end(server: subprocess.Popen[bytes]) -> None:
+    """End *server*: politely, so that it flushes; by force if it does not react."""
+    server.terminate()
+    try:
+        server.wait(_GRACE)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
 
 
 def _start(

@@ -104,8 +104,9 @@ def domain(path: Path) -> Machine:
 def watch(command: Sequence[str], seconds: float, cwd: Path | None = None) -> Boot:
     """Run *command*, whose stdout is a guest's console, until the guest is up."""
     start = time.monotonic()
+    # Should we be killed, the machine dies with us.
     child = subprocess.Popen(
-        command,
+        ["setpriv", "--pdeathsig", "KILL", *command],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -74,7 +74,7 @@ def _run(command: list[str], part: Path) -> None:
         "IMAGES": str(part.parent),
         "CACHE": str(cache),
     }
-    log = part.with_name(f"{part.name}.log")
+    log = part.with_suffix(".log")  # debian12-bios.img.log
     with log.open("wb") as out:
         script = ["bash", str(HERE / command[0]), *command[1:]]
         done = subprocess.run(script, env=env, stdout=out, stderr=out, check=False)

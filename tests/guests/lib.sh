@@ -73,14 +73,14 @@ private_dev() {
     for n in null zero full random urandom tty console; do
         [ -e /dev/$n ] && cp -a /dev/$n "$d/$n"
     done
-    cp -a /dev/loop-control "$d/"
+    mknod "$d/loop-control" c 10 237
     [ -e /dev/fuse ] && cp -a /dev/fuse "$d/"
     for i in $(seq 0 63); do mknod "$d/loop$i" b 7 "$i"; done
     ln -s /proc/self/fd "$d/fd"
     ln -s fd/0 "$d/stdin"; ln -s fd/1 "$d/stdout"; ln -s fd/2 "$d/stderr"
     mkdir "$d/shm" "$d/pts"
     mount -t tmpfs fixture-shm "$d/shm"
-    mount --rbind /dev/pts "$d/pts"
+    mount -t devpts -o newinstance,ptmxmode=666 fixture-pts "$d/pts"
     ln -s pts/ptmx "$d/ptmx"
     mount --rbind "$d" /dev
 }
@@ -128,6 +128,9 @@ rootfs() {
     local name=$1 key tar; shift
     key=$(printf '%s\n' "$SUITE" "$KERNEL" "$@" | sha256sum | cut -c1-10)
     tar="$CACHE/$name-$key.tar"
+    # Two guests may be made from one tar, at the same time.
+    exec 9> "$CACHE/.$name-$key.lock"
+    flock 9
     if [ ! -s "$tar" ]; then
         say "mmdebstrap $name: $KERNEL $*"
         local inc; inc=$(IFS=,; echo "$KERNEL,$*")
@@ -143,6 +146,7 @@ rootfs() {
             --include="$inc" "$SUITE" "${tar%.tar}.part.tar" >&2
         mv "${tar%.tar}.part.tar" "$tar"
     fi
+    exec 9>&-
     echo "$tar"
 }
 

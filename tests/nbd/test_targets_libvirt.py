@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from lxml import etree
 
+from pipelines import KEEP_PRIVATE, own_mounts
 from target_vm import ID, MIB, OTHER_ID, boot_sector, corpus, disk, make_vm
 from v2v.document import VM, Devices, Removable
 from v2v.errors import NoTargetError, TargetError
@@ -31,8 +32,9 @@ TEST = "test:///default"
 MAC = "00:50:56:01:02:03"
 
 # There is no /dev/kvm: to ask a QEMU whose KVM hangs what it can do takes seconds.
-_DAEMON = """
-set -e
+_DAEMON = (
+    f"set -e{KEEP_PRIVATE}"
+    """
 mount -t tmpfs none /run
 for folder in /etc/libvirt /var/lib/libvirt /var/log/libvirt /var/cache/libvirt; do
     mkdir -p "$folder"
@@ -58,6 +60,7 @@ END
 setpriv --pdeathsig KILL virtlogd -p /run/virtlogd.pid &
 exec libvirtd -f /run/libvirtd.conf -p "$0/libvirtd.pid"
 """
+)
 
 
 @pytest.fixture(scope="session")
@@ -68,15 +71,7 @@ def daemon(requires: Callable[..., None]) -> Iterator[tuple[str, int]]:
         pytest.skip("needs root")
     folder = Path(tempfile.mkdtemp(prefix="v2v-libvirtd-"))
     uri = f"qemu:///system?socket={folder}/libvirt-sock"
-    tied = [
-        "setpriv",
-        "--pdeathsig",
-        "KILL",
-        "unshare",
-        "-m",
-        "--propagation",
-        "private",
-    ]
+    tied = ["setpriv", "--pdeathsig", "KILL", *own_mounts()]
     with (folder / "log").open("w") as log:
         command = [*tied, "sh", "-c", _DAEMON, str(folder)]
         child = subprocess.Popen(command, stdout=log, stderr=log)
@@ -234,12 +229,15 @@ def test_our_own_domain_is_replaced_in_place(uri: str, connection: Any, vm: VM) 
     assert connection.lookupByName("web01").autostart()
 
 
-def test_a_vm_that_got_another_name_has_one_domain_still(
+def test_a_copy_under_another_name_does_not_cost_the_first(
     uri: str, connection: Any, vm: VM
 ) -> None:
     target.define(vm, Wish(uri=uri))
-    target.define(vm.having(name="web02"), Wish(uri=uri))
-    assert names(connection) == ["web02"]
+    with pytest.raises(TargetError, match="web01 has the UUID of this VM"):
+        target.define(vm.having(name="web02"), Wish(uri=uri))
+    uuid = "4b3c2d1e-0000-4000-8000-0000000000ff"
+    target.define(vm.having(name="web02", uuid=uuid), Wish(uri=uri))
+    assert names(connection) == ["web01", "web02"]
 
 
 def test_a_running_domain_is_never_replaced(uri: str, connection: Any, vm: VM) -> None:
@@ -249,6 +247,14 @@ def test_a_running_domain_is_never_replaced(uri: str, connection: Any, vm: VM) -
     with pytest.raises(TargetError, match="is running"):
         target.define(vm, Wish(uri=uri, force=True))
     assert connection.lookupByName("web01").isActive()
+
+
+def test_a_saved_domain_is_never_replaced(uri: str, connection: Any, vm: VM) -> None:
+    target.define(vm, Wish(uri=uri, networks=("user",), start=True))
+    connection.lookupByName("web01").managedSave()
+    with pytest.raises(TargetError, match="is saved"):
+        target.preflight(vm, Wish(uri=uri, force=True))
+    connection.lookupByName("web01").managedSaveRemove()
 
 
 def test_a_name_that_is_taken_is_refused(uri: str, connection: Any, vm: VM) -> None:
@@ -459,7 +465,9 @@ def test_the_test_driver_takes_replaces_and_gives_back(
     target.check(Wish(uri=TEST))
     target.preflight(vm, Wish(uri=TEST))
     target.define(vm, Wish(uri=TEST))
-    target.define(vm.having(vcpus=2, name="web02"), Wish(uri=TEST))
+    target.define(vm.having(vcpus=2), Wish(uri=TEST))
+    assert xml(test_driver).findtext("vcpu") == "2"
+    target.define(vm.having(name="web02"), Wish(uri=TEST, force=True))
     assert names(test_driver) == ["test", "web02"]
     with pytest.raises(TargetError):
         target.preflight(vm.having(name="test"), Wish(uri=TEST))

@@ -16,6 +16,18 @@ from v2v.errors import SourceError, UsageError
 from v2v.servers import Access, Graph, Node
 
 PORT = 10809
+# The group ffdhe2048 of RFC 7919.  Without it a QEMU before 9 makes parameters of its
+# own at each start of a server, which takes from seconds to minutes.
+_FFDHE2048 = """\
+-----BEGIN DH PARAMETERS-----
+MIIBCAKCAQEA//////////+t+FRYortKmq/cViAnPTzx2LnFg84tNpWp4TZBFGQz
++8yTnc4kmz75fS/jY2MMddj2gbICrsRhetPfHtXV/WVhJDP1H18GbtCFY2VVPe0a
+87VXE15/V8k1mE8McODmi3fipona8+/och3xWKE2rec1MKzKT0g6eXq8CrGCsyT7
+YdEIqUuyyOP7uWrat2DX9GgdT0Kj3jlN9K5W7edjcrsZCwenyO4KbXCeAvzhzffi
+7MA0BM0oNC9hkXL+nOmFg/+OTxIy7vKBg8P+OxtMb61zO7X8vC7CIAXFjvGDfRaD
+ssbzSibBsu/6iGtCOGEoXJf//////////wIBAg==
+-----END DH PARAMETERS-----
+"""
 _CREDENTIALS = "v2v-tls"
 SERVER_CREDENTIALS = "v2v-tls-server"
 
@@ -100,6 +112,7 @@ def _psk_folder(access: Access, file: Path) -> Path:
     link = folder / "keys.psk"
     link.unlink(missing_ok=True)
     link.symlink_to(file.resolve())
+    (folder / "dh-params.pem").write_text(_FFDHE2048)
     return folder
 
 

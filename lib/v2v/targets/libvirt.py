@@ -140,11 +140,6 @@ def _is_local(connection: libvirt.virConnect) -> bool:
     return not urlsplit(connection.getURI()).netloc
 
 
-def _owned(connection: libvirt.virConnect, vm: VM) -> list[libvirt.virDomain]:
-    """Return the domains made from this document: one, if any."""
-    return [d for d in connection.listAllDomains() if _owner(d) == vm.id]
-
-
 def _owner(known: libvirt.virDomain) -> str | None:
     # Another program may undefine it while we look.
     with contextlib.suppress(libvirt.libvirtError):
@@ -159,8 +154,8 @@ def _xml(known: libvirt.virDomain) -> str:
 
 
 def _in_the_way(connection: libvirt.virConnect, vm: VM) -> list[libvirt.virDomain]:
-    """Return the domains that have the name or the UUID of *vm*, or are of it."""
-    found = {known.UUIDString(): known for known in _owned(connection, vm)}
+    """Return the domains that have the name or the UUID of *vm*."""
+    found = {}
     uuid = machine.chosen_uuid(vm)
     looks: list[Callable[[], libvirt.virDomain]] = [
         lambda: connection.lookupByName(names.safe(vm.name))
@@ -178,26 +173,39 @@ def _in_the_way(connection: libvirt.virConnect, vm: VM) -> list[libvirt.virDomai
     return list(found.values())
 
 
+def _is_ours(known: libvirt.virDomain, vm: VM) -> bool:
+    """Whether *known* is what an earlier define made of *vm*.
+
+    One that was made from it under another name is not: it may be a copy that lives.
+    """
+    return known.name() == names.safe(vm.name) and _owner(known) == vm.id
+
+
 def _refuse_taken(connection: libvirt.virConnect, vm: VM, wish: Wish) -> None:
     """Raise TargetError if a domain that is not ours to replace is in the way."""
     for known in _in_the_way(connection, vm):
-        ours = _owner(known) == vm.id
+        name = known.name()
         if known.isActive():
-            whose = "was made from this VM" if ours else "exists already"
             raise TargetError(
-                f"domain {known.name()} {whose} and is running",
-                "shut it down first, or give the VM another name with --name",
+                f"domain {name}, which would be replaced, is running",
+                f"shut it down first (virsh shutdown {name})",
             )
-        if ours or wish.force:
-            continue
-        if known.name() == names.safe(vm.name):
+        if known.hasManagedSaveImage():
+            # It would go on with the memory of the old disks, on the new ones.
             raise TargetError(
-                f"a domain {known.name()} exists already and is not of this VM",
+                f"domain {name}, which would be replaced, is saved to be gone on with",
+                f"start it and shut it down (or virsh managedsave-remove {name})",
+            )
+        if wish.force or _is_ours(known, vm):
+            continue
+        if name == names.safe(vm.name):
+            raise TargetError(
+                f"a domain {name} exists already and is not of this VM",
                 "give the VM another name with --name, or replace it with --force",
             )
         raise TargetError(
-            f"domain {known.name()} has the UUID of this VM, {known.UUIDString()}",
-            f"undefine it (virsh undefine {known.name()}), or replace it with --force",
+            f"domain {name} has the UUID of this VM, {known.UUIDString()}",
+            f"undefine it (virsh undefine {name}), or replace it with --force",
         )
 
 
@@ -268,9 +276,12 @@ def _refuse_firmware(connection: libvirt.virConnect, vm: VM) -> None:
     said = _capabilities(connection, "qemu")
     if said is None or not machine.is_efi(vm):
         return
-    if not said.xpath("os/enum[@name='firmware']/value[text()='efi']"):
+    firmware = said.xpath("os/enum[@name='firmware']/value[text()='efi']")
+    secure = said.xpath("os/loader/enum[@name='secure']/value[text()='yes']")
+    if not firmware or (vm.secure_boot and not secure):
+        kind = "UEFI with secure boot" if vm.secure_boot else "UEFI"
         raise TargetError(
-            f"{vm.name} boots by UEFI, and the libvirt has no firmware for that",
+            f"{vm.name} boots by {kind}, and the libvirt has no firmware for that",
             "install ovmf (edk2-ovmf) there",
         )
 
@@ -318,7 +329,7 @@ def _replaced(
     """
     old = _in_the_way(connection, vm)
     before = [(_xml(known), known.autostart()) for known in old]
-    foreign = any(_owner(known) != vm.id for known in old)
+    foreign = not all(_is_ours(known, vm) for known in old)
     created = None
     try:
         for known in old:

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from v2v import formats
@@ -53,11 +53,6 @@ def examined(kind: str, path: Path) -> object:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(
-    max_examples=60,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
 @given(data=st.data())
 def test_a_changed_header_gives_an_image_or_a_source_error(
     images: dict[str, bytes], tmp_path: Path, kind: str, data: st.DataObject
@@ -85,11 +80,6 @@ def test_a_changed_header_gives_an_image_or_a_source_error(
 
 
 @pytest.mark.parametrize("kind", ["qcow2", "vpc", "vhdx", "vdi", "vmdk"])
-@settings(
-    max_examples=60,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
 @given(noise=st.binary(max_size=2000), repeat=st.integers(1, 200))
 def test_noise_behind_a_magic_gives_an_image_or_a_source_error(
     tmp_path: Path, kind: str, noise: bytes, repeat: int

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from v2v import access, layers, paths
@@ -602,7 +602,6 @@ SAMPLE = domain(
 )
 
 
-@settings(max_examples=300, deadline=None)
 @given(data=st.data())
 def test_odd_values_give_a_vm_or_a_source_error(data: st.DataObject) -> None:
     """Whatever stands in an attribute or a text, it never ends in a traceback."""
