@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+pytest_plugins = ["libvirt_daemon"]
+
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
 FOLDERS = ("unit", "house", "nbd", "appliance", "boot")

@@ -8,7 +8,8 @@ import typer
 
 from v2v import borrowed, options
 
-app = options.application()
+# With rich the options are shown in groups, a group for each stage.
+app = options.application(rich_markup_mode="rich")
 
 
 @app.command(cls=borrowed.Command)

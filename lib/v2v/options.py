@@ -93,7 +93,6 @@ def application(**settings: Any) -> typer.Typer:
     return typer.Typer(
         add_completion=False,
         pretty_exceptions_enable=False,
-        rich_markup_mode=None,
         context_settings={"help_option_names": ["-h", "--help"]},
-        **settings,
+        **{"rich_markup_mode": None, **settings},
     )
