@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import json
 import logging
 import os
@@ -18,17 +19,24 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from v2v import process, stream
 from v2v.document import VM, End, Failure, decode, decode_end
-from v2v.errors import CUT_OFF, HostError, StreamError
+from v2v.errors import CUT_OFF, LOCKED, HostError, StreamError
 
 STAGES = ("inspect", "export", "fixup", "convert", "define")
 _GRACE = 20  # seconds that stages get to clean up after a signal
 _LIMIT = 64 * 2**20  # bytes of one line
+
+_TAKEN = Failure(
+    stage="v2v",
+    code=LOCKED,
+    message="another v2v converts this VM into this folder now",
+    remedy="wait for it to end",
+)
 
 log = logging.getLogger(__name__)
 
@@ -87,14 +95,22 @@ async def _run(plan: Plan) -> list[Result]:
     room = asyncio.Semaphore(plan.parallel)
     me = asyncio.current_task()
     assert me
+    terminated = asyncio.Event()
+
+    def terminate() -> None:
+        terminated.set()
+        me.cancel()
+
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, me.cancel)
+    loop.add_signal_handler(signal.SIGTERM, terminate)
     try:
         async with asyncio.TaskGroup() as tasks:
             async for vm in _described(plan):
                 tasks.create_task(_one(plan, vm, room, results))
     except asyncio.CancelledError:
-        raise SystemExit(128 + signal.SIGTERM) from None
+        if terminated.is_set():
+            raise SystemExit(128 + signal.SIGTERM) from None
+        raise  # asyncio.run makes KeyboardInterrupt of it
     return results
 
 
@@ -129,13 +145,32 @@ async def _one(
         started = time.monotonic()
         result = Result(vm=vm)
         if not vm.error:
-            refused = plan.admit(vm)
-            if refused:
-                result.vm = vm.having(error=refused)
-            else:
-                await _pipeline(plan, result)
+            await _converted(plan, result)
         result.seconds = time.monotonic() - started
         results.append(result)
+
+
+async def _converted(plan: Plan, result: Result) -> None:
+    """Take the VM of *result* through the pipeline, unless it may not be taken."""
+    with _locked(plan.state / f"{result.vm.id}.lock") as ours:
+        refused = plan.admit(result.vm) if ours else _TAKEN
+        if refused:
+            result.vm = result.vm.having(error=refused)
+        else:
+            await _pipeline(plan, result)
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[bool]:
+    """Yield whether the lock at *path* could be had; hold it meanwhile."""
+    fd = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield True
+    except BlockingIOError:
+        yield False
+    finally:
+        os.close(fd)
 
 
 async def _pipeline(plan: Plan, result: Result) -> None:

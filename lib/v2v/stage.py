@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
@@ -299,9 +300,11 @@ def _worked(stage: Stage, vm: VM) -> VM:
             finding.message, f"{remedy} (or accept it: --allow {finding.code})"
         )
     started = _now()
+    began = time.monotonic()
     done = stage.step(vm)
     if not done.logged:
         return done.vm
+    log.info("%s: done in %.1f s", vm.name, time.monotonic() - began)
     took = vm.generation if done.took is None else done.took
     made = took if done.made is None else done.made
     entry = LogEntry(

@@ -74,7 +74,7 @@ def _lock(fd: int, path: Path) -> None:
 def _check(path: Path, vm_id: str, data: bytes) -> None:
     if not path.exists():
         return
-    known = json.loads(data) if data.strip() else {}
+    known = _parsed(data)
     if known.get("id") != vm_id:
         raise TargetError(
             f"{path} exists already and is not of this VM",
@@ -86,6 +86,15 @@ def _check(path: Path, vm_id: str, data: bytes) -> None:
             f"{path} was changed since it was converted: its VM has run",
             "keep it and name another folder with -o, or replace it with --force",
         )
+
+
+def _parsed(data: bytes) -> dict[str, Any]:
+    """Return the note; one that was cut off says nothing of whose the file is."""
+    try:
+        known = json.loads(data)
+    except ValueError:
+        return {}
+    return known if isinstance(known, dict) else {}
 
 
 def _facts(path: Path) -> dict[str, Any]:

@@ -205,7 +205,8 @@ def _output(vm: VM, disk: Disk, folder: Path, options: Convert) -> Output:
 
 def _check_space(disk: Disk, source: Graph, output: Output) -> None:
     """Raise TargetError if the folder surely has too little room for *output*."""
-    command = ["qemu-img", "measure", "--output=json", "-O", output.format]
+    # For a raw file qemu counts holes as well; what qcow2 needs is near to the truth.
+    command = ["qemu-img", "measure", "--output=json", "-O", "qcow2"]
     try:
         done = process.run([*command, *layers.objects(source), layers.argument(source)])
     except process.ToolError as e:

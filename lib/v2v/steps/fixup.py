@@ -81,7 +81,7 @@ def look(vm: VM, access: Access) -> VM:
         guest = inspection.inspect(running)
         found = list(fixes.findings(running, vm, guest)) if guest.kernels else []
     if guest.type == "unknown":
-        found.append(_unknown())
+        found.append(_unknown(guest))
     return _described(vm, guest, found)
 
 
@@ -95,12 +95,16 @@ def _described(vm: VM, guest: Guest, found: Sequence[Finding]) -> VM:
     return vm
 
 
-def _unknown() -> Finding:
+def _unknown(guest: Guest) -> Finding:
+    """Return the finding for a guest that v2v does not know how to fix."""
+    what = {
+        "unknown": "no system that is known was found on the disks",
+        "linux": "no kernel was found in /boot of the guest",
+    }.get(guest.type, f"a {guest.type} guest is not changed by this release")
     return Finding(
         code="guest-unknown",
         severity="warn",
-        message="no system that is known was found on the disks; the VM gets emulated "
-        "hardware (SATA, e1000e)",
+        message=f"{what}; the VM gets emulated hardware (SATA, e1000e)",
         remedy="install virtio drivers in the guest, then change its devices",
     )
 
@@ -187,8 +191,9 @@ def _worked(vm: VM, uris: Sequence[str], options: Fixup, *, write: bool) -> VM:
         guest = inspection.inspect(running, root=options.root)
         devices = drivers.devices(guest, options.made_for, agent=options.agent)
         if guest.type != "linux" or not guest.kernels:
-            warned(vm, "%s", _unknown().message)
-            return _described(vm, guest, [_unknown()]).having(devices=devices)
+            unknown = _unknown(guest)
+            warned(vm, "%s", unknown.message)
+            return _described(vm, guest, [unknown]).having(devices=devices)
         actions = fixes.plan(running, vm, guest, devices, options.agent_packages)
         fixes.gate(guest, actions)
         if write:
