@@ -217,6 +217,23 @@ def test_a_fixup_that_dies_leaves_the_source_as_it_was(
     assert not list(tmp_path.glob("out/*.qcow2"))
 
 
+def test_an_inspect_that_dies_cuts_the_stream_off(
+    copy_of: Copy, vmx_of: Vmx, tmp_path: Path
+) -> None:
+    job = Pipeline(
+        [
+            command("v2v-inspect", "--json", vmx_of(copy_of("debian12-bios"))),
+            command("v2v-export"),
+            command("v2v-convert", "-o", tmp_path / "out"),
+        ]
+    ).start(tmp_path / "said")
+    assert wait_for(lambda: any("guestfs" in line for line in job.orphans()), 60)
+    job.signal(0, signal.SIGKILL)
+    job.finish(30)
+    assert job.statuses == [137, 3, 3]
+    assert job.left(20) == []
+
+
 def test_the_agent_is_installed_offline_from_given_packages(
     copy_of: Copy, vmx_of: Vmx, tmp_path: Path
 ) -> None:

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """``v2v`` as its users type it, with a real libvirt."""
 
+import json
+import os
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,7 +12,8 @@ from typing import Any
 import pytest
 
 from guests.containers import MAC
-from pipelines import Pipeline, command
+from nbd_vm import digest, write_vmx
+from pipelines import Pipeline, command, vms, wait_for
 
 Guest = Callable[[str], Path]
 BRIDGE = "v2v-test0"
@@ -110,3 +114,57 @@ def test_dry_run_prints_a_pipeline_that_a_shell_can_run(
     job.finish(300)
     assert job.statuses == [0], (tmp_path / "said").read_text()
     assert (tmp_path / "o u t" / "web01.xml").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL, signal.SIGTERM])
+def test_v2v_that_is_ended_leaves_nobody_behind_and_is_resumed(
+    tmp_path: Path, number: int
+) -> None:
+    """The second run does not fix the guest again: that is in its state."""
+    folder = tmp_path / "source"
+    folder.mkdir()
+    with (folder / "vm01.img").open("wb") as file:
+        for _ in range(200):
+            file.write(os.urandom(2**20))
+    source = write_vmx(folder, "vm01", "vm01.img")
+    before = digest(folder / "vm01.img")
+    out = tmp_path / "out"
+    argv = command("v2v", "-o", out, "-t", "null", "--compress", source)
+    job = Pipeline([argv]).start(tmp_path / "said")
+    assert wait_for(
+        lambda: any(p.stat().st_size > 2**20 for p in out.glob("*.part")), 90
+    )
+    if number == signal.SIGINT:
+        job.interrupt()
+    else:
+        job.signal(0, number)
+    job.finish(60)
+    assert job.statuses == [128 + number]
+    assert job.left(20) == []
+    assert not list(out.glob("*.qcow2"))
+    assert "Traceback" not in (tmp_path / "said").read_text()
+    [state] = (out / ".v2v").glob("*.json")
+    stages = [e["stage"] for e in json.loads(state.read_text().splitlines()[0])["log"]]
+    assert stages == ["inspect", "export", "fixup"]
+
+    again = Pipeline([argv]).start(tmp_path / "said")
+    again.finish(120)
+    assert again.statuses == [0], (tmp_path / "said").read_text()
+    assert digest(folder / "vm01.img") == before
+    [vm] = vms(state.read_text())
+    stages = [e["stage"] for e in vm["log"]]
+    assert stages == ["inspect", "export", "fixup", "export", "convert", "define"]
+    assert not list(out.glob("*.part"))
+
+
+def test_two_at_once_do_not_get_in_each_others_way(
+    tmp_path: Path, guest: Guest
+) -> None:
+    argv = command("v2v", "-o", tmp_path / "out", "-t", "null", guest("vmx-hosted"))
+    first = Pipeline([argv]).start(tmp_path / "first")
+    assert wait_for(lambda: list((tmp_path / "out/.v2v").glob("*.lock")), 30)
+    second = Pipeline([argv]).start(tmp_path / "second")
+    assert "another v2v" in second.finish(60)
+    assert second.statuses == [75]
+    first.finish(300)
+    assert first.statuses == [0]

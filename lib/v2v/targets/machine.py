@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Literal
 
-from v2v import names
 from v2v.document import VM, Devices, Disk, Layer, disk_id
 from v2v.errors import TargetError
 from v2v.targets.networks import Card, Plan
@@ -153,11 +152,6 @@ def refuse(vm: VM) -> None:
         raise TargetError(
             f"{vm.name} is a machine of type {vm.arch}",
             "only x86 machines can be created; take the disks with -t null",
-        )
-    if _UNSAYABLE.search(names.safe(vm.name)):
-        raise TargetError(
-            f"the name {text(vm.name)} has characters in it that XML cannot hold",
-            "give the VM another name with --name",
         )
     if not vm.memory:
         raise TargetError(
