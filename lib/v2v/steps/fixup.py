@@ -80,7 +80,7 @@ def look(vm: VM, access: Access) -> VM:
         running = stack.enter_context(appliance.opened(uris, write=False))
         guest = inspection.inspect(running)
         found = list(fixes.findings(running, vm, guest)) if guest.kernels else []
-    if guest.type == "unknown":
+    if guest.type != "linux" or not guest.kernels:
         found.append(_unknown(guest))
     return _described(vm, guest, found)
 
