@@ -149,9 +149,22 @@ def _report_bug(
 
 def set_up_logging(name: str, verbose: int) -> None:
     """Send what is for people to stderr, each line starting with the command."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_OneLine("" if name == "v2v" else f"v2v-{name}: "))
     level = logging.DEBUG if verbose > 1 else logging.INFO
-    form = "%(message)s" if name == "v2v" else f"v2v-{name}: %(message)s"
-    logging.basicConfig(format=form, level=level, stream=sys.stderr, force=True)
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+
+
+class _OneLine(logging.Formatter):
+    """Makes a message one line of text: names from a source steer no terminal."""
+
+    def __init__(self, prefix: str) -> None:
+        super().__init__("%(message)s")
+        self.prefix = prefix
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = self.prefix + super().format(record)
+        return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def _end_by_signal(number: int, frame: object) -> NoReturn:

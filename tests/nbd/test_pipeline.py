@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -239,3 +240,45 @@ def test_unknown_fields_pass_through(tmp_path: Path, make_vm: MakeVm) -> None:
     )
     [vm] = vms(job.finish())
     assert vm["disks"][0]["x"] == [1]
+
+
+def test_each_stage_writes_its_own_sections_and_no_others(
+    tmp_path: Path, make_vm: MakeVm
+) -> None:
+    """Compared as v2v-document(5) has it; log and grants are everybody's."""
+    documents = [vms(run(tmp_path, inspect(make_vm())).finish())[0]]
+    for name, arguments in (
+        ("v2v-export", ["--overlay", "--run", "cat"]),
+        ("v2v-convert", ["-o", str(tmp_path / "out")]),
+        ("v2v-define", ["-t", "null"]),
+    ):
+        before = tmp_path / f"{name}.in"
+        before.write_text(json.dumps(documents[-1]))
+        with before.open() as file:
+            job = Pipeline([command(name, *arguments)])
+            [vm] = vms(job.start(tmp_path / "said", file.fileno()).finish(60))
+        assert job.statuses == [0], (tmp_path / "said").read_text()
+        documents.append(vm)
+    inspected, exported, converted, defined = documents
+    common = {"log", "grants"}
+    assert changes(inspected, exported) == {*common, "disks.endpoint", "disks.overlay"}
+    # The overlay and the endpoint are let go of: the target has their bytes.
+    layers = {"disks.endpoint", "disks.overlay", "disks.target"}
+    assert changes(exported, converted) == {*common, *layers, "generation"}
+    assert changes(converted, defined) == {"log", "target"}
+
+
+def changes(before: dict[str, Any], after: dict[str, Any]) -> set[str]:
+    """Return the fields that differ, those of disks by disks.FIELD."""
+    found = {
+        key
+        for key in (before.keys() | after.keys()) - {"disks"}
+        if before.get(key) != after.get(key)
+    }
+    for old, new in zip(before["disks"], after["disks"], strict=True):
+        found |= {
+            f"disks.{key}"
+            for key in old.keys() | new.keys()
+            if old.get(key) != new.get(key)
+        }
+    return found

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from v2v import document, metadata, stream
+from v2v import document, metadata, stage, stream
 from v2v.document import VM, Disk, End, Layer, LogEntry, Source, stack, top
 from v2v.errors import CutOffError, LockedError, StreamError
 from v2v.metadata import Store
@@ -173,3 +173,11 @@ def test_disk_ids_go_on_after_z() -> None:
     assert [document.disk_id(i) for i in (0, 25, 26, 701, 702)] == [
         *("sda", "sdz", "sdaa", "sdzz", "sdaaa")
     ]
+
+
+def test_a_name_from_a_source_steers_no_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    stage.set_up_logging("convert", 0)
+    stage.warned(vm(name="evil\x1b[2J\n\udc80"), "it %s", "differs")
+    assert capsys.readouterr().err == "v2v-convert: evil?[2J??: warning: it differs\n"
