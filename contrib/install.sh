@@ -90,13 +90,6 @@ link_commands() {
     for page in .venv/share/man/man*/v2v*; do
         link "$page" "$home/share/man/$(basename "$(dirname "$page")")"
     done
-    # man(1) looks for pages beside the folder that a command is in.
-    local page
-    for page in .venv/share/man/man*/v2v*; do
-        [ -e "$page" ] || continue
-        mkdir -p "$bin/../share/man/$(basename "$(dirname "$page")")"
-        ln -sfn "$PWD/$page" "$bin/../share/man/$(basename "$(dirname "$page")")/"
-    done
     if [ $made = 1 ]; then say "the commands are in $home/bin (links into $PWD/.venv)"; fi
     case ":$PATH:" in
         *":$home/bin:"*) ;;
