@@ -14,6 +14,7 @@ import shlex
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
 
 from v2v.errors import HostError, Problem
 
@@ -32,10 +33,10 @@ class ToolError(Problem):
 _GUARD = 'test "$PPID" = "$0" || exit 125; exec "$@"'
 
 
-def tied(command: Sequence[str]) -> list[str]:
-    """Return *command* as argv of a child that the kernel ends when we end."""
+def tied(command: Sequence[str], by: Literal["TERM", "KILL"] = "TERM") -> list[str]:
+    """Return *command* as argv of a child that the kernel ends, *by*, when we end."""
     guard = ["sh", "-c", _GUARD, str(os.getpid())]
-    return ["setpriv", "--pdeathsig", "TERM", *guard, *command]
+    return ["setpriv", "--pdeathsig", by, *guard, *command]
 
 
 def run(

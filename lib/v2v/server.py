@@ -108,8 +108,10 @@ def _start(
 ) -> subprocess.Popen[bytes]:
     log.debug("serving by %s", shlex.join(command))
     fd = listener.fileno()
+    # KILL, should we die: qemu-nbd forgets a SIGTERM that comes while it starts (its
+    # state becomes RUNNING after the handler is there), and would stay for ever.
     return subprocess.Popen(
-        process.tied(["sh", "-c", _INHERIT, str(fd), *command]),
+        process.tied(["sh", "-c", _INHERIT, str(fd), *command], by="KILL"),
         stdin=subprocess.DEVNULL,
         stdout=said,
         stderr=said,
