@@ -7,6 +7,7 @@ want of ../shared, which is no part of the project.
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Generator
@@ -16,6 +17,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["libvirt_daemon"]
+
+# A job in the background ignores Ctrl-C, and so would all that the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"

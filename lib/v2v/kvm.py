@@ -30,9 +30,14 @@ _SECTOR = bytes([0xB0, _VALUE, 0xE6, 0xF4, 0xF4]).ljust(510, b"\0") + b"\x55\xaa
 def usable() -> bool:
     """Whether a guest can be run by KVM on this host.
 
-    LIBGUESTFS_BACKEND_SETTINGS=force_tcg, which people set for just this reason, is
-    taken as a no.
+    V2V_ACCEL=kvm or tcg decides; LIBGUESTFS_BACKEND_SETTINGS=force_tcg, which people
+    set for just this reason, is taken as a no.  Raises HostError for another V2V_ACCEL.
     """
+    asked = os.environ.get("V2V_ACCEL", "")
+    if asked not in ("", "kvm", "tcg"):
+        raise HostError(f"V2V_ACCEL={asked}: neither kvm nor tcg", "unset it")
+    if asked:
+        return asked == "kvm"
     if "force_tcg" in os.environ.get("LIBGUESTFS_BACKEND_SETTINGS", ""):
         return False
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
@@ -43,7 +48,9 @@ def usable() -> bool:
     answer = _tried()
     with contextlib.suppress(OSError):
         known.parent.mkdir(parents=True, exist_ok=True)
-        known.write_text("yes" if answer else "no")
+        fresh = known.with_name(f"{known.name}.{os.getpid()}")
+        fresh.write_text("yes" if answer else "no")
+        fresh.rename(known)  # so that nobody reads half an answer
     return answer
 
 

@@ -5,7 +5,6 @@ The table of these cases is in v2v-stream(7).  Copies are of noise and compresse
 that they take long enough to be broken off.
 """
 
-import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -180,26 +179,18 @@ def job_uncompressed(vmx: Path, out: Path) -> Pipeline:
 
 def test_sockets_of_a_killed_process_are_swept(tmp_path: Path, make_vm: MakeVm) -> None:
     vmx = make_vm()
-    prefix = f"v2v-{os.getuid()}-"
+    inspect = command("v2v-inspect", "--no-guest", "--json", vmx)
+    seen = tmp_path / "seen"
     running = Pipeline(
-        [
-            command("v2v-inspect", "--no-guest", "--json", vmx),
-            command("v2v-export"),
-            ["sleep", "60"],
-        ]
+        [inspect, command("v2v-export"), ["sh", "-c", f"exec tee {seen} > /dev/null"]]
     ).start(tmp_path / "said")
-    assert wait_for(lambda: any(Path("/tmp").glob(f"{prefix}*/nbd0")))
-    [old] = [p.parent for p in Path("/tmp").glob(f"{prefix}*/nbd0")]
+    assert wait_for(lambda: seen.exists() and b"endpoint" in seen.read_bytes())
+    [vm] = vms(seen.read_text().splitlines()[0])
+    old = Path(vm["disks"][0]["endpoint"]["uri"].partition("socket=")[2]).parent
+    assert old.name.startswith("v2v-")
     running.signal(1, signal.SIGKILL)
-    running.signal(2, signal.SIGKILL)
     running.finish(10)
     assert running.left() == []
-    next_one = Pipeline(
-        [
-            command("v2v-inspect", "--no-guest", "--json", vmx),
-            command("v2v-export"),
-            ["head", "-n", "1"],
-        ]
-    ).start(tmp_path / "said")
-    next_one.finish(20)
+    again = Pipeline([inspect, command("v2v-export"), ["head", "-n", "1"]])
+    again.start(tmp_path / "said").finish(20)
     assert not old.exists()

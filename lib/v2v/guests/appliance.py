@@ -7,6 +7,7 @@ never by this host.  Paths are the guest's; libguestfs resolves links inside it.
 
 from __future__ import annotations
 
+import fnmatch
 import logging
 import os
 import signal
@@ -23,6 +24,7 @@ from v2v.errors import GuestError, HostError
 
 # Configuration that is larger is no configuration.
 MAX_TEXT = 8 * 2**20  # bytes
+_PIECE = 2**20
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
 log = logging.getLogger(__name__)
@@ -37,6 +39,8 @@ class Appliance:
     def __init__(self, handle: guestfs.GuestFS) -> None:
         """Wrap *handle*, which is launched; ``g`` gives its other calls."""
         self.g = handle
+        # What was made of files, by path; forgotten when they are written.
+        self.known: dict[str, object] = {}
 
     def read(self, path: str) -> str | None:
         """Return the text at *path*; None if there is no such file.
@@ -50,19 +54,35 @@ class Appliance:
         """Return the content of the regular file at *path*, if there is one."""
         if not self.g.is_file(path, followsymlinks=True):
             return None
-        if self.g.filesize(path) > MAX_TEXT:
+        size = self.g.filesize(path)
+        if size > MAX_TEXT:
             raise GuestError(f"{path} in the guest is too large to be read")
-        return bytes(self.g.read_file(path))
+        if size > _PIECE:
+            return bytes(self.g.read_file(path))
+        # One message to and fro, where a file's transfer takes several.
+        return bytes(self.g.pread(path, _PIECE, 0))
 
     def write(self, path: str, text: str, mode: int | None = None) -> None:
         """Write *text* to *path*; a file that is there keeps its owner and mode."""
+        self.known.pop(path, None)
         self.g.write(path, text.encode("utf-8", "surrogateescape"))
         if mode is not None:
             self.g.chmod(mode, path)
 
     def glob(self, pattern: str) -> list[str]:
-        """Return the paths that match *pattern*, sorted."""
-        return sorted(self.g.glob_expand(pattern))
+        """Return the paths that match *pattern*, sorted; none that are not UTF-8."""
+        try:
+            return sorted(self.g.glob_expand(pattern))
+        except UnicodeDecodeError:
+            # One such name, and the binding gives none at all.
+            return sorted(_matching(self, pattern.lstrip("/").split("/"), ""))
+
+    def names(self, folder: str) -> list[str]:
+        """Return the names in *folder*, but for those that are not UTF-8."""
+        with tempfile.NamedTemporaryFile(prefix="v2v-") as file:
+            self.g.ls0(folder, file.name)
+            names = Path(file.name).read_bytes().split(b"\0")
+        return sorted(name.decode() for name in names if name and _is_utf8(name))
 
     def fetched(self, path: str, folder: Path) -> Path:
         """Copy the file at *path* into *folder* of this host and return it."""
@@ -70,6 +90,29 @@ class Appliance:
         os.close(fd)
         self.g.download(path, name)
         return Path(name)
+
+
+def printable(text: str, most: int = 200) -> str:
+    """Return *text* of a guest fit for a document: valid UTF-8 of *most* characters."""
+    return text[:most].encode("utf-8", "replace").decode()
+
+
+def _matching(appliance: Appliance, parts: list[str], folder: str) -> Iterator[str]:
+    """Yield the paths under *folder* that match the pattern *parts*."""
+    for name in fnmatch.filter(appliance.names(folder or "/"), parts[0]):
+        path = f"{folder}/{name}"
+        if len(parts) == 1:
+            yield path
+        elif appliance.g.is_dir(path, followsymlinks=True):
+            yield from _matching(appliance, parts[1:], path)
+
+
+def _is_utf8(name: bytes) -> bool:
+    try:
+        name.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 @contextmanager
@@ -100,6 +143,11 @@ def opened(uris: Sequence[str], *, write: bool) -> Iterator[Appliance]:
             raise GuestError(
                 f"the guest's disks: {_line(e)}",
                 "see what fsck in the guest says; -vv shows each step",
+            ) from e
+        except UnicodeDecodeError as e:
+            raise GuestError(
+                "the guest has a name that is not UTF-8 where one must be",
+                "rename it on the source: volume labels, files in /boot and /etc",
             ) from e
         finally:
             handle.close()

@@ -9,6 +9,8 @@ journal that lets the same command complete a commit that was broken off.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import logging
 from collections.abc import Iterator, Sequence
@@ -36,7 +38,8 @@ from v2v.errors import HostError, SourceError, TargetError, UsageError
 from v2v.servers import Access
 from v2v.stage import Done, warned
 
-_JOURNAL = "commit.json"
+# That a guest is none of those that can be fixed.
+_UNFIT = ("guest-unknown", "guest-no-kernel")
 
 log = logging.getLogger(__name__)
 
@@ -78,33 +81,55 @@ def look(vm: VM, access: Access) -> VM:
     with ExitStack() as stack:
         uris = [stack.enter_context(layers.served(d, access)) for d in vm.disks]
         running = stack.enter_context(appliance.opened(uris, write=False))
-        guest = inspection.inspect(running)
-        found = list(fixes.findings(running, vm, guest)) if guest.kernels else []
-    if guest.type != "linux" or not guest.kernels:
-        found.append(_unknown(guest))
+        guest, found = inspection.look(running)
+        if _can_be_fixed(guest):
+            found += fixes.findings(running, vm, guest)
+    if not _can_be_fixed(guest) and not guest.roots:
+        found.append(_unfit(guest))
     return _described(vm, guest, found)
 
 
 def _described(vm: VM, guest: Guest, found: Sequence[Finding]) -> VM:
-    """Return *vm* with *guest*, and with the firmware that its disks are made for."""
-    known = {(f.code, f.message) for f in vm.findings}
-    new = tuple(f for f in found if (f.code, f.message) not in known)
-    vm = vm.having(guest=guest, findings=(*vm.findings, *new))
+    """Return *vm* with *guest*, and with the firmware that its disks are made for.
+
+    What an earlier look at the guest found is replaced by what was *found* now.
+    """
+    from v2v.guests import inspection
+    from v2v.guests.linux import fixes
+
+    codes = {*_UNFIT, *inspection.FINDINGS, *fixes.FINDINGS}
+    kept = (finding for finding in vm.findings if finding.code not in codes)
+    vm = vm.having(guest=guest, findings=(*kept, *found))
     if not vm.firmware_known and guest.firmware:
         return vm.having(firmware=guest.firmware, firmware_known=True)
     return vm
 
 
-def _unknown(guest: Guest) -> Finding:
-    """Return the finding for a guest that v2v does not know how to fix."""
-    what = {
-        "unknown": "no system that is known was found on the disks",
-        "linux": "no kernel was found in /boot of the guest",
-    }.get(guest.type, f"a {guest.type} guest is not changed by this release")
+def _can_be_fixed(guest: Guest) -> bool:
+    return guest.type == "linux" and bool(guest.kernels)
+
+
+def _unfit(guest: Guest) -> Finding:
+    """Return the finding that *guest* is none that can be fixed."""
+    from v2v.guests import inspection
+
+    hardware = "; the VM gets emulated hardware (SATA, e1000e)"
+    if found := inspection.locked(guest):
+        return found
+    if guest.type == "linux":
+        return Finding(
+            code="guest-no-kernel",
+            severity="warn",
+            message=f"no kernel was found in the system on {guest.root}" + hardware,
+            remedy="see that its /boot is among the VM's disks and in its fstab",
+        )
+    what = "no system that is known was found on the disks"
+    if guest.type != "unknown":
+        what = f"a {guest.type} guest is not changed by this release"
     return Finding(
         code="guest-unknown",
         severity="warn",
-        message=f"{what}; the VM gets emulated hardware (SATA, e1000e)",
+        message=what + hardware,
         remedy="install virtio drivers in the guest, then change its devices",
     )
 
@@ -118,10 +143,11 @@ def fixup(vm: VM, options: Fixup, access: Access) -> Done:
         raise SourceError("the VM has no disk to fix", "attach it on the source")
     if options.dry_run:
         return _rehearsed(vm, options, access)
+    writable = _is_writable(vm)
     folder = paths.work_folder(vm, options.work)
     vm = paths.granted(vm, folder)
-    journal = _Journal(folder / _JOURNAL)
-    if journal.fits(vm):
+    journal = _Journal(vm, folder)
+    if writable and journal.is_there():
         log.info("%s: completing the commit of an earlier run", vm.name)
         return _committed(vm, journal, access)
     return _fixed(vm, options, access, journal)
@@ -146,31 +172,26 @@ def _rehearsed(vm: VM, options: Fixup, access: Access) -> Done:
 
 
 def _fixed(vm: VM, options: Fixup, access: Access, journal: _Journal) -> Done:
-    scratch = [(disk, _scratch(disk, journal.folder, access)) for disk in vm.disks]
     try:
         with ExitStack() as stack:
             uris = [
-                stack.enter_context(_written(d, file, access)) for d, file in scratch
+                stack.enter_context(_written(d, journal.made(d, access), access))
+                for d in vm.disks
             ]
             work = _worked(vm, uris, options, write=True)
-        for _, file in scratch:
-            engine.flush(file)
+        for disk in vm.disks:
+            engine.flush(journal.scratch(disk))
     except BaseException:
-        for _, file in scratch:
-            file.unlink(missing_ok=True)
+        journal.remove()
         raise
+    if not work.changes:
+        journal.remove()
+        return Done(vm=work)
     made = next_generation(vm)
     if _is_writable(vm):
-        journal.write(vm, work, made)
+        journal.write(work, made)
         return _committed(vm, journal, access)
-    return _kept(vm, work, scratch, made)
-
-
-def _scratch(disk: Disk, folder: Path, access: Access) -> Path:
-    """Make an empty overlay of the size of *disk*; return its file."""
-    file = folder / f"{disk.id}.scratch.qcow2"
-    overlays.create(file, layers.measured(disk, access))
-    return file
+    return _kept(work, journal, made)
 
 
 @contextmanager
@@ -185,27 +206,28 @@ def _written(disk: Disk, file: Path, access: Access) -> Iterator[str]:
 def _worked(vm: VM, uris: Sequence[str], options: Fixup, *, write: bool) -> VM:
     """Return *vm* with its guest, devices and changes; with *write* they are done."""
     from v2v.guests import appliance, inspection
-    from v2v.guests.linux import drivers, fixes
+    from v2v.guests.linux import drivers, fixes, system
 
     with appliance.opened(uris, write=write) as running:
         guest = inspection.inspect(running, root=options.root)
         devices = drivers.devices(guest, options.made_for, agent=options.agent)
-        if guest.type != "linux" or not guest.kernels:
-            unknown = _unknown(guest)
-            warned(vm, "%s", unknown.message)
-            return _described(vm, guest, [unknown]).having(devices=devices)
+        own = system.clock(running) if guest.type == "linux" else None
+        devices = devices.having(clock=own or vm.clock)
+        if not _can_be_fixed(guest):
+            found = [_unfit(guest)]
+            warned(vm, "%s", found[0].message)
+            return _described(vm, guest, found).having(devices=devices, changes=())
         actions = fixes.plan(running, vm, guest, devices, options.agent_packages)
         fixes.gate(guest, actions)
         if write:
-            fixes.apply(running, actions)
-            fixes.verify(running, guest, devices)
-        found = list(fixes.findings(running, vm, guest)) if write else []
+            fixes.apply(running, guest, actions)
+            guest = fixes.verify(running, guest, devices)
+        found = list(fixes.findings(running, vm, guest))
     for finding in found:
-        if finding.severity == "warn":
+        if write and finding.severity == "warn":
             warned(vm, "%s", finding.message)
     changes = tuple(action.change for action in actions)
-    useful = [f for f in found if f.severity == "warn"]
-    return _described(vm, guest, useful).having(devices=devices, changes=changes)
+    return _described(vm, guest, found).having(devices=devices, changes=changes)
 
 
 def _top_layer(disk: Disk) -> tuple[LayerName, Layer]:
@@ -229,12 +251,12 @@ def _is_writable(vm: VM) -> bool:
     return found.pop()
 
 
-def _kept(vm: VM, work: VM, scratch: Sequence[tuple[Disk, Path]], made: int) -> Done:
+def _kept(work: VM, journal: _Journal, made: int) -> Done:
     """Return *work* with the scratch overlays as its overlays, over what was on top."""
     disks = []
-    for disk, file in scratch:
-        final = file.with_name(f"{disk.id}.qcow2")
-        file.rename(final)
+    for disk in work.disks:
+        final = journal.folder.parent / f"{disk.id}.qcow2"
+        journal.scratch(disk).rename(final)
         overlay = Layer(
             server="qemu",
             path=str(final),
@@ -244,7 +266,7 @@ def _kept(vm: VM, work: VM, scratch: Sequence[tuple[Disk, Path]], made: int) -> 
             generation=made,
         )
         disks.append(disk.having(overlay=overlay))
-    engine.flush(scratch[0][1].parent)
+    journal.remove()
     return Done(vm=work.having(disks=tuple(disks)), made=made)
 
 
@@ -257,10 +279,8 @@ def _committed(vm: VM, journal: _Journal, access: Access) -> Done:
     made = int(record["made"])
     disks = []
     for disk in vm.disks:
-        file = journal.folder / f"{disk.id}.scratch.qcow2"
         name, layer = _top_layer(disk)
-        if file.exists():
-            _commit(disk, file, access)
+        _commit(disk, journal.scratch(disk), access)
         changed = {name: layer.having(generation=made)}
         if name == "endpoint" and disk.overlay and layer.over == "overlay":
             changed["overlay"] = disk.overlay.having(generation=made)
@@ -268,7 +288,7 @@ def _committed(vm: VM, journal: _Journal, access: Access) -> Done:
             engine.flush(Path(layer.path))
             ownership.noted(Path(layer.path), vm.id)
         disks.append(disk.having(**changed))
-    journal.remove(vm)
+    journal.remove()
     return Done(vm=_recorded(vm, record).having(disks=tuple(disks)), made=made)
 
 
@@ -303,27 +323,54 @@ def _recorded(vm: VM, record: dict[str, Any]) -> VM:
 
 
 class _Journal:
-    """The note that scratch overlays are finished and have to be committed."""
+    """The note that scratch overlays are finished and have to be committed.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.folder = path.parent
+    It lies with them in a folder of its own for each state of each disk: a commit
+    into one target is never taken for that into another.
+    """
+
+    def __init__(self, vm: VM, folder: Path) -> None:
+        self.vm = vm
+        of = json.dumps([vm.generation, _files(vm)], sort_keys=True)
+        self.folder = folder / f"fixup-{hashlib.sha256(of.encode()).hexdigest()[:12]}"
+        self.path = self.folder / "commit.json"
+
+    def scratch(self, disk: Disk) -> Path:
+        """Return the file that takes the changes to *disk*."""
+        return self.folder / f"{disk.id}.qcow2"
+
+    def made(self, disk: Disk, access: Access) -> Path:
+        """Make the scratch overlay of *disk*, empty; return its file."""
+        try:
+            self.folder.mkdir(mode=0o700, exist_ok=True)
+        except OSError as e:
+            raise HostError(
+                f"{self.folder}: {e.strerror}", "name another folder with --work"
+            ) from e
+        overlays.create(self.scratch(disk), layers.measured(disk, access))
+        return self.scratch(disk)
+
+    def is_there(self) -> bool:
+        """Whether there is a commit to complete.
+
+        Raises TargetError if what was to be committed is lost.
+        """
+        if not self.path.exists():
+            return False
+        if all(self.scratch(disk).exists() for disk in self.vm.disks):
+            return True
+        raise TargetError(
+            f"{self.folder}: changes that may be half written are not there any more",
+            "convert the VM again, from its source: v2v-convert --again",
+        )
 
     def read(self) -> dict[str, Any]:
         record: dict[str, Any] = json.loads(self.path.read_text())
         return record
 
-    def fits(self, vm: VM) -> bool:
-        """Whether there is a commit to complete for *vm* as it is."""
-        if not self.path.exists():
-            return False
-        record = self.read()
-        return bool(record["took"] == vm.generation) and _is_writable(vm)
-
-    def write(self, vm: VM, work: VM, made: int) -> None:
+    def write(self, work: VM, made: int) -> None:
         assert work.guest and work.devices
         record = {
-            "took": vm.generation,
             "made": made,
             "work": {
                 "guest": work.guest.model_dump(mode="json"),
@@ -336,6 +383,7 @@ class _Journal:
         }
         part = self.path.with_name(f"{self.path.name}.part")
         try:
+            engine.flush(self.folder)
             part.write_text(json.dumps(record))
             engine.flush(part)
             part.rename(self.path)
@@ -345,9 +393,29 @@ class _Journal:
                 f"{self.path}: {e.strerror}", "name another folder with --work"
             ) from e
 
-    def remove(self, vm: VM) -> None:
-        # The journal first: without it the overlays mean nothing.
+    def remove(self) -> None:
+        """Remove the note and the overlays, if they are there."""
+        if not self.folder.exists():
+            return
+        # The note first: without it the overlays mean nothing.
         self.path.unlink(missing_ok=True)
         engine.flush(self.folder)
-        for disk in vm.disks:
-            (self.folder / f"{disk.id}.scratch.qcow2").unlink(missing_ok=True)
+        for disk in self.vm.disks:
+            self.scratch(disk).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self.folder.rmdir()
+        engine.flush(self.folder.parent)
+
+
+def _files(vm: VM) -> dict[str, str | None]:
+    """Return the file (or address) that the bytes of each disk are written to.
+
+    An endpoint has a new address in each run, and shows what it lies over.
+    """
+    found = {}
+    for disk in vm.disks:
+        layer = _top_layer(disk)[1]
+        if layer is disk.endpoint and layer.over:
+            layer = layer_of(disk, layer.over) or layer
+        found[disk.id] = layer.path or layer.uri
+    return found

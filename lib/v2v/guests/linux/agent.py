@@ -11,7 +11,7 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-from v2v.document import VM, Change, Guest
+from v2v.document import Change, Guest
 from v2v.guests.appliance import Appliance
 from v2v.guests.linux.plan import Action, create, link
 
@@ -24,7 +24,8 @@ _UNIT = "/etc/systemd/system/v2v-agent.service"
 _WANTED = "/etc/systemd/system/multi-user.target.wants/v2v-agent.service"
 _BOOTS = 5
 _INSTALL = {
-    "deb": "apt-get -q -y -o DPkg::Lock::Timeout=60 install qemu-guest-agent",
+    "deb": "{ apt-get -q update; apt-get -q -y -o DPkg::Lock::Timeout=60 install "
+    "qemu-guest-agent; }",
     "rpm": "dnf -q -y install qemu-guest-agent || yum -q -y install qemu-guest-agent "
     "|| zypper -n install qemu-guest-agent",
 }
@@ -37,9 +38,7 @@ def is_there(appliance: Appliance) -> bool:
     return any(appliance.g.exists(unit) for unit in _UNITS)
 
 
-def plan(
-    appliance: Appliance, vm: VM, guest: Guest, packages: Path | None
-) -> Iterator[Action]:
+def plan(appliance: Appliance, guest: Guest, packages: Path | None) -> Iterator[Action]:
     """Yield what installs the agent, where it is not there yet."""
     if is_there(appliance) or guest.init != "systemd":
         return
@@ -77,6 +76,7 @@ def _offline(guest: Guest, files: list[Path]) -> Action:
             appliance.g.command([*command, *names])
         except RuntimeError as e:
             log.warning("warning: the guest agent could not be installed: %s", e)
+            _undo(appliance, guest)
         for name in names:
             appliance.g.rm_f(name)
 
@@ -90,6 +90,16 @@ def _offline(guest: Guest, files: list[Path]) -> Action:
     return Action(change=change, apply=apply, space=4 * size)
 
 
+def _undo(appliance: Appliance, guest: Guest) -> None:
+    """Leave no half-installed package, over which the next update would stumble."""
+    if guest.package_format != "deb":
+        return  # rpm(8) installs all or nothing
+    try:
+        appliance.g.command(["dpkg", "--force-all", "--purge", "qemu-guest-agent"])
+    except RuntimeError as e:
+        log.warning("warning: qemu-guest-agent may be half installed: %s", e)
+
+
 def _at_boot(guest: Guest) -> Iterator[Action]:
     reason = "the guest installs qemu-guest-agent at one of its first boots"
     script = _SCRIPT.format(
@@ -100,7 +110,7 @@ def _at_boot(guest: Guest) -> Iterator[Action]:
     yield link(_WANTED, _UNIT, reason)
 
 
-# Type=exec: nothing waits for it, so a boot without network takes no longer.
+# Type=simple: nothing waits for it, so a boot without network takes no longer.
 _SERVICE = """\
 # Made by v2v.  Removes itself once it has done its work, or has tried often enough.
 [Unit]
@@ -108,7 +118,7 @@ Description=Install qemu-guest-agent
 After=multi-user.target network-online.target
 
 [Service]
-Type=exec
+Type=simple
 ExecStart={folder}/agent
 TimeoutStopSec=5
 

@@ -8,41 +8,56 @@ the boot entry anew), and stays there for ever.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
-from v2v.document import VM, Change, Guest
+from v2v.document import Change, Guest
 from v2v.guests.appliance import Appliance
-from v2v.guests.linux.plan import Action, edit
+from v2v.guests.linux import debconf
+from v2v.guests.linux.plan import Action
 
 _SUFFIXES = {"x86_64": "x64", "aarch64": "aa64", "i386": "ia32"}
 
 
-def plan(appliance: Appliance, vm: VM, guest: Guest) -> Iterator[Action]:
+def plan(appliance: Appliance, guest: Guest) -> Iterator[Action]:
     """Yield the copies that are missing in the fallback folder."""
     suffix = _SUFFIXES.get(guest.arch or "")
     esp = esp_path(appliance, guest)
     if not suffix or not esp:
         return
-    if _path(appliance, f"{esp}/EFI/BOOT/BOOT{suffix.upper()}.EFI"):
+    first = f"BOOT{suffix.upper()}.EFI"
+    if _path(appliance, f"{esp}/EFI/BOOT/{first}"):
         return
     vendor = _vendor(appliance, esp, suffix)
     if not vendor:
         return
-    first = f"shim{suffix}.efi"
-    shim = _path(appliance, f"{vendor}/{first}")
     boot = f"{esp}/EFI/BOOT"
-    if not shim:
-        yield _copy(
-            appliance, f"{vendor}/grub{suffix}.efi", f"{boot}/BOOT{suffix.upper()}.EFI"
-        )
-        return
-    yield _copy(appliance, shim, f"{boot}/BOOT{suffix.upper()}.EFI")
+    shim = _path(appliance, f"{vendor}/shim{suffix}.efi")
+    yield _copy(appliance, shim or f"{vendor}/grub{suffix}.efi", f"{boot}/{first}")
+    if shim:
+        yield from _beside_shim(appliance, vendor, boot, suffix)
+    # Debian's packages keep it up to date, if they are told to.
+    yield from debconf.plan(
+        appliance,
+        "grub2/force_efi_extra_removable",
+        lambda _: "true",
+        "updates of GRUB must reach the copy as well",
+    )
+
+
+def _beside_shim(
+    appliance: Appliance, vendor: str, boot: str, suffix: str
+) -> Iterator[Action]:
+    """Yield the copies of what shim starts from its own folder."""
     for name in (f"grub{suffix}.efi", f"mm{suffix}.efi", f"fb{suffix}.efi", "grub.cfg"):
         found = _path(appliance, f"{vendor}/{name}")
         if found:
             yield _copy(appliance, found, f"{boot}/{name}")
-    yield from _maintained(appliance)
+    list_ = f"{vendor}/BOOT{suffix.upper()}.CSV"
+    if _path(appliance, f"{vendor}/fb{suffix}.efi") and not _path(appliance, list_):
+        # Without one shim starts fallback, and that finds nothing to start.
+        label = vendor.rpartition("/")[2]
+        text = f"shim{suffix}.efi,{label},,This is the boot entry for {label}\n"
+        yield _written(list_, b"\xff\xfe" + text.encode("utf-16-le"))
 
 
 def esp_path(appliance: Appliance, guest: Guest) -> str | None:
@@ -66,7 +81,7 @@ def _path(appliance: Appliance, path: str) -> str | None:
 def _vendor(appliance: Appliance, esp: str, suffix: str) -> str | None:
     """Return the folder of the distribution's own boot loader."""
     root = _path(appliance, f"{esp}/EFI") or f"{esp}/EFI"
-    for name in sorted(appliance.g.ls(root)):
+    for name in appliance.names(root):
         folder = f"{root}/{name}"
         if name.upper() not in ("BOOT", "MICROSOFT") and _path(
             appliance, f"{folder}/grub{suffix}.efi"
@@ -89,15 +104,13 @@ def _copy(appliance: Appliance, source: str, to: str) -> Action:
     return Action(change=change, apply=apply, space=appliance.g.filesize(source))
 
 
-def _maintained(appliance: Appliance) -> Iterator[Action]:
-    """Let Debian's grub packages keep the copy up to date."""
-    path = "/var/cache/debconf/config.dat"
-    text = appliance.read(path)
-    if text is None:
-        return
-    after = re.sub(
-        r"(?m)(^Name: grub2/force_efi_extra_removable\n(?:.+\n)*?Value: )false$",
-        r"\1true",
-        text,
+def _written(path: str, data: bytes) -> Action:
+    change = Change(
+        path=path,
+        kind="create",
+        reason="shim's fallback reads from it what to start",
+        after=data.decode("utf-16").strip(),
     )
-    yield from edit(path, text, after, "updates of GRUB must reach the copy as well")
+    return Action(
+        change=change, apply=lambda running: running.g.write(path, data), space=4096
+    )

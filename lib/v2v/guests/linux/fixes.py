@@ -10,10 +10,27 @@ from pathlib import Path
 
 from v2v.document import VM, Devices, Finding, Guest
 from v2v.errors import GuestError
-from v2v.guests.appliance import Appliance
-from v2v.guests.linux import agent, boot, drivers, efi, network, stable, tools
+from v2v.guests.appliance import Appliance, printable
+from v2v.guests.linux import (
+    agent,
+    boot,
+    drivers,
+    efi,
+    kernels,
+    network,
+    stable,
+    tools,
+)
 from v2v.guests.linux.plan import Action
 
+# All that findings() may yield: an old one of these is replaced by a new look.
+FINDINGS = frozenset(
+    {
+        *("fstab-device-name", "nic-name-undecided"),
+        *("kernel-without-virtio", "initramfs-without-virtio"),
+    }
+)
+_SHOWN = 20  # of each kind
 # Room that is left on each file system besides what is planned: bytes.
 _SPARE = 2**20
 
@@ -31,19 +48,19 @@ def plan(
 
     Raises GuestError if the guest cannot be made to boot.
     """
-    names = stable.Names(guest)
+    names = stable.Names(guest, vm.disks)
     actions = [
-        *tools.plan(appliance, vm, guest),
-        *stable.plan(appliance, vm, guest),
+        *tools.plan(appliance, guest),
+        *stable.plan(appliance, names),
         *boot.plan(appliance, names.stable),
         *network.plan(appliance, vm, guest),
-        *efi.plan(appliance, vm, guest),
+        *efi.plan(appliance, guest),
     ]
     if devices.block == "virtio":
-        actions += drivers.plan(appliance, vm, guest)
-        actions += stable.renames(appliance, guest)
+        actions += drivers.plan(appliance, guest, names)
+        actions += stable.renames(appliance, names)
     if devices.agent:
-        actions += agent.plan(appliance, vm, guest, packages)
+        actions += agent.plan(appliance, guest, packages)
     return actions
 
 
@@ -69,41 +86,58 @@ def _place(path: str, points: list[str]) -> str:
     return max(fitting, key=len, default="/")
 
 
-def apply(appliance: Appliance, actions: Sequence[Action]) -> None:
-    """Do *actions* in their order."""
+def apply(appliance: Appliance, guest: Guest, actions: Sequence[Action]) -> None:
+    """Do *actions* in their order.
+
+    Raises GuestError if a file system that they change cannot be written.
+    """
+    points = [fs.mountpoint for fs in guest.filesystems if fs.mountpoint]
+    for place in {_place(action.change.path, points) for action in actions}:
+        _prove_writable(appliance, place)
     for action in actions:
         log.debug("%s %s", action.change.kind, action.change.path)
         action.apply(appliance)
 
 
-def verify(appliance: Appliance, guest: Guest, devices: Devices) -> None:
-    """Raise GuestError if what is on the disk now would not boot."""
+def _prove_writable(appliance: Appliance, place: str) -> None:
+    probe = f"{place.rstrip('/')}/.v2v-probe"
+    try:
+        appliance.g.write(probe, b"")
+        appliance.g.rm_f(probe)
+    except RuntimeError as e:
+        raise GuestError(
+            f"{place} in the guest cannot be written: {e}",
+            "repair the file system (fsck) on the source",
+        ) from e
+
+
+def verify(appliance: Appliance, guest: Guest, devices: Devices) -> Guest:
+    """Return *guest* with its kernels as they are now.
+
+    Raises GuestError if what is on the disk now would not boot.
+    """
+    boot.verify(appliance, renamed=devices.block == "virtio")
+    guest = guest.having(kernels=kernels.again(appliance, guest.kernels))
     if devices.block == "virtio":
-        drivers.verify(appliance, guest)
+        drivers.verify(guest)
+    return guest
 
 
 def findings(appliance: Appliance, vm: VM, guest: Guest) -> Iterator[Finding]:
-    """Yield what is worth knowing of a guest as it is now."""
-    for line in stable.left(appliance):
+    """Yield what is worth knowing of a guest as it is now; see FINDINGS."""
+    for line in stable.left(appliance)[:_SHOWN]:
         yield Finding(
             code="fstab-device-name",
             severity="warn",
-            message=f"fstab names a disk as the old machine did: {line}",
+            message="fstab names a disk as the old machine did: " + printable(line),
             remedy="v2v-fixup changes it if it can tell what it means",
         )
     known = network.names(vm.nics, guest.interfaces)
-    for name in network.undecided(vm, guest, known):
+    for name in network.undecided(vm, guest, known)[:_SHOWN]:
         yield Finding(
             code="nic-name-undecided",
             severity="warn",
             message=f"which network card {name} was cannot be told",
             remedy="check the network configuration after the first boot",
         )
-    for kernel in guest.kernels:
-        if not set(drivers.DISK) <= set(kernel.initramfs_drivers):
-            yield Finding(
-                code="initramfs-without-virtio",
-                severity="info",
-                message=f"the initramfs of kernel {kernel.version} lacks virtio",
-                remedy="v2v-fixup adds it",
-            )
+    yield from drivers.findings(guest)

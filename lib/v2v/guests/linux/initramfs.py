@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import bz2
 import lzma
+import re
+import struct
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,23 +20,43 @@ from dataclasses import dataclass, field
 from v2v import process
 from v2v.errors import GuestError
 
-MAX_SIZE = 2**30  # bytes, unpacked: a bomb is no initramfs
+# Bytes, unpacked, of all segments; files; and segments: more is no initramfs, but meant
+# to keep us busy.
+MAX_SIZE = 2**30
+_MAX_FILES = 300_000
+_MAX_SEGMENTS = 64
+# What may hold names of the old machine's disks, and what says which modules there are.
+_TEXTS = re.compile(
+    r"conf/conf\.d/[^/]+|cryptroot/crypttab|etc/(?:fstab|crypttab|cmdline\.d/[^/]+)"
+    r"|(?:usr/)?lib/modules/[^/]+/modules\.dep"
+)
+_MAX_TEXT = 4 * 2**20
 _LZ4 = b"\x02\x21\x4c\x18"  # the "legacy" frame, the only one that Linux reads
+_MAGICS = (b"070701", b"070702")
+_ZEROES = re.compile(rb"\0+")
 _HEADER = 110
+_DIGITS = re.compile(rb"[0-9a-fA-F]{104}")
 _TRAILER = "TRAILER!!!"
+
+
+# Packed data and the most bytes wanted -> what is unpacked, and what follows it.
+Reader = Callable[[bytes, int], tuple[bytes, bytes]]
 
 
 @dataclass(kw_only=True)
 class Initramfs:
     """What an image holds: paths without a leading slash, and what links point to.
 
-    ``last`` is the compression of the last segment ("" for none).
+    ``texts`` has the content of the files that may name disks or modules; ``last`` is
+    the compression of the last segment ("" for none).
     """
 
     names: set[str] = field(default_factory=set)
     links: dict[str, str] = field(default_factory=dict)
     folders: set[str] = field(default_factory=set)
+    texts: dict[str, bytes] = field(default_factory=dict)
     last: str = ""
+    room: int = MAX_SIZE
 
     def resolved(self, path: str) -> str:
         """Return *path* with the links of the image in it followed."""
@@ -50,9 +72,22 @@ class Initramfs:
                 return path
         raise GuestError("the initramfs has links in a circle")
 
-    def modules(self) -> set[str]:
-        """Return the names of the kernel modules in it, with _ for -."""
-        return {module(name) for name in self.names if ".ko" in name.rpartition("/")[2]}
+    def modules(self, version: str = "") -> set[str]:
+        """Return the names of the kernel modules in it, with _ for -.
+
+        With *version* those that this kernel can load: in its folder, and named by
+        the index there (modprobe(8) and udev know no others).
+        """
+        there = {name for name in self.names if ".ko" in name.rpartition("/")[2]}
+        if not version:
+            return {module(name) for name in there}
+        folder = self.resolved(f"lib/modules/{version}")
+        found = {module(name) for name in there if name.startswith(f"{folder}/")}
+        index = self.texts.get(f"{folder}/modules.dep")
+        if index is None:
+            return found
+        lines = index.decode("utf-8", "replace").splitlines()
+        return found & {module(line.partition(":")[0]) for line in lines}
 
 
 def _normal(parts: list[str]) -> str:
@@ -76,108 +111,148 @@ def parse(data: bytes) -> Initramfs:
     Raises GuestError if it is none, or of a compression that is not known.
     """
     found = Initramfs()
-    rest = data
-    while rest := rest.lstrip(b"\0"):
-        if rest[:6] in (b"070701", b"070702"):
-            rest = rest[_cpio(rest, found) :]
+    at = 0
+    for _ in range(_MAX_SEGMENTS):
+        at = _after_zeroes(data, at)
+        if at == len(data):
+            break
+        if data.startswith(_MAGICS, at):
+            at = _cpio(data, at, found)
             found.last = ""
-            continue
-        kind, unpacked, rest = _unpacked(rest)
-        found.last = kind
-        while unpacked := unpacked.lstrip(b"\0"):
-            unpacked = unpacked[_cpio(unpacked, found) :]
+        else:
+            at = _packed(data, at, found)
+    else:
+        raise GuestError("the initramfs has too many segments")
     if not found.names:
         raise GuestError("the initramfs is empty")
     return found
 
 
-def _cpio(data: bytes, found: Initramfs) -> int:
-    """Add the entries of the archive at the start of *data*; return its length."""
-    at = 0
+def _after_zeroes(data: bytes, at: int) -> int:
+    """Return where the zeroes at *at* end."""
+    match = _ZEROES.match(data, at)
+    return match.end() if match else at
+
+
+def _packed(data: bytes, at: int, found: Initramfs) -> int:
+    """Add the archives in the compressed segment at *at*; return where it ends."""
+    kind, unpacked, rest = _unpacked(data[at:], found.room)
+    found.last = kind
+    found.room -= len(unpacked)
+    inner = 0
+    while (inner := _after_zeroes(unpacked, inner)) < len(unpacked):
+        inner = _cpio(unpacked, inner, found)
+    return len(data) - len(rest)
+
+
+def _cpio(data: bytes, at: int, found: Initramfs) -> int:
+    """Add the entries of the archive at *at* of *data*; return where it ends.
+
+    Entries are aligned from the start of the archive.
+    """
+    base = at
     while True:
-        if data[at : at + 6] not in (b"070701", b"070702"):
-            raise GuestError(
-                "the initramfs is broken: no cpio header where one must be"
-            )
-        try:
-            words = [int(data[at + 6 + 8 * i : at + 14 + 8 * i], 16) for i in range(13)]
-        except ValueError as e:
-            raise GuestError("the initramfs is broken: a bad cpio header") from e
-        mode, size, length = words[1], words[6], words[11]
+        mode, size, length = _header(data, at)
         start = at + _HEADER
         name = data[start : start + length - 1].decode("utf-8", "replace")
-        body = _aligned(start + length)
-        at = _aligned(body + size)
-        if at > _aligned(len(data)):
+        body = base + _aligned(start + length - base)
+        end = body + size
+        at = base + _aligned(end - base)
+        if end > len(data):
             raise GuestError("the initramfs is truncated")
         if name == _TRAILER:
             return min(at, len(data))
-        _note(
-            found, name.removeprefix("./").lstrip("/"), mode, data[body : body + size]
-        )
+        _note(found, name.removeprefix("./").lstrip("/"), mode, data, (body, end))
 
 
-def _note(found: Initramfs, name: str, mode: int, body: bytes) -> None:
+def _header(data: bytes, at: int) -> tuple[int, int, int]:
+    """Return mode, size, and length of the name of the entry at *at*."""
+    if not data.startswith(_MAGICS, at):
+        raise GuestError("the initramfs is broken: no cpio header where one must be")
+    digits = data[at + 6 : at + _HEADER]
+    # int() would take signs, and an entry of negative size would never end.
+    if not _DIGITS.fullmatch(digits):
+        raise GuestError("the initramfs is broken: a bad cpio header")
+    words = struct.unpack(">13I", bytes.fromhex(digits.decode()))
+    return words[1], words[6], words[11]
+
+
+def _note(
+    found: Initramfs, name: str, mode: int, data: bytes, place: tuple[int, int]
+) -> None:
+    # What came before under this name is replaced, whatever it was.
+    found.links.pop(name, None)
+    found.texts.pop(name, None)
+    found.folders.discard(name)
     found.names.add(name)
+    if len(found.names) > _MAX_FILES:
+        raise GuestError("the initramfs has too many files")
     kind = mode & 0o170000
     if kind == 0o120000:
-        found.links[name] = body.decode("utf-8", "replace")
+        found.links[name] = data[slice(*place)].decode("utf-8", "replace")
     elif kind == 0o040000:
         found.folders.add(name)
+    elif _TEXTS.fullmatch(name) and place[1] - place[0] <= _MAX_TEXT:
+        found.texts[name] = data[slice(*place)]
 
 
 def _aligned(number: int) -> int:
     return (number + 3) & ~3
 
 
-def _unpacked(data: bytes) -> tuple[str, bytes, bytes]:
+def _unpacked(data: bytes, most: int) -> tuple[str, bytes, bytes]:
     """Return the compression, the content of the segment at the start, and the rest."""
     for magic, kind, reader in _KINDS:
         if data.startswith(magic):
-            content, rest = reader(data)
-            if len(content) > MAX_SIZE:
+            content, rest = reader(data, most + 1)
+            if len(content) > most:
                 raise GuestError("the initramfs unpacks to more than 1 GiB")
             return kind, content, rest
     raise GuestError(f"the initramfs has an unknown compression ({data[:4].hex()})")
 
 
-def _gzip(data: bytes) -> tuple[bytes, bytes]:
+def _gzip(data: bytes, most: int) -> tuple[bytes, bytes]:
     unpacker = zlib.decompressobj(31)
     try:
-        return unpacker.decompress(data, MAX_SIZE + 1), unpacker.unused_data
+        return unpacker.decompress(data, most), unpacker.unused_data
     except zlib.error as e:
         raise GuestError(f"the initramfs is broken: {e}") from e
 
 
 def _by(
     make: Callable[[], lzma.LZMADecompressor | bz2.BZ2Decompressor],
-) -> Callable[[bytes], tuple[bytes, bytes]]:
-    def read(data: bytes) -> tuple[bytes, bytes]:
+) -> Reader:
+    def read(data: bytes, most: int) -> tuple[bytes, bytes]:
         unpacker = make()
         try:
-            return unpacker.decompress(data, MAX_SIZE + 1), unpacker.unused_data
+            return unpacker.decompress(data, most), unpacker.unused_data
         except (lzma.LZMAError, OSError, EOFError) as e:
             raise GuestError(f"the initramfs is broken: {e}") from e
 
     return read
 
 
-def _program(*command: str) -> Callable[[bytes], tuple[bytes, bytes]]:
+def _lzma(form: int) -> lzma.LZMADecompressor:
+    # The header says how much memory it takes, and may say 4 GiB.
+    return lzma.LZMADecompressor(form, memlimit=2**28)
+
+
+def _program(*command: str) -> Reader:
     """Return a reader for what the standard library cannot unpack (to the end)."""
 
-    def read(data: bytes) -> tuple[bytes, bytes]:
+    def read(data: bytes, most: int) -> tuple[bytes, bytes]:
         try:
-            return process.filtered(command, data, MAX_SIZE), b""
+            return process.filtered(command, data, most), b""
         except process.ToolError as e:
             raise GuestError(f"the initramfs is broken: {e.message}") from e
 
     return read
 
 
-_KINDS: tuple[tuple[bytes, str, Callable[[bytes], tuple[bytes, bytes]]], ...] = (
+_KINDS: tuple[tuple[bytes, str, Reader], ...] = (
     (b"\x1f\x8b", "gzip", _gzip),
-    (b"\xfd7zXZ\0", "xz", _by(lambda: lzma.LZMADecompressor())),
-    (b"\x5d\0\0", "lzma", _by(lambda: lzma.LZMADecompressor(lzma.FORMAT_ALONE))),
+    (b"\xfd7zXZ\0", "xz", _by(lambda: _lzma(lzma.FORMAT_XZ))),
+    (b"\x5d\0\0", "lzma", _by(lambda: _lzma(lzma.FORMAT_ALONE))),
     (b"BZh", "bzip2", _by(lambda: bz2.BZ2Decompressor())),
     (_LZ4, "lz4", _program("lz4", "-d", "-c")),
     (b"\x28\xb5\x2f\xfd", "zstd", _program("zstd", "-d", "-c", "-q", "-M256MB")),

@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 import re
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from v2v.document import Kernel
@@ -21,33 +21,103 @@ DRIVERS = (
     *("virtio_balloon", "virtio_gpu", "virtio_console", "sd_mod", "ahci", "ata_piix"),
     *("nvme", "e1000", "e1000e", "vmw_pvscsi", "mptspi", "vmxnet3"),
 )
+_FILES = ("/boot/vmlinuz*", "/boot/vmlinux-*", "/boot/kernel-*", "/boot/bzImage-*")
 _IMAGES = ("/boot/initrd.img-{}", "/boot/initramfs-{}.img", "/boot/initrd-{}")
 _NO_KERNEL = re.compile(r"kdump|rescue|\.(old|bak|dpkg-\w+|rpmsave|hmac)$")
+_MAX_KERNELS = 32
+# Documentation/arch/x86/boot.rst: the magic number, and where the version's text is.
+_MAGIC_AT, _MAGIC = 0x202, b"HdrS"
+_VERSION_AT, _VERSION_BASE = 0x20E, 0x200
+_VERSION = re.compile(rb"[0-9][\w.+~-]{0,99}")
 
 log = logging.getLogger(__name__)
 
 
 def found(appliance: Appliance) -> tuple[Kernel, ...]:
-    """Return the kernels in /boot that have modules, the default one first."""
+    """Return the kernels that have modules, the default one first.
+
+    Those that the boot loader starts, and all others in /boot.
+    """
+    entries = boot.entries(appliance)
     default = boot.default_kernel(appliance)
-    kernels = []
-    for path in appliance.glob("/boot/vmlinuz-*"):
-        version = path.removeprefix("/boot/vmlinuz-")
-        if _NO_KERNEL.search(version) or not appliance.g.is_dir(
+    kernels: dict[str, Kernel] = {}
+    for path, image in _files(appliance, entries):
+        # Links like /boot/vmlinuz lead to the same kernel.
+        real = appliance.g.realpath(path)
+        version = None if real in kernels else _version(appliance, real)
+        if version and len(kernels) < _MAX_KERNELS:
+            kernels[real] = _kernel(
+                appliance, version, real, image_path(appliance, real, image)
+            )
+        if real in kernels and path == default:
+            kernels[real] = kernels[real].having(default=True)
+    return tuple(sorted(kernels.values(), key=lambda k: not k.default))
+
+
+def again(appliance: Appliance, kernels: Sequence[Kernel]) -> tuple[Kernel, ...]:
+    """Return *kernels* as they are now, after some of their files were written."""
+    return tuple(
+        kernel
+        if kernel.initramfs in appliance.known
+        else _kernel(
+            appliance,
+            kernel.version,
+            kernel.path,
+            image_path(appliance, kernel.path, kernel.initramfs),
+        ).having(default=kernel.default)
+        for kernel in kernels
+    )
+
+
+def deciding(kernels: Sequence[Kernel]) -> list[Kernel]:
+    """Return the kernels that must boot: the default one; all, if none is known."""
+    return [k for k in kernels if k.default] or list(kernels)
+
+
+def _files(
+    appliance: Appliance, entries: Sequence[boot.Entry]
+) -> Iterator[tuple[str, str | None]]:
+    """Yield the paths that may be kernels, and the initramfs started with each."""
+    images: dict[str, str | None] = {}
+    for entry in entries:
+        images.setdefault(entry.kernel, entry.initramfs)
+    for pattern in _FILES:
+        for path in appliance.glob(pattern):
+            images.setdefault(path, None)
+    for path, image in images.items():
+        if not _NO_KERNEL.search(path) and appliance.g.is_file(
+            path, followsymlinks=True
+        ):
+            yield path, image
+
+
+def _version(appliance: Appliance, path: str) -> str | None:
+    """Return the release of the kernel at *path*, by which its modules are found."""
+    named = path.rpartition("/")[2].partition("-")[2]
+    for version in (_in_header(appliance, path), named):
+        if version and appliance.g.is_dir(
             f"/lib/modules/{version}", followsymlinks=True
         ):
-            continue
-        kernels.append(_kernel(appliance, version, path, default=path == default))
-    return tuple(sorted(kernels, key=lambda k: not k.default))
+            return version
+    return None
 
 
-def _kernel(appliance: Appliance, version: str, path: str, *, default: bool) -> Kernel:
+def _in_header(appliance: Appliance, path: str) -> str | None:
+    """Return what the header of an x86 kernel says; None for others."""
+    head = bytes(appliance.g.pread(path, 0x210, 0))
+    if len(head) < 0x210 or head[_MAGIC_AT : _MAGIC_AT + 4] != _MAGIC:
+        return None
+    at = int.from_bytes(head[_VERSION_AT : _VERSION_AT + 2], "little")
+    match = _VERSION.match(bytes(appliance.g.pread(path, 200, at + _VERSION_BASE)))
+    return match[0].decode() if match else None
+
+
+def _kernel(appliance: Appliance, version: str, path: str, image: str | None) -> Kernel:
     builtin, dependencies = modules(appliance, version)
-    image = image_path(appliance, version)
     inside: set[str] = set()
     if image:
         try:
-            inside = parsed(appliance, image)[1].modules()
+            inside = parsed(appliance, image).modules(version)
         except GuestError as e:
             log.warning("warning: %s: %s", image, e.message)
     there = builtin | set(dependencies)
@@ -58,25 +128,39 @@ def _kernel(appliance: Appliance, version: str, path: str, *, default: bool) -> 
         initramfs=image,
         drivers=tuple(d for d in DRIVERS if d in there),
         initramfs_drivers=tuple(d for d in DRIVERS if d in reachable),
-        default=default,
     )
 
 
-def image_path(appliance: Appliance, version: str) -> str | None:
-    """Return the path of the initramfs of kernel *version*, if it has one."""
-    for form in _IMAGES:
-        if appliance.g.is_file(form.format(version), followsymlinks=True):
-            return form.format(version)
+def image_path(appliance: Appliance, kernel: str, said: str | None) -> str | None:
+    """Return the path of the initramfs of the *kernel* at this path, if it has one.
+
+    ``said`` is what the boot loader loads with it.
+    """
+    suffix = kernel.rpartition("/")[2].partition("-")[2]
+    for path in (said, *(form.format(suffix) for form in _IMAGES)):
+        if path and appliance.g.is_file(path, followsymlinks=True):
+            return path
     return None
 
 
-def parsed(appliance: Appliance, path: str) -> tuple[bytes, Initramfs]:
-    """Return the initramfs at *path*, and what it holds.  Raises GuestError."""
+def parsed(appliance: Appliance, path: str) -> Initramfs:
+    """Return what the initramfs at *path* holds.  Raises GuestError.
+
+    It is read once; ``appliance.known`` forgets it when it is written.
+    """
+    known = appliance.known.get(path)
+    if not isinstance(known, Initramfs):
+        known = initramfs.parse(content(appliance, path))
+        appliance.known[path] = known
+    return known
+
+
+def content(appliance: Appliance, path: str) -> bytes:
+    """Return the bytes of the initramfs at *path*.  Raises GuestError."""
     if appliance.g.filesize(path) > initramfs.MAX_SIZE:
         raise GuestError(f"{path} is too large for an initramfs")
     with tempfile.TemporaryDirectory(prefix="v2v-") as folder:
-        data = appliance.fetched(path, Path(folder)).read_bytes()
-    return data, initramfs.parse(data)
+        return appliance.fetched(path, Path(folder)).read_bytes()
 
 
 def modules(appliance: Appliance, version: str) -> tuple[set[str], dict[str, str]]:
@@ -95,12 +179,12 @@ def modules(appliance: Appliance, version: str) -> tuple[set[str], dict[str, str
 def closure(wanted: Iterable[str], dependencies: Mapping[str, str]) -> dict[str, str]:
     """Return all modules that *wanted* need, themselves included: name -> path."""
     needed: dict[str, str] = {}
-    todo = [name for name in wanted if name in dependencies]
+    todo = [dependencies[name] for name in wanted if name in dependencies]
     while todo:
-        path, _, rest = dependencies[todo.pop()].partition(":")
+        path, _, rest = todo.pop().partition(":")
         if module(path) not in needed:
             needed[module(path)] = path
-            todo += [module(other) for other in rest.split()]
+            todo += [dependencies.get(module(word), word) for word in rest.split()]
     return needed
 
 

@@ -10,14 +10,16 @@ rules only (systemd 9807), by a udev rule with the same name.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from v2v.document import VM, Guest, Interface, Nic
 from v2v.guests.appliance import Appliance
+from v2v.guests.linux import boot
 from v2v.guests.linux.plan import Action, create
 
 # Names that a kernel or systemd gives to cards, and no bond, bridge or VLAN has.
-_CARD = re.compile(r"(eth\d+|(en|em|p\d+p)[a-z0-9]*\d+[a-z0-9]*)")
+# netdevice(7): 15 characters at most.
+_CARD = re.compile(r"(?=.{1,15}$)(eth\d+|(en|em|p\d+p)[a-z0-9]*\d+[a-z0-9]*)")
 _RULES = "/etc/udev/rules.d/70-v2v-names.rules"
 
 
@@ -27,10 +29,10 @@ def names(nics: tuple[Nic, ...], interfaces: tuple[Interface, ...]) -> dict[str,
     By the MAC in a configuration, else by the slot that VMware names cards by, else in
     order, if there are as many cards as names.
     """
-    wanted = [i for i in interfaces if _CARD.fullmatch(i.name)]
-    left = list(dict.fromkeys(i.name for i in wanted))
+    wanted = _cards(nics, interfaces)
+    left = sorted({i.name for i in wanted}, key=_natural)
     found: dict[str, str] = {}
-    macs = {i.mac: i.name for i in wanted if i.mac}
+    macs = {i.mac: i.name for i in reversed(wanted) if i.mac}
     slots = {f"ens{vmware_slot(n.pci_slot)}": n.mac for n in nics if n.pci_slot}
     for nic in nics:
         if nic.mac in macs and macs[nic.mac] in left:
@@ -46,6 +48,25 @@ def names(nics: tuple[Nic, ...], interfaces: tuple[Interface, ...]) -> dict[str,
     return found
 
 
+def _cards(nics: Sequence[Nic], interfaces: Sequence[Interface]) -> list[Interface]:
+    """Return those of *interfaces* that are cards of this VM.
+
+    A mere name for the MAC of another machine, that this one was copied from, is none.
+    """
+    macs = {nic.mac for nic in nics}
+    return [
+        i
+        for i in interfaces
+        if _CARD.fullmatch(i.name)
+        and (i.mac in macs or not i.config.endswith((".rules", ".link")))
+    ]
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Return what sorts ens33 before ens192."""
+    return [(int(n or 0), word) for word, n in re.findall(r"(\D*)(\d*)", name)]
+
+
 def vmware_slot(number: int) -> int:
     """Return the N of ensN for ethernetX.pciSlotNumber (Broadcom KB 311606)."""
     return number % 1024 + number // 1024
@@ -53,14 +74,14 @@ def vmware_slot(number: int) -> int:
 
 def undecided(vm: VM, guest: Guest, known: Mapping[str, str]) -> list[str]:
     """Return the configured names of cards that no card of the VM was found for."""
-    all_ = {i.name for i in guest.interfaces if _CARD.fullmatch(i.name)}
+    all_ = {i.name for i in _cards(vm.nics, guest.interfaces)}
     return sorted(all_ - set(known.values()))
 
 
 def plan(appliance: Appliance, vm: VM, guest: Guest) -> Iterator[Action]:
     """Yield what ties the names in the guest's configuration to the MACs."""
     known = names(vm.nics, guest.interfaces)
-    if not known or _kernel_names(guest, known):
+    if not known or _come_by_themselves(appliance, vm, guest, known):
         return
     reason = "an address is bound to this name, and the card keeps its MAC"
     if guest.init == "systemd":
@@ -75,12 +96,18 @@ def plan(appliance: Appliance, vm: VM, guest: Guest) -> Iterator[Action]:
         yield create(_RULES, rules, reason)
 
 
-def _kernel_names(guest: Guest, known: Mapping[str, str]) -> bool:
-    """Whether the cards are named eth0, eth1 … by the kernel, in the VM's order.
+def _come_by_themselves(
+    appliance: Appliance, vm: VM, guest: Guest, known: Mapping[str, str]
+) -> bool:
+    """Whether the kernel names the cards eth0, eth1 … and nobody renames them.
 
-    Then the names come by themselves; and a rename to ethN could meet another card.
+    A systemd guest on Hyper-V has an eth0 that on KVM would become enp1s0.
     """
-    return list(known.values()) == [f"eth{i}" for i in range(len(known))]
+    in_order = [known.get(nic.mac) for nic in vm.nics]
+    if in_order != [f"eth{i}" for i in range(len(vm.nics))]:
+        return False
+    off = "net.ifnames=0" in boot.command_lines(appliance)
+    return off or guest.init != "systemd"
 
 
 def systemd_version(appliance: Appliance) -> int:
@@ -94,10 +121,13 @@ def systemd_version(appliance: Appliance) -> int:
 
 def _link(mac: str, name: str, version: int) -> str:
     # MACAddress alone would match VLANs and bridges over the card as well.
-    match = "PermanentMACAddress" if version >= 245 else "MACAddress"
+    if version >= 245:
+        match = f"PermanentMACAddress={mac}\nType=ether\n"
+    else:
+        match = f"MACAddress={mac}\nType=ether\nDriver=virtio_net e1000e e1000\n"
     return (
-        f"# Made by v2v: the name that this card had before.\n[Match]\n{match}={mac}\n"
-        f"Type=ether\n\n[Link]\nName={name}\n"
+        f"# Made by v2v: the name that this card had before.\n[Match]\n{match}\n"
+        f"[Link]\nName={name}\n"
     )
 
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -29,15 +28,30 @@ def edit(path: str, before: str, after: str, reason: str) -> Iterator[Action]:
     """Yield the action that makes *before*, the text at *path*, into *after*."""
     if before == after:
         return
-    lines = list(difflib.ndiff(before.splitlines(), after.splitlines()))
+    old, new = _differing(before.splitlines(), after.splitlines())
     change = Change(
-        path=path,
-        kind="edit",
-        reason=reason,
-        before=_shown([line[2:] for line in lines if line.startswith("- ")]),
-        after=_shown([line[2:] for line in lines if line.startswith("+ ")]),
+        path=path, kind="edit", reason=reason, before=_shown(old), after=_shown(new)
     )
     yield Action(change=change, apply=lambda a: a.write(path, after), space=len(after))
+
+
+def _differing(before: list[str], after: list[str]) -> tuple[list[str], list[str]]:
+    """Return the lines that differ, of each.
+
+    Edits replace lines, or add some in one place; difflib would take minutes for a
+    file that was made to be hard.
+    """
+    if len(before) == len(after):
+        pairs = [(b, a) for b, a in zip(before, after, strict=True) if b != a]
+        return [b for b, _ in pairs], [a for _, a in pairs]
+    start = 0
+    while start < min(len(before), len(after)) and before[start] == after[start]:
+        start += 1
+    end = 0
+    shorter = min(len(before), len(after)) - start
+    while end < shorter and before[-1 - end] == after[-1 - end]:
+        end += 1
+    return before[start : len(before) - end], after[start : len(after) - end]
 
 
 def create(path: str, text: str, reason: str, mode: int = 0o644) -> Action:

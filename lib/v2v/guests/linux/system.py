@@ -8,12 +8,14 @@ that inspection is asked.
 
 from __future__ import annotations
 
+import posixpath
 import re
 import shlex
 from collections.abc import Mapping
+from typing import Literal
 
 from v2v.document import Guest
-from v2v.guests.appliance import Appliance
+from v2v.guests.appliance import Appliance, printable
 from v2v.guests.devices import Device
 
 _FILESYSTEMS = {"ext2", "ext3", "ext4", "xfs", "jfs", "reiserfs", "f2fs"}
@@ -25,12 +27,16 @@ _PACKAGES = {
     "apk": "/lib/apk/db/installed",
     "pacman": "/var/lib/pacman/local",
 }
+_MAX_LINES = 1000
 _KERNEL_NAME = re.compile(r"/dev/(?:sd|hd|vd|xvd)([a-z]+\d*)")
 
 
-def roots(appliance: Appliance, devices: list[Device]) -> list[str]:
-    """Return the devices that hold the root of a Linux system."""
-    found = []
+def roots(appliance: Appliance, devices: list[Device]) -> dict[str, bool]:
+    """Return the devices that hold the root of a Linux system.
+
+    With each: whether it has a kernel, or a /boot of its own that may have one.
+    """
+    found = {}
     for device in devices:
         if device.type not in _FILESYSTEMS:
             continue
@@ -39,9 +45,23 @@ def roots(appliance: Appliance, devices: list[Device]) -> list[str]:
         except RuntimeError:
             continue  # a file system that this kernel cannot mount is no root for us
         if _is_root(appliance):
-            found.append(device.name)
+            found[device.name] = _may_boot(appliance)
         appliance.g.umount_all()
     return found
+
+
+def _may_boot(appliance: Appliance) -> bool:
+    fields = (line.split() for line in _fstab(appliance))
+    own = any(words[1] in ("/boot", "/boot/efi", "/efi") for words in fields)
+    return own or bool(appliance.glob("/boot/vmlinuz*"))
+
+
+def _fstab(appliance: Appliance) -> list[str]:
+    """Return the lines of fstab that are entries."""
+    lines = (appliance.read("/etc/fstab") or "").splitlines()[:_MAX_LINES]
+    return [
+        line for line in lines if len(line.split()) > 2 and line.split()[0][0] != "#"
+    ]
 
 
 def _is_root(appliance: Appliance) -> bool:
@@ -58,13 +78,15 @@ def mountpoints(
 ) -> dict[str, str]:
     """Return mount point -> device by the fstab of the system mounted from *root*."""
     found = {"/": root}
-    for line in (appliance.read("/etc/fstab") or "").splitlines():
-        words = line.split()
-        if len(words) < 3 or words[0].startswith("#") or not words[1].startswith("/"):
+    for line in _fstab(appliance):
+        spec, point = line.split()[:2]
+        point = point.replace("\\040", " ")  # fstab(5)
+        # The appliance would follow ".." out of the guest.
+        if not point.startswith("/") or posixpath.normpath(point) != point:
             continue
-        device = resolved(words[0], devices)
-        if device and words[1] not in found:
-            found[words[1]] = device
+        device = resolved(spec, devices)
+        if device and point not in found:
+            found[point] = device
     return found
 
 
@@ -105,24 +127,32 @@ def described(appliance: Appliance, root: str) -> Guest:
         product=release.get("PRETTY_NAME"),
         version=release.get("VERSION_ID"),
         arch=_arch(appliance),
-        hostname=hostname[0] if hostname else None,
+        hostname=printable(hostname[0]) if hostname else None,
         root=root,
         package_format=next(packages, None),
     )
+
+
+def clock(appliance: Appliance) -> Literal["utc", "localtime"] | None:
+    """Return what the system takes its hardware clock for, by hwclock(8)'s file."""
+    words = (appliance.read("/etc/adjtime") or "").split()
+    if "LOCAL" in words:
+        return "localtime"
+    return "utc" if "UTC" in words else None
 
 
 def _release(appliance: Appliance) -> Mapping[str, str]:
     """os-release(5)."""
     text = appliance.read("/etc/os-release") or appliance.read("/usr/lib/os-release")
     found = {}
-    for line in (text or "").splitlines():
+    for line in (text or "").splitlines()[:_MAX_LINES]:
         key, equals, value = line.partition("=")
         if equals and not key.startswith("#"):
             try:
                 found[key.strip()] = " ".join(shlex.split(value))
             except ValueError:
                 continue  # an unclosed quote
-    return {k: v.encode("utf-8", "replace").decode() for k, v in found.items()}
+    return {key: printable(value) for key, value in found.items()}
 
 
 def _arch(appliance: Appliance) -> str | None:

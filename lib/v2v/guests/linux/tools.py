@@ -8,62 +8,93 @@ restored old configurations and rebuilt initramfs images behind our back.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
-from v2v.document import VM, Guest
+from v2v.document import Guest
 from v2v.guests.appliance import Appliance
 from v2v.guests.linux.plan import Action, link
 
-_UNITS = {
-    "open-vm-tools": (
-        "open-vm-tools",
-        "vmtoolsd",
-        "vgauth",
-        "vgauthd",
-        "vmware-vmblock-fuse",
+
+@dataclass(frozen=True, kw_only=True)
+class Tools:
+    """The services of one kind of tools, and files that show it is installed."""
+
+    units: tuple[str, ...]
+    files: tuple[str, ...] = ()
+
+
+_KINDS = {
+    "open-vm-tools": Tools(
+        units=("open-vm-tools", "vmtoolsd", "vgauth", "vgauthd", "vmware-vmblock-fuse"),
+        files=("/usr/bin/vmtoolsd", "/var/lib/dpkg/info/open-vm-tools.list"),
     ),
-    "vmware-tools": ("vmware-tools", "vmware-tools-thinprint"),
-    "virtualbox": (
-        "vboxadd",
-        "vboxadd-service",
-        "virtualbox-guest-utils",
-        "vboxservice",
+    "vmware-tools": Tools(
+        units=("vmware-tools", "vmware-tools-thinprint"),
+        files=("/etc/vmware-tools/locations", "/usr/bin/vmware-uninstall-tools.pl"),
     ),
-    "xen": ("xe-daemon", "xe-linux-distribution", "xen-guest-agent"),
-    "hyperv": (
-        "hv-kvp-daemon",
-        "hv-vss-daemon",
-        "hypervkvpd",
-        "hypervvssd",
-        "hypervfcopyd",
+    "virtualbox": Tools(
+        units=("vboxadd", "vboxadd-service", "virtualbox-guest-utils", "vboxservice"),
+        files=("/var/lib/VBoxGuestAdditions/config", "/usr/sbin/VBoxService"),
     ),
-    "parallels": ("prltoolsd",),
+    "xen": Tools(
+        units=("xe-daemon", "xe-linux-distribution", "xen-guest-agent"),
+        files=("/usr/sbin/xe-daemon",),
+    ),
+    "hyperv": Tools(
+        units=(
+            *("hv-kvp-daemon", "hv-vss-daemon", "hv-fcopy-daemon"),
+            *("hypervkvpd", "hypervvssd", "hypervfcopyd"),
+        ),
+        files=("/usr/sbin/hv_kvp_daemon", "/usr/sbin/hypervkvpd"),
+    ),
+    "parallels": Tools(
+        units=("prltoolsd",), files=("/usr/lib/parallels-tools/install",)
+    ),
 }
-_FOLDERS = ("/lib/systemd/system", "/usr/lib/systemd/system", "/etc/systemd/system")
+_UNITS = "/{{lib,usr/lib,etc}}/systemd/system/{{{}}}.service"
+_SCRIPTS = "/etc/init.d/{{{}}}"
 _MASKS = "/etc/systemd/system"
 
 
 def found(appliance: Appliance) -> tuple[str, ...]:
     """Return the kinds of tools that are installed."""
-    return tuple(kind for kind in _UNITS if _present(appliance, kind))
+    files = [file for tools in _KINDS.values() for file in tools.files]
+    there = set(appliance.glob("/{" + ",".join(f.lstrip("/") for f in files) + "}"))
+    units = _present(appliance)
+    return tuple(
+        kind
+        for kind, tools in _KINDS.items()
+        if there & set(tools.files) or units & set(tools.units)
+    )
 
 
-def _present(appliance: Appliance, kind: str) -> list[str]:
-    """Return the units of *kind* that the guest has."""
-    g = appliance.g
-    return [
-        unit
-        for unit in _UNITS[kind]
-        if any(g.is_file(f"{folder}/{unit}.service") for folder in _FOLDERS)
-        or g.is_file(f"/etc/init.d/{unit}")
+def _present(appliance: Appliance) -> set[str]:
+    """Return the units of any tools that the guest has; init scripts count.
+
+    One question for all: each takes a while in an emulated appliance.  Links are other
+    names of a unit.
+    """
+    names = ",".join(unit for tools in _KINDS.values() for unit in tools.units)
+    paths = [
+        path
+        for form in (_UNITS, _SCRIPTS)
+        for path in appliance.glob(form.format(names))
+        if appliance.g.is_file(path)
     ]
+    return {path.rpartition("/")[2].removesuffix(".service") for path in paths}
 
 
-def plan(appliance: Appliance, vm: VM, guest: Guest) -> Iterator[Action]:
+def plan(appliance: Appliance, guest: Guest) -> Iterator[Action]:
     """Yield what keeps the tools from being started."""
-    if guest.init != "systemd":
+    if guest.init != "systemd" or not guest.tools:
         return
-    for kind in guest.tools:
-        for unit in _present(appliance, kind):
+    units = _present(appliance)
+    for kind, tools in _KINDS.items():
+        for unit in tools.units:
             path = f"{_MASKS}/{unit}.service"
-            if not appliance.g.is_symlink(path) and not appliance.g.is_file(path):
+            if (
+                unit in units
+                and not appliance.g.is_symlink(path)
+                and not appliance.g.is_file(path)
+            ):
                 yield link(path, "/dev/null", f"{kind} has nothing to serve on KVM")

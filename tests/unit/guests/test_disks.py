@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Names of disks in a guest's files, and what they become."""
+
+import pytest
+
+from v2v.document import Disk, Filesystem, Guest
+from v2v.guests.linux import boot, debconf, stable
+from v2v.guests.linux.boot import Entry
+from v2v.guests.linux.stable import Names
+
+GUEST = Guest(
+    filesystems=(
+        Filesystem(device="/dev/sda1", type="ext4", uuid="u-a1"),
+        Filesystem(device="/dev/sda2", type="swap", uuid="u-a2"),
+        Filesystem(device="/dev/sdb1", type="ext4", uuid="u-b1"),
+    )
+)
+ONE = Names(GUEST, (Disk(id="sda", bus="scsi"),))
+NVME = Names(
+    GUEST,
+    (Disk(id="sda", bus="nvme", slot="nvme0:0"), Disk(id="sdb", bus="scsi")),
+)
+
+
+@pytest.mark.parametrize(
+    ("names", "name", "meant"),
+    [
+        (ONE, "/dev/sda1", "UUID=u-a1"),
+        (ONE, "/dev/hda1", "UUID=u-a1"),
+        (ONE, "/dev/xvda1", "UUID=u-a1"),
+        (ONE, "/dev/sdb1", None),  # the VM has one disk
+        (ONE, "/dev/disk/by-id/scsi-36000c29abc-part1", "UUID=u-a1"),
+        (ONE, "/dev/disk/by-path/pci-0000:03:00.0-scsi-0:0:0:0-part2", "UUID=u-a2"),
+        (ONE, "/dev/disk/by-id/dm-name-vg-root", None),
+        (ONE, "/dev/disk/by-uuid/1234", None),
+        (ONE, "/dev/mapper/vg-root", None),
+        # A disk on NVMe has no letter, so the first that has is the VM's second.
+        (NVME, "/dev/nvme0n1p1", "UUID=u-a1"),
+        (NVME, "/dev/sda1", "UUID=u-b1"),
+        (NVME, "/dev/disk/by-id/scsi-1-part1", None),  # of which disk?
+    ],
+)
+def test_a_name_means_what_the_machine_had_there(
+    names: Names, name: str, meant: str | None
+) -> None:
+    assert names.stable(name) == meant
+
+
+def test_comments_stay_and_only_whole_names_are_replaced() -> None:
+    text = (
+        "# RESUME=/dev/sda2 was here\n"
+        "RESUME=/dev/sda2\n"
+        "x /dev/sda1,/dev/sda2 /dev/sda22 /x/dev/sda1 /dev/sda1-old\n"
+    )
+    assert ONE.replaced(text) == (
+        "# RESUME=/dev/sda2 was here\n"
+        "RESUME=UUID=u-a2\n"
+        "x UUID=u-a1,UUID=u-a2 /dev/sda22 /x/dev/sda1 /dev/sda1-old\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (
+            "/dev/sdq1 /srv ext4 defaults 0 2\n",
+            "/dev/sdq1 /srv ext4 defaults,nofail,x-systemd.device-timeout=10 0 2\n",
+        ),
+        (
+            "/dev/disk/by-id/wwn-0 no swap sw 0 0\n",
+            "/dev/disk/by-id/wwn-0 no swap sw,nofail,x-systemd.device-timeout=10 0 0\n",
+        ),
+        (
+            ".host:/ /mnt/hgfs fuse.vmhgfs-fuse allow_other 0 0\n",
+            ".host:/ /mnt/hgfs fuse.vmhgfs-fuse allow_other,nofail 0 0\n",
+        ),
+        ("/dev/sdq1 / ext4 defaults 0 1\n", None),
+        ("/dev/sdq1 /srv ext4 nofail 0 2\n", None),
+        ("/dev/sdq1 /srv ext4 noauto,user 0 2\n", None),
+        ("#/dev/sdq1 /srv ext4 defaults 0 2\n", None),
+        ("UUID=1 /srv ext4 defaults 0 2\n", None),
+        ("/dev/mapper/vg-srv /srv ext4 defaults 0 2\n", None),
+        ("/dev/disk/by-id/dm-name-vg-srv /srv ext4 defaults 0 2\n", None),
+    ],
+)
+def test_a_disk_that_cannot_be_told_must_not_hold_up_the_boot(
+    before: str, after: str | None
+) -> None:
+    assert stable._guarded(before) == (after or before)
+
+
+def test_ext3_in_fstab_may_be_ext4_on_the_disk() -> None:
+    line = "/dev/sda1 / ext3 defaults 0 1\n"
+    assert stable._fstab_line(line, ONE).startswith("UUID=u-a1 / ext3")
+
+
+def test_grubs_records_follow_the_disk_to_virtio() -> None:
+    assert ONE.virtio("/dev/sda") == "/dev/vda"
+    assert ONE.virtio("/dev/disk/by-id/ata-VBOX_HARDDISK_1") == "/dev/vda"
+    assert NVME.virtio("/dev/sda") == "/dev/vdb"
+    assert ONE.virtio("/dev/sdc") == "/dev/sdc"
+
+
+DEBCONF = """\
+Name: grub-pc/install_devices
+Template: grub-pc/install_devices
+Value: /dev/sda
+Owners: grub-pc
+Flags: seen
+
+Name: grub2/force_efi_extra_removable
+Template: grub2/force_efi_extra_removable
+Owners: grub-efi-amd64
+
+Name: other
+Template: other
+Value: /dev/sda
+"""
+
+
+def test_an_answer_is_changed_and_no_other() -> None:
+    after = debconf.changed(DEBCONF, "grub-pc/install_devices", ONE.virtio)
+    assert after == DEBCONF.replace(
+        "Value: /dev/sda\nOwners", "Value: /dev/vda\nOwners"
+    )
+
+
+def test_a_question_without_an_answer_gets_one() -> None:
+    name = "grub2/force_efi_extra_removable"
+    after = debconf.changed(DEBCONF, name, lambda _: "true")
+    assert f"Template: {name}\nValue: true\nOwners: grub-efi-amd64\n" in after
+    assert debconf.changed(after, name, lambda _: "true") == after
+
+
+GRUB = """\
+set default=0
+menuentry 'Debian' {
+    search --no-floppy --fs-uuid --set=root u-a1
+    linux   /boot/vmlinuz-6.1 root=/dev/sda1 ro resume=/dev/sda2 quiet
+    initrd  /boot/intel-ucode.img /boot/initrd.img-6.1
+}
+menuentry 'old' {
+    linux16 /vmlinuz-5.10 root=/dev/sda1
+    initrd16 /initrd.img-5.10
+}
+menuentry 'btrfs' {
+    linux (hd0,gpt2)/@/boot/vmlinuz-btrfs root=UUID=x rootflags=subvol=@
+}
+menuentry 'computed' {
+    linux $kernel root=UUID=x
+}
+# linux /boot/vmlinuz-comment root=/dev/sda1
+"""
+
+
+def test_what_grub_starts() -> None:
+    assert list(boot.parsed(GRUB)) == [
+        Entry(kernel="/boot/vmlinuz-6.1", initramfs="/boot/initrd.img-6.1"),
+        Entry(kernel="/boot/vmlinuz-5.10", initramfs="/boot/initrd.img-5.10"),
+        Entry(kernel="/boot/vmlinuz-btrfs"),
+    ]
+
+
+def test_kernel_parameters_name_disks_by_uuid_and_the_rest_stays() -> None:
+    after = boot.renamed(GRUB, ONE.stable, whole=False)
+    assert after == GRUB.replace(
+        "-6.1 root=/dev/sda1 ro resume=/dev/sda2",
+        "-6.1 root=UUID=u-a1 ro resume=UUID=u-a2",
+    ).replace("5.10 root=/dev/sda1", "5.10 root=UUID=u-a1")
+
+
+def test_the_defaults_of_grub_are_read_in_their_quotes() -> None:
+    text = 'GRUB_CMDLINE_LINUX="resume=/dev/sda2"\nGRUB_DEVICE=/dev/sda1\n'
+    assert boot.renamed(text, ONE.stable, whole=False) == text.replace(
+        "resume=/dev/sda2", "resume=UUID=u-a2"
+    )

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a guest has made to hurt: it is refused, or read in time and in bounds."""
+
+import gzip
+import lzma
+import time
+
+import pytest
+
+from v2v.document import Guest
+from v2v.errors import GuestError
+from v2v.guests.appliance import printable
+from v2v.guests.linux import boot, debconf, initramfs, interfaces, netplan, plan, stable
+from v2v.guests.linux.initramfs import Initramfs
+
+
+def entry(name: str, size: bytes = b"%08X" % 0, body: bytes = b"") -> bytes:
+    """Return a cpio entry whose header says *size*, whatever its body is."""
+    made = initramfs._entry(1, name, 0o100644, body)
+    return made[:54] + size + made[62:]
+
+
+END = initramfs._entry(2, "TRAILER!!!", 0, b"")
+
+
+@pytest.mark.parametrize("size", [b"-0000080", b"+0000004", b"0x000001", b" 1 2 3 4"])
+def test_a_size_with_a_sign_does_not_go_round_for_ever(size: bytes) -> None:
+    with pytest.raises(GuestError, match="bad cpio header"):
+        initramfs.parse(entry("a", size) + END)
+
+
+def test_thousands_of_segments_are_refused() -> None:
+    with pytest.raises(GuestError, match="segments"):
+        initramfs.parse((entry("a") + END) * 5000)
+
+
+def test_too_many_files_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(initramfs, "_MAX_FILES", 10)
+    with pytest.raises(GuestError, match="too many files"):
+        initramfs.parse(b"".join(entry(f"f{i}") for i in range(12)) + END)
+
+
+def test_a_bomb_in_several_parts_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bound is on the sum, and each part alone is within it."""
+    monkeypatch.setattr(Initramfs.__dataclass_fields__["room"], "default", 2**20)
+    part = gzip.compress(initramfs._entry(1, "a", 0o100644, bytes(600_000)) + END)
+    image = Initramfs(room=2**20)
+    assert initramfs._packed(part, 0, image) == len(part)
+    with pytest.raises(GuestError, match="more than 1 GiB"):
+        initramfs._packed(part, 0, image)
+
+
+def test_an_xz_header_that_asks_for_gigabytes_is_refused() -> None:
+    filters = [{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": 2**30}]
+    data = lzma.compress(b"", lzma.FORMAT_XZ, lzma.CHECK_CRC32, filters=filters)
+    with pytest.raises(GuestError):
+        initramfs.parse(data)
+
+
+def test_a_file_that_replaces_a_link_is_no_link_any_more() -> None:
+    link = initramfs._entry(1, "lib", 0o120777, b"usr/lib")
+    folder = initramfs._entry(2, "lib", 0o040755, b"")
+    image = initramfs.parse(link + folder + END)
+    assert image.resolved("lib/modules") == "lib/modules"
+
+
+SLOW = {
+    "blank lines": "\n" * 2**18,
+    "one line of blanks": "a" + " " * 2**20 + "b",
+    "open stanzas": "iface\n" * 100_000,
+    "sections": "[Match]\nName=\n" * 16_000,
+    "questions": "Name: grub-pc/install_devices\n" * 40_000,
+    "brackets": "network: [" * 50_000,
+}
+
+
+@pytest.mark.parametrize("name", SLOW)
+def test_a_text_that_is_hard_to_read_takes_no_time(name: str) -> None:
+    text = SLOW[name]
+    began = time.monotonic()
+    for _, reader in interfaces._READERS:
+        short = [line for line in text.splitlines() if len(line) < 1000]
+        list(reader("/x", "\n".join(short)))
+    list(boot.parsed(text))
+    boot.renamed(text, lambda _: None, whole=False)
+    debconf.changed(text, "grub-pc/install_devices", lambda _: "x")
+    stable.Names(Guest()).replaced(text)
+    stable._guarded(text)
+    list(plan.edit("/x", text, text + "x", "why"))
+    list(plan.edit("/x", text, text.swapcase(), "why"))
+    assert time.monotonic() - began < 10
+
+
+def test_what_is_no_utf8_can_be_written_to_a_document() -> None:
+    name = b"web\xff01".decode("utf-8", "surrogateescape")
+    assert printable(name).encode() == b"web?01"
+    assert len(printable("x" * 10**6)) == 200
+
+
+@pytest.mark.parametrize("text", ["a:\n" * 200, "- " * 500, "{{{{", "k: {a: [b}"])
+def test_odd_yaml_is_passed_over(text: str) -> None:
+    assert list(netplan.read("/x", text)) == []
