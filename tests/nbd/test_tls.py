@@ -131,6 +131,14 @@ def certificates(folder: Path) -> Path:
     return folder
 
 
+def within(host: str) -> tuple[str, ...]:
+    """Return the argv that enters the network of *host*.
+
+    ``ip netns exec`` would remount "/", which a chroot that is no mount point refuses.
+    """
+    return ("nsenter", f"--net=/run/netns/{host}")
+
+
 class Hosts:
     """Two hosts, build7 and build8: network, mount and UTS namespaces of their own."""
 
@@ -143,7 +151,7 @@ class Hosts:
         """Return the argv that runs *script* on *host*."""
         own = [*own_mounts(), "--uts", "sh", "-ec"]
         named = f"{KEEP_PRIVATE}hostname {host}\n{script}"
-        return ["ip", "netns", "exec", host, *own, named]
+        return [*within(host), *own, named]
 
 
 ADDRESSES = {"build7": "10.213.7.1", "build8": "10.213.7.2"}
@@ -151,17 +159,18 @@ ADDRESSES = {"build7": "10.213.7.1", "build8": "10.213.7.2"}
 
 @pytest.fixture
 def hosts(tmp_path: Path, as_root: None) -> Iterator[Hosts]:
-    def ip(line: str) -> None:
-        subprocess.run(["ip", *line.split()], check=True)
+    def ip(line: str, host: str = "") -> None:
+        inside = within(host) if host else ()
+        subprocess.run([*inside, "ip", *line.split()], check=True)
 
     for name in ADDRESSES:
         ip(f"netns add {name}")
     try:
         ip("link add b7 netns build7 type veth peer name b8 netns build8")
         for name, address in ADDRESSES.items():
-            ip(f"-n {name} addr add {address}/24 dev b{name[-1]}")
-            ip(f"-n {name} link set b{name[-1]} up")
-            ip(f"-n {name} link set lo up")
+            ip(f"addr add {address}/24 dev b{name[-1]}", name)
+            ip(f"link set b{name[-1]} up", name)
+            ip("link set lo up", name)
         yield Hosts(tmp_path)
     finally:
         for name in ADDRESSES:
@@ -192,7 +201,7 @@ def test_two_hosts_by_an_ssh_pipe_and_nbd_over_tls(
     server = ssh_server(hosts, tmp_path)
     seen = tmp_path / "seen"
     sniff = Pipeline(
-        [["ip", "netns", "exec", "build8", "python3", "-c", SNIFF, "b8", str(seen)]]
+        [[*within("build8"), "python3", "-c", SNIFF, "b8", str(seen)]]
     ).start(tmp_path / "sniff")
     assert wait_for(seen.exists)
     ssh = (
@@ -252,7 +261,7 @@ def ssh_server(hosts: Hosts, folder: Path) -> Pipeline:
         f"mkdir -p /run/sshd; exec /usr/sbin/sshd -D -e -p 2222 -f {folder}/sshd_config"
     )
     server = Pipeline([hosts.argv("build8", serve)]).start(folder / "sshd")
-    listening = ["ip", "netns", "exec", "build8", "ss", "-ltn"]
+    listening = [*within("build8"), "ss", "-ltn"]
 
     def is_up() -> bool:
         done = subprocess.run(listening, capture_output=True, check=True)
