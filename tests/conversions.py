@@ -14,8 +14,8 @@ from guests.containers import MAC, NAME
 from pipelines import Pipeline, command, vms
 
 MIB = 2**20
-# Where the partitions of debian12-bios lie: mount point -> bytes.
-PARTITIONS = {"/": MIB, "/data": 901 * MIB}
+# Where the partitions of debian12-bios lie: mount point -> offset and size, bytes.
+PARTITIONS = {"/": (MIB, 900 * MIB), "/data": (901 * MIB, 64 * MIB)}
 ADDRESS = "192.0.2.20/24"
 SUFFIXES = (".vmx", ".ova", ".vhd", ".vhdx", ".vdi", ".qcow2", ".img")
 
@@ -72,8 +72,9 @@ def files(image: Path, kind: str, folder: Path) -> dict[str, str]:
     place = folder / "look"
     place.mkdir(exist_ok=True)
     found: dict[str, str] = {}
-    for point, offset in PARTITIONS.items():
-        options = f"ro,noload,loop,offset={offset}"
+    for point, (offset, size) in PARTITIONS.items():
+        # Without the size a loop device that is just going away seems to overlap.
+        options = f"ro,noload,loop,offset={offset},sizelimit={size}"
         subprocess.run(["mount", "-o", options, str(raw), str(place)], check=True)
         try:
             for file in sorted(place.rglob("*")):
