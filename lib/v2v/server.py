@@ -33,7 +33,8 @@ _PARENT = Path("/tmp")
 _PREFIX = f"v2v-{os.getuid()}-"
 
 # sd_listen_fds(3) wants the socket as fd 3 and the pid of the very process.
-_INHERIT = 'exec 3<&"$0"; export LISTEN_FDS=1 LISTEN_PID=$$; exec "$@"'
+# It comes as stdin: dash knows no descriptor above 9.
+_INHERIT = 'exec 3<&0 </dev/null; export LISTEN_FDS=1 LISTEN_PID=$$; exec "$@"'
 
 # What a server may take to flush and leave: seconds.
 _GRACE = 15.0
@@ -107,16 +108,14 @@ def _start(
     command: Sequence[str], listener: socket.socket, said: IO[str]
 ) -> subprocess.Popen[bytes]:
     log.debug("serving by %s", shlex.join(command))
-    fd = listener.fileno()
     # KILL, should we die: qemu-nbd forgets a SIGTERM that comes while it starts (its
     # state becomes RUNNING after the handler is there), and would stay for ever.
     return subprocess.Popen(
-        process.tied(["sh", "-c", _INHERIT, str(fd), *command], by="KILL"),
-        stdin=subprocess.DEVNULL,
+        process.tied(["sh", "-c", _INHERIT, "sh", *command], by="KILL"),
+        stdin=listener.fileno(),
         stdout=said,
         stderr=said,
         start_new_session=True,  # Ctrl-C is for us: we end servers last
-        pass_fds=[fd],
     )
 
 

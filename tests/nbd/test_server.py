@@ -40,3 +40,20 @@ def running(number: int) -> bool:
         return bool(Path(f"/proc/{number}/cmdline").read_bytes())
     except OSError:
         return False
+
+
+MANY = """
+import sys
+from v2v import layers, server
+from v2v.document import Disk
+held = [open("/dev/null") for _ in range(20)]
+with server.serve(["qemu-nbd", "--persistent", "-f", "raw", sys.argv[1]]) as uri:
+    print(layers.size(uri, Disk(id="sda")))
+"""
+
+
+def test_a_process_with_many_files_open_can_serve(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.write_bytes(bytes(2**20))
+    served = subprocess.check_output([sys.executable, "-c", MANY, str(disk)])
+    assert served.split() == [b"1048576"]
