@@ -8,9 +8,11 @@ want of ../shared, which is no part of the project.
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -122,6 +124,23 @@ def as_root() -> None:
     """Skip a test that mounts or makes devices, unless we are root."""
     if os.getuid():
         pytest.skip("needs root")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def loop_devices() -> None:
+    """Make the nodes of loop devices where no udev does it: in a container."""
+    if os.getuid() or Path("/run/udev/control").exists():
+        return
+    with suppress(OSError):  # a container may not be allowed to
+        _node("loop-control", stat.S_IFCHR, os.makedev(10, 237))
+        for number in range(64):
+            _node(f"loop{number}", stat.S_IFBLK, os.makedev(7, number))
+
+
+def _node(name: str, kind: int, device: int) -> None:
+    path = Path("/dev", name)
+    if not path.exists():
+        os.mknod(path, kind | 0o660, device)
 
 
 @pytest.fixture(scope="session", autouse=True)
