@@ -15,6 +15,8 @@ from v2v.guests.appliance import Appliance
 from v2v.guests.linux import boot, initramfs
 from v2v.guests.linux.initramfs import Initramfs, module
 
+# Without these a virtio disk is not seen.
+DISK = ("virtio_blk", "virtio_pci")
 # What may matter on KVM, or says what the guest could do before.
 DRIVERS = (
     *("virtio_blk", "virtio_scsi", "virtio_net", "virtio_pci", "virtio_rng"),
