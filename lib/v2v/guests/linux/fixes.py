@@ -29,6 +29,7 @@ FINDINGS = frozenset(
         *("fstab-device-name", "nic-name-undecided"),
         *("kernel-without-virtio", "initramfs-without-virtio"),
         *boot.FINDINGS,
+        *efi.FINDINGS,
     }
 )
 _SHOWN = 20  # of each kind
@@ -142,4 +143,5 @@ def findings(appliance: Appliance, vm: VM, guest: Guest) -> Iterator[Finding]:
             remedy="check the network configuration after the first boot",
         )
     yield from boot.findings(appliance, guest)
+    yield from efi.findings(appliance, guest)
     yield from drivers.findings(guest)
