@@ -10,8 +10,9 @@ from __future__ import annotations
 import glob
 import os
 import shutil
+import struct
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,6 +20,7 @@ from v2v.document import Kernel
 from v2v.guests import appliance
 from v2v.guests.appliance import Appliance
 from v2v.guests.linux import initramfs
+from v2v.guests.linux.plan import Action
 
 Files = dict[str, str | bytes]
 Program = Callable[["Folder", list[str]], None]
@@ -31,6 +33,8 @@ class Folder:
         self.root = root
         self.programs = programs
         self.ran: list[list[str]] = []
+        # UUID of a file system -> that of its partition
+        self.partitions: dict[str, str] = {}
 
     def host(self, path: str, *, follow: bool = True) -> Path:
         """Return where the guest's *path* is here; links stay inside the guest."""
@@ -145,6 +149,14 @@ class Folder:
     def chmod(self, mode: int, path: str) -> None:
         self.host(path).chmod(mode)
 
+    def findfs_uuid(self, uuid: str) -> str:
+        if uuid not in self.partitions:
+            raise RuntimeError("no such file system")
+        return uuid
+
+    def blkid(self, device: str) -> dict[str, str]:
+        return {"PART_ENTRY_UUID": self.partitions[device]}
+
     def command(self, arguments: list[str]) -> str:
         self.ran.append(arguments)
         name = next(a for a in arguments if a in self.programs)
@@ -173,6 +185,14 @@ def put(root: Path, path: str, content: str | bytes) -> None:
         file.symlink_to(content.removeprefix("-> "))
     else:
         file.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def applied(appliance_: Appliance, actions: Iterable[Action]) -> list[str]:
+    """Do *actions*, which are planned before any is done; return their paths."""
+    there = list(actions)
+    for action in there:
+        action.apply(appliance_)
+    return [action.change.path for action in there]
 
 
 def tree(root: Path) -> dict[str, int | str]:
@@ -234,6 +254,26 @@ def ready(version: str, suffix: str = "", *, udev: bool = True) -> bytes:
 
 
 BASE = {"init": "#!/bin/sh\n", "usr/lib/systemd/systemd-udevd": ""}
+
+
+def unified(version: str, initrd: bytes, cmdline: str) -> bytes:
+    """Return a unified kernel image: a PE file with these sections."""
+    content = {
+        b".cmdline": cmdline.encode(),
+        b".linux": vmlinuz(version),
+        b".initrd": initrd,
+    }
+    head = bytearray(0x400)
+    head[0:2], head[0x3C:0x40] = b"MZ", (0x80).to_bytes(4, "little")
+    head[0x80:0x98] = struct.pack("<4s2xH12xHH", b"PE\0\0", len(content), 0, 0)
+    at, body = len(head), b""
+    for index, (name, data) in enumerate(content.items()):
+        padded = data + bytes(-len(data) % 512)
+        start = 0x98 + 40 * index
+        row = (name, len(data), 0x1000 * (index + 1), len(padded), at + len(body))
+        head[start : start + 24] = struct.pack("<8sIIII", *row)
+        body += padded
+    return bytes(head) + body
 
 
 def kernel(version: str, initramfs_: str | None, *early: str) -> Kernel:

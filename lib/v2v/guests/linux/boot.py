@@ -8,6 +8,7 @@ Nothing is generated anew, since the appliance is not the machine it is for.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from v2v.document import Finding, Guest, Kernel
 from v2v.errors import GuestError
@@ -193,12 +194,27 @@ def _written(
     for path, text in after.items():
         old = before.texts.get(path)
         if old is None:
-            yield create(path, text, reason)
+            yield _seen_by_all(create(path, text, reason))
         elif old != text:
             real = appliance.g.realpath(path)
             if real not in done:
-                yield from edit(real, old, text, reason)
+                yield from map(_seen_by_all, edit(real, old, text, reason))
             done.add(real)
+
+
+def _seen_by_all(action: Action) -> Action:
+    """Return *action* with nothing known any more, once done, of the loaders' files.
+
+    A link to the file that it writes has another path.
+    """
+
+    def apply(appliance: Appliance) -> None:
+        action.apply(appliance)
+        known = appliance.known.pop(_ALL, [])
+        for path in known if isinstance(known, list) else []:
+            appliance.known.pop(path, None)
+
+    return replace(action, apply=apply)
 
 
 def _default(appliance: Appliance, there: Files, guest: Guest) -> Iterator[Action]:
@@ -218,7 +234,8 @@ def _default(appliance: Appliance, there: Files, guest: Guest) -> Iterator[Actio
         f"the default, {_shown(found.default)}, is not for KVM; {wanted.version} is"
     )
     if found.default.file.startswith("/boot/") and photon.LINK in there.texts:
-        yield link(photon.LINK, entry.file.rpartition("/")[2], reason)
+        name = entry.file.rpartition("/")[2]
+        yield _seen_by_all(link(photon.LINK, name, reason))
         return
     yield from _written(appliance, there, _chosen(found, there, entry), reason)
 
