@@ -207,8 +207,10 @@ def test_photons_link_leads_to_the_kernel_with_virtio(tmp_path: Path) -> None:
     assert fixed(there) == []
 
 
-def unified_guest(tmp_path: Path, initrd: bytes) -> Appliance:
-    data = unified(NEW, initrd, "root=UUID=u2 ro")
+def unified_guest(
+    tmp_path: Path, initrd: bytes, options: str = "root=UUID=u2 ro"
+) -> Appliance:
+    data = unified(NEW, initrd, options)
     files: Files = {"/efi/EFI/Linux/arch.efi": data, **modules(NEW)}
     return guest(tmp_path, files)
 
@@ -233,7 +235,17 @@ def test_a_unified_kernel_image_that_is_not_is_never_touched_and_gets_sata(
     there = unified_guest(tmp_path, image({"init": "", "usr/bin/udevadm": ""}))
     found = SYSTEM.having(kernels=kernels.found(there))
     assert drivers.devices(found, "libvirt", agent=False).block == "sata"
+    [finding] = drivers.findings(found)
+    assert "sealed" in finding.message and "anew" in (finding.remedy or "")
     assert fixed(there) == []
+
+
+def test_a_unified_kernel_image_that_calls_its_root_sda2_stays_where_it_is_sda2(
+    tmp_path: Path,
+) -> None:
+    there = unified_guest(tmp_path, ready(NEW), "root=/dev/sda2 ro")
+    found = SYSTEM.having(kernels=kernels.found(there))
+    assert drivers.devices(found, "libvirt", agent=False).block == "sata"
 
 
 @pytest.mark.parametrize(
@@ -309,17 +321,18 @@ def test_a_loader_that_must_be_run_is_left_alone_and_said(
 
 
 def test_the_files_of_a_loader_may_be_folders_links_or_no_text(tmp_path: Path) -> None:
+    text = b"initrd /i\noptions \xff root=/dev/sda2\n"
     files: Files = {
         "/boot/grub/grub.cfg/folder": "",
         "/boot/grub2/grub.cfg": "-> ../../../../../../etc/passwd",
-        "/boot/loader/entries/a.conf": b"linux /\xff\ninitrd /i\noptions \xff root=/dev/sda2\n",
+        "/boot/loader/entries/a.conf": b"linux /\xff\n" + text,
         "/boot/extlinux.conf": "-> nowhere.conf",
         **kernel(NEW),
     }
     there = guest(tmp_path, files)
     assert fixed(there) == ["/boot/loader/entries/a.conf"]
     assert (tmp_path / "boot/loader/entries/a.conf").read_bytes() == (
-        b"linux /\xff\ninitrd /i\noptions \xff root=UUID=u2\n"
+        b"linux /\xff\n" + text.replace(b"/dev/sda2", b"UUID=u2")
     )
 
 

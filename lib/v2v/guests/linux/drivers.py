@@ -249,14 +249,7 @@ def findings(guest: Guest) -> Iterator[Finding]:
     deciding = kernels.deciding(guest.kernels)
     for kernel in guest.kernels:
         if not set(DISK) <= set(kernel.drivers):
-            which = "the kernel" if kernel in deciding else "kernel"
-            yield Finding(
-                code="kernel-without-virtio",
-                severity="warn",
-                message=f"{which} {kernel.version} has no virtio drivers"
-                + ("; the VM gets emulated hardware" if kernel in deciding else ""),
-                remedy="install the distribution's usual kernel in the guest",
-            )
+            yield _unfit(kernel, booted=kernel in deciding)
         elif not set(DISK) <= set(kernel.initramfs_drivers):
             yield Finding(
                 code="initramfs-without-virtio",
@@ -264,3 +257,19 @@ def findings(guest: Guest) -> Iterator[Finding]:
                 message=f"the initramfs of kernel {kernel.version} lacks virtio",
                 remedy="v2v-fixup adds it",
             )
+
+
+def _unfit(kernel: Kernel, *, booted: bool) -> Finding:
+    """Return the finding that *kernel* cannot be booted from virtio."""
+    which = "the kernel" if booted else "kernel"
+    message = f"{which} {kernel.version} has no virtio drivers"
+    remedy = "install the distribution's usual kernel in the guest"
+    if kernel.path == kernel.initramfs:
+        message = f"{kernel.path} is sealed, and lacks virtio or names its disk"
+        remedy = "make it anew in the guest, with virtio and root=UUID=... in it"
+    return Finding(
+        code="kernel-without-virtio",
+        severity="warn",
+        message=message + ("; the VM gets emulated hardware" if booted else ""),
+        remedy=remedy,
+    )

@@ -14,7 +14,7 @@ from v2v.errors import GuestError
 from v2v.guests.appliance import Appliance
 from v2v.guests.linux import boot, initramfs, ranking
 from v2v.guests.linux.initramfs import Initramfs, module
-from v2v.guests.linux.loaders import uki
+from v2v.guests.linux.loaders import parameters, uki
 from v2v.guests.linux.loaders.menu import Entry
 
 DISK = ranking.DISK
@@ -30,6 +30,7 @@ _IMAGES = ("/boot/initrd.img-{}", "/boot/initramfs-{}.img", "/boot/initrd-{}")
 _NO_KERNEL = re.compile(r"kdump|rescue|\.(old|bak|dpkg-\w+|rpmsave|hmac)$")
 _XEN = re.compile(r"^CONFIG_X86(?:_64)?_XEN=y", re.MULTILINE)
 _MAX_KERNELS = 32
+_MAX_OPTIONS = 65536  # bytes
 # Documentation/arch/x86/boot.rst: the magic number, and where the version's text is.
 _MAGIC_AT, _MAGIC = 0x202, b"HdrS"
 _VERSION_AT, _VERSION_BASE = 0x20E, 0x200
@@ -129,6 +130,15 @@ def _sections(appliance: Appliance, path: str) -> dict[str, uki.Section]:
     return found if uki.is_one(found) else {}
 
 
+def _sealed_options(appliance: Appliance, path: str) -> str:
+    """Return the parameters in the unified kernel image at *path*."""
+    section = _sections(appliance, path).get(".cmdline")
+    if section is None or section.size > _MAX_OPTIONS:
+        return ""
+    data = bytes(appliance.g.pread(path, section.size, section.offset))
+    return data.decode("utf-8", "replace")
+
+
 def _in_header(appliance: Appliance, path: str, start: int = 0) -> str | None:
     """Return what the header of an x86 kernel says; None for others.
 
@@ -154,8 +164,10 @@ def _kernel(appliance: Appliance, version: str, path: str, image: str | None) ->
     there = builtin | set(dependencies)
     reachable = {d for d in DRIVERS if not lacking([d], builtin, dependencies, inside)}
     if image == path:
-        # What is sealed cannot be given more: it has what it can reach.
-        there -= set(DISK) - reachable
+        # What is sealed cannot be given more: it has what it can reach, and a root
+        # that it calls sda2 is called so on SATA only.
+        named = parameters.root_of_hardware(_sealed_options(appliance, path))
+        there -= set(DISK) if named else set(DISK) - reachable
     if _is_for_xen(appliance, version):
         there = reachable = set()
     return Kernel(
