@@ -127,9 +127,11 @@ def opened(uris: Sequence[str], *, write: bool) -> Iterator[Appliance]:
     handle.set_backend("direct")
     if not kvm.usable():
         handle.set_backend_setting("force_tcg", "1")
-    for uri in uris:
+    for number, uri in enumerate(uris):
         socket = parse_qs(urlsplit(uri).query)["socket"][0]
         _add(handle, socket, write=write)
+        # On a host that is full QEMU would stop the appliance, and wait for ever.
+        handle.config("-set", f"drive.hd{number}.werror=report")
     with _signals_end_us():
         try:
             _launch(handle)
