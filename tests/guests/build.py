@@ -32,6 +32,9 @@ GUESTS = {
     "debian12-bios": ["build-debian12-bios"],
     "debian12-dep": ["build-debian12-bios", "--dep"],
     "debian12-uefi-lvm": ["build-debian12-uefi-lvm"],
+    "bls-dracut": ["build-bls-dracut"],
+    "bls-dracut-cut": ["build-bls-dracut", "--cut"],
+    "systemd-boot": ["build-systemd-boot"],
 }
 SOURCE = "debian12-bios"
 

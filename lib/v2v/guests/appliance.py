@@ -75,7 +75,11 @@ class Appliance:
             return sorted(self.g.glob_expand(pattern))
         except UnicodeDecodeError:
             # One such name, and the binding gives none at all.
-            return sorted(_matching(self, pattern.lstrip("/").split("/"), ""))
+            return sorted(
+                path
+                for one in expanded(pattern)
+                for path in _matching(self, one.lstrip("/").split("/"), "")
+            )
 
     def names(self, folder: str) -> list[str]:
         """Return the names in *folder*, but for those that are not UTF-8."""
@@ -105,6 +109,18 @@ def _matching(appliance: Appliance, parts: list[str], folder: str) -> Iterator[s
             yield path
         elif appliance.g.is_dir(path, followsymlinks=True):
             yield from _matching(appliance, parts[1:], path)
+
+
+def expanded(pattern: str) -> Iterator[str]:
+    """Yield *pattern* with each word of its braces, which are not nested."""
+    before, brace, rest = pattern.partition("{")
+    if not brace:
+        yield pattern
+        return
+    words, _, after = rest.partition("}")
+    for word in words.split(","):
+        for end in expanded(after):
+            yield f"{before}{word}{end}"
 
 
 def _is_utf8(name: bytes) -> bool:

@@ -28,6 +28,8 @@ FINDINGS = frozenset(
     {
         *("fstab-device-name", "nic-name-undecided"),
         *("kernel-without-virtio", "initramfs-without-virtio"),
+        *boot.FINDINGS,
+        *efi.FINDINGS,
     }
 )
 _SHOWN = 20  # of each kind
@@ -52,7 +54,7 @@ def plan(
     actions = [
         *tools.plan(appliance, guest),
         *stable.plan(appliance, names),
-        *boot.plan(appliance, names.stable),
+        *boot.plan(appliance, names.stable, guest),
         *network.plan(appliance, vm, guest),
         *efi.plan(appliance, guest),
     ]
@@ -140,4 +142,6 @@ def findings(appliance: Appliance, vm: VM, guest: Guest) -> Iterator[Finding]:
             message=f"which network card {name} was cannot be told",
             remedy="check the network configuration after the first boot",
         )
+    yield from boot.findings(appliance, guest)
+    yield from efi.findings(appliance, guest)
     yield from drivers.findings(guest)
