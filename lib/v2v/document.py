@@ -186,7 +186,10 @@ class Kernel(Record):
 
 
 class Filesystem(Record):
-    """A file system, swap area or other content of a guest's block device."""
+    """A file system, swap area or other content of a guest's block device.
+
+    ``container`` is the encrypted device that was opened to reach it.
+    """
 
     device: str
     type: str
@@ -195,6 +198,7 @@ class Filesystem(Record):
     size: Size | None = None
     free: Size | None = None
     mountpoint: str | None = None
+    container: str | None = None
 
 
 class Interface(Record):

@@ -147,9 +147,9 @@ def test_the_changes_are_done_and_proved_and_not_wanted_again(opened: Opened) ->
     assert fstab[4].startswith("/dev/sdz1 /srv ext4 defaults,nofail,x-systemd.")
     assert f"root={uuid} ro resume={uuid}" in (read("/boot/grub/grub.cfg") or "")
     assert f"resume={uuid}" in (read("/etc/default/grub") or "")
-    assert opened.running.g.readlink(  # type: ignore[attr-defined]
-        "/etc/systemd/system/vmware-tools.service"
-    ) == ("/dev/null")
+    assert opened.running.g.readlink("/etc/systemd/system/vmware-tools.service") == (
+        "/dev/null"
+    )
     assert "Name=ens192" in (read("/etc/systemd/network/10-v2v-ens192.link") or "")
     image = kernels.parsed(opened.running, "/boot/custom.img")
     assert image.texts["conf/conf.d/resume"] == f"RESUME={uuid}\n".encode()

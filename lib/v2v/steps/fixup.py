@@ -52,12 +52,15 @@ class Fixup:
     agent: bool = True
     agent_packages: Path | None = None
     root: str | None = None
+    # As the user wrote them, SELECTOR:file:FILE: see guests.encryption.
+    keys: tuple[str, ...] = ()
     dry_run: bool = False
     work: Path | None = None
 
 
 def check(options: Fixup) -> None:
-    """Raise UsageError if what was asked makes no sense."""
+    """Raise UsageError if what was asked makes no sense, HostError for a bad key."""
+    _keys(options.keys)
     if options.made_for not in targets.names():
         raise UsageError(
             f"--for {options.made_for}: no such target",
@@ -70,8 +73,18 @@ def check(options: Fixup) -> None:
         )
 
 
-def look(vm: VM, access: Access) -> VM:
+def _keys(words: tuple[str, ...]) -> tuple[Any, ...]:
+    if not words:
+        return ()
+    from v2v.guests import encryption
+
+    return encryption.keys(words)
+
+
+def look(vm: VM, access: Access, keys: tuple[str, ...] = ()) -> VM:
     """Return *vm* with its guest described; nothing is written.
+
+    ``keys``, SELECTOR:file:FILE each, open what is encrypted.
 
     Raises GuestError, SourceError or HostError.
     """
@@ -81,7 +94,8 @@ def look(vm: VM, access: Access) -> VM:
     with ExitStack() as stack:
         uris = [stack.enter_context(layers.served(d, access)) for d in vm.disks]
         running = stack.enter_context(appliance.opened(uris, write=False))
-        guest, found = inspection.look(running)
+        asked = inspection.Asked(disks=vm.disks, keys=_keys(keys))
+        guest, found = inspection.look(running, asked)
         if _can_be_fixed(guest):
             found += fixes.findings(running, vm, guest)
     if not _can_be_fixed(guest) and not guest.roots:
@@ -209,7 +223,10 @@ def _worked(vm: VM, uris: Sequence[str], options: Fixup, *, write: bool) -> VM:
     from v2v.guests.linux import drivers, fixes, system
 
     with appliance.opened(uris, write=write) as running:
-        guest = inspection.inspect(running, root=options.root)
+        asked = inspection.Asked(
+            root=options.root, disks=vm.disks, keys=_keys(options.keys)
+        )
+        guest = inspection.inspect(running, asked)
         devices = drivers.devices(guest, options.made_for, agent=options.agent)
         own = system.clock(running) if guest.type == "linux" else None
         devices = devices.having(clock=own or vm.clock)
@@ -222,7 +239,10 @@ def _worked(vm: VM, uris: Sequence[str], options: Fixup, *, write: bool) -> VM:
         if write:
             fixes.apply(running, guest, actions)
             guest = fixes.verify(running, guest, devices)
-        found = list(fixes.findings(running, vm, guest))
+        found = [
+            *inspection.findings(running, guest),
+            *fixes.findings(running, vm, guest),
+        ]
     for finding in found:
         if write and finding.severity == "warn":
             warned(vm, "%s", finding.message)
