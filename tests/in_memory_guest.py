@@ -51,6 +51,9 @@ class InMemoryGuest:
     def is_dir(self, path: str, *, followsymlinks: bool = False) -> bool:
         return any(file.startswith(f"{path}/") for file in self.files)
 
+    def is_symlink(self, path: str) -> bool:
+        return False
+
     def exists(self, path: str) -> bool:
         return self.is_file(path) or self.is_dir(path)
 

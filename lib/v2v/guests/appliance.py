@@ -10,6 +10,7 @@ from __future__ import annotations
 import fnmatch
 import logging
 import os
+import re
 import signal
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -75,7 +76,12 @@ class Appliance:
             return sorted(self.g.glob_expand(pattern))
         except UnicodeDecodeError:
             # One such name, and the binding gives none at all.
-            return sorted(_matching(self, pattern.lstrip("/").split("/"), ""))
+            found = (
+                path
+                for one in _alternatives(pattern)
+                for path in _matching(self, one.lstrip("/").split("/"), "")
+            )
+            return sorted(set(found))
 
     def names(self, folder: str) -> list[str]:
         """Return the names in *folder*, but for those that are not UTF-8."""
@@ -95,6 +101,17 @@ class Appliance:
 def printable(text: str, most: int = 200) -> str:
     """Return *text* of a guest fit for a document: valid UTF-8 of *most* characters."""
     return text[:most].encode("utf-8", "replace").decode()
+
+
+def _alternatives(pattern: str) -> list[str]:
+    """Return what *pattern* means, its braces multiplied out, the innermost first."""
+    match = re.search(r"\{([^{}]*)\}", pattern)
+    if not match:
+        return [pattern]
+    head, tail = pattern[: match.start()], pattern[match.end() :]
+    return [
+        one for word in match[1].split(",") for one in _alternatives(head + word + tail)
+    ]
 
 
 def _matching(appliance: Appliance, parts: list[str], folder: str) -> Iterator[str]:

@@ -340,6 +340,7 @@ def _filesystem(appliance: Appliance, device: Device, point: str | None) -> File
         device=device.name,
         type=device.type,
         uuid=device.uuid,
+        partuuid=device.partition_uuid,
         label=printable(device.label) if device.label else None,
         container=device.container,
         size=size,
