@@ -76,12 +76,11 @@ class Appliance:
             return sorted(self.g.glob_expand(pattern))
         except UnicodeDecodeError:
             # One such name, and the binding gives none at all.
-            found = (
+            return sorted(
                 path
-                for one in _alternatives(pattern)
-                for path in _matching(self, one.lstrip("/").split("/"), "")
+                for plain in _without_braces(pattern)
+                for path in _matching(self, plain.lstrip("/").split("/"), "")
             )
-            return sorted(set(found))
 
     def names(self, folder: str) -> list[str]:
         """Return the names in *folder*, but for those that are not UTF-8."""
@@ -103,14 +102,17 @@ def printable(text: str, most: int = 200) -> str:
     return text[:most].encode("utf-8", "replace").decode()
 
 
-def _alternatives(pattern: str) -> list[str]:
-    """Return what *pattern* means, its braces multiplied out, the innermost first."""
+def _without_braces(pattern: str) -> list[str]:
+    """Return the patterns that *pattern* stands for: a{b,c} is ab and ac."""
     match = re.search(r"\{([^{}]*)\}", pattern)
     if not match:
         return [pattern]
-    head, tail = pattern[: match.start()], pattern[match.end() :]
     return [
-        one for word in match[1].split(",") for one in _alternatives(head + word + tail)
+        plain
+        for word in match[1].split(",")
+        for plain in _without_braces(
+            pattern[: match.start()] + word + pattern[match.end() :]
+        )
     ]
 
 

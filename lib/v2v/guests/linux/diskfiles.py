@@ -12,10 +12,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from v2v.document import Change
 from v2v.guests.appliance import Appliance
 from v2v.guests.linux import order
-from v2v.guests.linux.plan import Action, edit
+from v2v.guests.linux.plan import Action, edit, remove
 
 _REASON = "disks have other kernel names on KVM"
 _MAX_FILES = 200
@@ -209,7 +208,7 @@ def plan(appliance: Appliance, names: Naming) -> Iterator[Action]:
     there = _found(appliance, *_all_patterns(), *CACHES, DEVICES_FILE)
     for path in there[:_MAX_FILES]:
         if path.lstrip("/") in CACHES:
-            yield _deleted(path, "it lists the old machine's disks, and is a cache")
+            yield remove(path, "it lists the old machine's disks, and is a cache")
             continue
         text = appliance.read(path)
         if text is None:
@@ -217,7 +216,7 @@ def plan(appliance: Appliance, names: Naming) -> Iterator[Action]:
         if path.lstrip("/") == DEVICES_FILE:
             # lvmdevices(8): without the file LVM looks at all disks, as it must.
             if _HARDWARE_IDS.search(text):
-                yield _deleted(path, "LVM would only use disks of the old machine")
+                yield remove(path, "LVM would only use disks of the old machine")
             continue
         kind = _kind(path)
         if kind and kind.how:
@@ -231,11 +230,6 @@ def plan_virtio(appliance: Appliance) -> Iterator[Action]:
     if text is not None:
         reason = "LVM's filter would refuse the disks of virtio"
         yield from edit(path, text, lvm(text), reason)
-
-
-def _deleted(path: str, reason: str) -> Action:
-    change = Change(path=path, kind="delete", reason=reason)
-    return Action(change=change, apply=lambda appliance: appliance.g.rm_f(path))
 
 
 def left(appliance: Appliance) -> Iterator[tuple[str, int, str]]:

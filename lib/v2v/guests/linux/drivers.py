@@ -17,7 +17,7 @@ from typing import Literal
 from v2v.document import Change, Devices, Finding, Guest, Kernel
 from v2v.errors import GuestError
 from v2v.guests.appliance import Appliance
-from v2v.guests.linux import initramfs, kernels
+from v2v.guests.linux import diskfiles, initramfs, kernels
 from v2v.guests.linux.initramfs import Initramfs
 from v2v.guests.linux.plan import Action, edit
 from v2v.guests.linux.stable import Names
@@ -152,7 +152,7 @@ def _stale(image: Initramfs, names: Names) -> Iterator[tuple[str, bytes]]:
         if path.endswith("/modules.dep"):
             continue
         text = data.decode("utf-8", "surrogateescape")
-        after = names.replaced(text)
+        after = diskfiles.corrected(path, text, names)
         if after != text:
             yield path, after.encode("utf-8", "surrogateescape")
 

@@ -28,6 +28,7 @@ _MAX_SEGMENTS = 64
 # What may hold names of the old machine's disks, and what says which modules there are.
 _TEXTS = re.compile(
     r"conf/conf\.d/[^/]+|cryptroot/crypttab|etc/(?:fstab|crypttab|cmdline\.d/[^/]+)"
+    r"|etc/(?:lvm/(?:lvm\.conf|devices/[^/]+)|mdadm(?:/mdadm)?\.conf)"
     r"|(?:usr/)?lib/modules/[^/]+/modules\.dep"
 )
 _MAX_TEXT = 4 * 2**20
