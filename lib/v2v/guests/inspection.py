@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from v2v.document import Disk, Filesystem, Finding, Firmware, Guest, Severity
 from v2v.errors import GuestError
-from v2v.guests import devices, encryption
+from v2v.guests import devices, encryption, shutdown
 from v2v.guests.appliance import Appliance, printable
 from v2v.guests.devices import Device
 from v2v.guests.encryption import Key
@@ -35,14 +35,13 @@ from v2v.guests.linux.roots import Root
 # All that this module may find; see fixes.FINDINGS.
 FINDINGS = (
     *("guest-several-systems", "guest-hibernated", "guest-encrypted"),
-    *("disk-encrypted", "filesystem-unsupported"),
+    *("disk-encrypted", "filesystem-unsupported", "filesystem-dirty"),
 )
 _BIOS_BOOT = "21686148-6449-6e6f-744e-656564454649"
-# The end of the first page of a swap area says what it holds (mkswap(8), kernel/power).
-_SWAP_MAGIC_AT = 4086
 _ASLEEP = "the guest is hibernated: its memory is on {}"
 _WAKE = "start it on the source and shut it down"
-_HIBERNATED = (b"S1SUSPEND", b"S2SUSPEND", b"ULSUSPEND", b"LINHIB0001")
+_DIRTY = "{}: not unmounted cleanly; its journal is replayed"
+_CLEAN = "shut the guest down on the source; a snapshot of a running one loses data"
 # What a kernel of the host must know for the appliance to open it.
 _FEATURES = {"btrfs": "btrfs", "crypto_LUKS": "luks", "linux_raid_member": "mdadm"}
 
@@ -67,7 +66,8 @@ class Survey:
     """What is on the disks, before any system there is opened.
 
     ``ours`` are the roots of Linux that we found, ``others`` what only libguestfs did;
-    ``asleep`` the device with a hibernated memory.
+    ``asleep`` the device with a hibernated memory; ``dirty`` those that were not
+    unmounted.
     """
 
     devices: list[Device]
@@ -75,6 +75,7 @@ class Survey:
     others: list[str]
     disks: Sequence[Disk] = ()
     asleep: str | None = None
+    dirty: Sequence[str] = ()
 
     @property
     def names(self) -> list[str]:
@@ -93,6 +94,8 @@ def inspect(appliance: Appliance, asked: Asked | None = None) -> Guest:
     chosen = _chosen(appliance, seen, asked.root)
     if chosen and seen.asleep:
         raise GuestError(_ASLEEP.format(seen.asleep), _WAKE)
+    if seen.dirty:
+        log.warning("warning: %s", _DIRTY.format(", ".join(seen.dirty[:10])))
     return _described(appliance, seen, chosen)
 
 
@@ -111,6 +114,9 @@ def look(
     if seen.asleep:
         message = _ASLEEP.format(seen.asleep)
         found.append(_finding("guest-hibernated", "block", message, _WAKE))
+    if seen.dirty:
+        message = _DIRTY.format(", ".join(seen.dirty[:10]))
+        found.append(_finding("filesystem-dirty", "warn", message, _CLEAN))
     guest = _described(appliance, seen, chosen)
     return guest, [*found, *findings(appliance, guest)]
 
@@ -174,11 +180,17 @@ def _finding(code: str, severity: Severity, message: str, remedy: str) -> Findin
 
 def _surveyed(appliance: Appliance, asked: Asked) -> Survey:
     there = encryption.opened(appliance, asked.keys)
+    # Before any is mounted: that replays the journal.
+    dirty = shutdown.dirty(appliance, there)
     ours = roots.found(appliance, there)
     others = []
     if not ours or not devices.is_plain(there):
-        known = {root.name for root in ours}
-        others = [name for name in _inspected(appliance) if name not in known]
+        # Of Linux we know better: what is left out is a snapshot, or no system.
+        others = [
+            name
+            for name in _inspected(appliance)
+            if not ours or appliance.g.inspect_get_type(name) != "linux"
+        ]
     if renamed := crypttab.fitted(appliance, there, ours):
         there = renamed
         ours = roots.found(appliance, there)
@@ -187,7 +199,8 @@ def _surveyed(appliance: Appliance, asked: Asked) -> Survey:
         ours=ours,
         others=others,
         disks=asked.disks,
-        asleep=_hibernated(appliance, there),
+        asleep=shutdown.hibernated(appliance, there),
+        dirty=dirty,
     )
 
 
@@ -358,18 +371,6 @@ def _firmware(there: list[Device]) -> Firmware | None:
     if _BIOS_BOOT in types:
         return "bios"
     return "efi" if mounts.ESP in types else None
-
-
-def _hibernated(appliance: Appliance, there: list[Device]) -> str | None:
-    """Return the device that holds the memory of a hibernated system, if any does."""
-    for device in there:
-        # libblkid calls the area of a hibernated system swsuspend.
-        if device.type not in ("swap", "swsuspend"):
-            continue
-        magic = bytes(appliance.g.pread_device(device.name, 10, _SWAP_MAGIC_AT))
-        if magic.startswith(_HIBERNATED):
-            return device.name
-    return None
 
 
 def _linux(appliance: Appliance, guest: Guest) -> Guest:

@@ -93,7 +93,9 @@ def look(vm: VM, access: Access, keys: tuple[str, ...] = ()) -> VM:
 
     with ExitStack() as stack:
         uris = [stack.enter_context(layers.served(d, access)) for d in vm.disks]
-        running = stack.enter_context(appliance.opened(uris, write=False))
+        running = stack.enter_context(
+            appliance.opened(uris, write=False, unlocks=bool(keys))
+        )
         asked = inspection.Asked(disks=vm.disks, keys=_keys(keys))
         guest, found = inspection.look(running, asked)
         if _can_be_fixed(guest):
@@ -222,7 +224,8 @@ def _worked(vm: VM, uris: Sequence[str], options: Fixup, *, write: bool) -> VM:
     from v2v.guests import appliance, inspection
     from v2v.guests.linux import drivers, fixes, system
 
-    with appliance.opened(uris, write=write) as running:
+    unlocks = bool(options.keys)
+    with appliance.opened(uris, write=write, unlocks=unlocks) as running:
         asked = inspection.Asked(
             root=options.root, disks=vm.disks, keys=_keys(options.keys)
         )
