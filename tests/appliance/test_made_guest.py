@@ -3,17 +3,15 @@
 
 import json
 import os
-import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 import made_guest
-from pipelines import wait_for
+from served_image import served
 from v2v.document import (
     VM,
     Disk,
@@ -41,18 +39,6 @@ class Opened:
     def plan(self) -> list[Action]:
         devices = drivers.devices(self.guest, "local", agent=False)
         return fixes.plan(self.running, self.vm, self.guest, devices, None)
-
-
-@contextmanager
-def served(image: Path, socket: Path) -> Iterator[str]:
-    """Serve *image*, writable; yield the URI."""
-    argv = ["qemu-nbd", "--persistent", "-f", "raw", "-k", str(socket), str(image)]
-    with subprocess.Popen(argv) as child:
-        try:
-            assert wait_for(socket.exists)
-            yield f"nbd+unix:///?socket={socket}"
-        finally:
-            child.terminate()
 
 
 @pytest.fixture(scope="module")
