@@ -46,6 +46,8 @@ class Resolver:
         self.appliance = appliance
         self.devices = devices
         self.disks = disks
+        # What was asked once: a guest's files may ask a thousand times.
+        self._asked: dict[tuple[str, str], str | dict[str, str]] = {}
         self.by_name = {device.name: device for device in devices}
         self.by_name |= {
             mapper(device.name): device
@@ -100,14 +102,26 @@ class Resolver:
         return None
 
     def _volume(self, group: str, volume: str) -> Device | None:
-        g = self.appliance.g
         for name, device in self.by_name.items():
             if name.count("/") != 3 or name.startswith(("/dev/mapper/", "/dev/md/")):
                 continue
-            if _plain(g.lvuuid(name)) == _plain(volume):
-                own = _plain(g.vguuid(name.split("/")[2]))
-                return device if own == _plain(group) else None
+            if self._uuid("lv", name) == volume:
+                own = self._uuid("vg", name.split("/")[2])
+                return device if own == group else None
         return None
+
+    def _uuid(self, kind: str, name: str) -> str:
+        """Return the UUID, without hyphens, of a volume (lv) or a group (vg)."""
+        if (kind, name) not in self._asked:
+            g = self.appliance.g
+            uuid = g.lvuuid(name) if kind == "lv" else g.vguuid(name)
+            self._asked[kind, name] = _plain(uuid)
+        return str(self._asked[kind, name])
+
+    def _text(self, path: str) -> str:
+        if ("file", path) not in self._asked:
+            self._asked["file", path] = self.appliance.read(path) or ""
+        return str(self._asked["file", path])
 
     def _unlocked(self, name: str) -> Device | None:
         """Return what crypttab opens as *name*, if it is opened here."""
@@ -118,8 +132,7 @@ class Resolver:
         return None
 
     def _crypttab(self) -> Iterator[list[str]]:
-        text = self.appliance.read(CRYPTTAB) or ""
-        for line in text.splitlines()[:_MAX_LINES]:
+        for line in self._text(CRYPTTAB).splitlines()[:_MAX_LINES]:
             fields = line.split()
             # A source that is itself a mapper name may lead round in a circle.
             odd = len(fields) < 2 or "mapper" in fields[1] or "dm-name" in fields[1]
@@ -156,7 +169,7 @@ class Resolver:
     def _arrays(self) -> Iterator[list[str]]:
         for path in MDADM:
             # A line that starts with a blank goes on with the one before.
-            text = re.sub(r"\n[ \t]+", " ", self.appliance.read(path) or "")
+            text = re.sub(r"\n[ \t]+", " ", self._text(path))
             for line in text.splitlines()[:_MAX_LINES]:
                 words = line.split()
                 if len(words) > 2 and words[0].upper() == "ARRAY":
@@ -175,10 +188,14 @@ class Resolver:
         return None
 
     def _detail(self, name: str) -> dict[str, str]:
-        try:
-            return self.appliance.g.md_detail(name)
-        except RuntimeError:
-            return {}  # a partition on an array, or one that is not running
+        if ("md", name) not in self._asked:
+            try:
+                self._asked["md", name] = self.appliance.g.md_detail(name)
+            except RuntimeError:
+                # A partition on an array, or one that is not running.
+                self._asked["md", name] = {}
+        found = self._asked["md", name]
+        return found if isinstance(found, dict) else {}
 
 
 def mapper(name: str) -> str:
