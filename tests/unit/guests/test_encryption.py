@@ -10,6 +10,7 @@ from v2v.errors import HostError, UsageError
 from v2v.guests import encryption
 from v2v.guests.devices import Device
 from v2v.guests.encryption import Key
+from v2v.steps import fixup, inspect
 
 LOCKED = Device(name="/dev/sda2", type="crypto_LUKS", uuid="C0FFEE-1")
 
@@ -79,3 +80,11 @@ def test_only_what_no_key_opened_is_locked() -> None:
     inside = Device(name="/dev/mapper/x", type="ext4", container="/dev/sda2")
     other = Device(name="/dev/sdb", type="crypto_LUKS")
     assert encryption.locked([LOCKED, inside, other]) == [other]
+
+
+def test_the_commands_refuse_a_bad_key_before_any_work() -> None:
+    words = ("all:key:hunter2",)
+    with pytest.raises(UsageError):
+        fixup.check(fixup.Fixup(keys=words))
+    with pytest.raises(UsageError):
+        inspect.check(inspect.Wanted(keys=words))

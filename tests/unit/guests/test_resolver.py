@@ -176,7 +176,7 @@ def test_without_any_fstab_partition_types_say_it(folder: str) -> None:
         ),
         Device(name="/dev/sdb1", type="vfat", partition_type=ESP),
     ]
-    running = guest({f"{folder}/": "", "/etc/os-release": ""})
+    running = guest({f"{folder}/": "", "/home/": "", "/etc/os-release": ""})
     points = mounts.points(running, "/dev/sda2", devices, Resolver(running, devices))
     assert points == {"/": "/dev/sda2", "/home": "/dev/sda3", folder: "/dev/sda1"}
 

@@ -15,13 +15,13 @@ from v2v.guests.linux.fstab import Entry
 from v2v.guests.linux.resolver import Resolver
 from v2v.guests.linux.subvolumes import Subvolume
 
-# The Discoverable Partitions Specification, as systemd-gpt-auto-generator(8) reads it.
+# The Discoverable Partitions Specification, as systemd-gpt-auto-generator(8) reads it;
+# but for /var, which has to bear the machine's id.
 ESP = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b"
-_XBOOTLDR = "bc13c2ff-59e6-4262-a352-b275fd6f7172"
 _PLACES = {
+    "bc13c2ff-59e6-4262-a352-b275fd6f7172": "/boot",
     "933ac7e1-2eb4-4f13-b844-0e14e2aef915": "/home",
     "3b8f8425-20e0-4f3b-907f-1a25a76f98e8": "/srv",
-    "4d21b016-b534-45c2-a9fb-5c16e091fd2d": "/var",
     "8484680c-9521-48c6-9c11-b0720656f69e": "/usr",  # x86-64
     "b0e01050-ee5f-4390-949a-9101b17104e9": "/usr",  # arm64
 }
@@ -85,10 +85,9 @@ def _discovered(
     """
     found: dict[str, str] = {}
     for kind, point in _PLACES.items():
-        if point not in named | found.keys() and (name := _of_type(kind, root, free)):
+        name = None if point in named | found.keys() else _of_type(kind, root, free)
+        if name and _is_empty(appliance, point):
             found[point] = name
-    if "/boot" not in named and (name := _of_type(_XBOOTLDR, root, free)):
-        found["/boot"] = name
     if (name := _of_type(ESP, root, free)) and not named & {"/efi", "/boot/efi"}:
         for point in ("/efi", "/boot", "/boot/efi"):
             if point not in named | found.keys() and _is_empty(appliance, point):
