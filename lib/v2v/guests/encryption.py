@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -20,6 +21,7 @@ from v2v.guests.appliance import Appliance
 from v2v.guests.devices import Device
 
 _FORM = re.compile(r"(.+?):(key|file|clevis):?(.*)", re.DOTALL)
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MAX_KEY = 2**13  # bytes; cryptsetup's own limit for a passphrase is 512
 _ALL = "all"
 # LUKS in a volume of LVM that is in LUKS, and once more.
@@ -119,9 +121,14 @@ def _unlocked(
     appliance: Appliance, locked: Sequence[Device], keys_: Sequence[Key]
 ) -> Iterator[tuple[str, str]]:
     """Open each of *locked*; yield what it is opened as, and its own name."""
+    uses = Counter(device.uuid for device in locked)
     for device in locked:
         fitting = [key for key in keys_ if key.fits(device)]
-        name = f"luks-{(device.uuid or device.name.rpartition('/')[2]).lower()}"
+        own = (device.uuid or "").lower()
+        # A header may hold any text for a UUID, and a copied disk another one's.
+        if not _UUID.fullmatch(own) or uses[device.uuid] > 1:
+            own = device.name.replace("/", "_")
+        name = f"luks-{own}"
         if any(_open(appliance, device, key, name) for key in fitting):
             yield f"/dev/mapper/{name}", device.name
         elif fitting:

@@ -3,11 +3,13 @@
 
 import os
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from v2v.errors import HostError, UsageError
 from v2v.guests import encryption
+from v2v.guests.appliance import Appliance
 from v2v.guests.devices import Device
 from v2v.guests.encryption import Key
 from v2v.steps import fixup, inspect
@@ -88,3 +90,32 @@ def test_the_commands_refuse_a_bad_key_before_any_work() -> None:
         fixup.check(fixup.Fixup(keys=words))
     with pytest.raises(UsageError):
         inspect.check(inspect.Wanted(keys=words))
+
+
+class Opening:
+    """An appliance that opens everything, and notes as what."""
+
+    def __init__(self) -> None:
+        self.g = self
+        self.names: list[str] = []
+
+    def cryptsetup_open(self, device: str, key: str, name: str) -> None:
+        self.names.append(name)
+
+
+def test_a_header_does_not_choose_the_name_that_it_is_opened_by() -> None:
+    uuid = "d12b1045-0000-4000-8000-000000000003"
+    texts = {
+        "/dev/sda1": uuid,
+        "/dev/vg/a": ";reboot",
+        "/dev/sdb": "x",
+        "/dev/sdc": "x",
+    }
+    there = [Device(name=n, type="crypto_LUKS", uuid=u) for n, u in texts.items()]
+    running = Opening()
+    key = Key(selector="all", secret="x")
+    found = dict(encryption._unlocked(cast(Appliance, running), there, [key]))
+    assert running.names == [
+        *(f"luks-{uuid}", "luks-_dev_vg_a", "luks-_dev_sdb", "luks-_dev_sdc"),
+    ]
+    assert found[f"/dev/mapper/luks-{uuid}"] == "/dev/sda1"

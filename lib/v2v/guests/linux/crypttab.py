@@ -9,6 +9,7 @@ look for.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -42,10 +43,8 @@ def fitted(
             name = wanted.get(device.container or "")
             if name and device.name not in renamed:
                 renamed[device.name] = f"/dev/mapper/{name}"
-    taken = {device.name for device in devices}
-    renamed = {
-        old: new for old, new in renamed.items() if old != new and new not in taken
-    }
+    uses = Counter([*(device.name for device in devices), *renamed.values()])
+    renamed = {old: new for old, new in renamed.items() if uses[new] == 1}
     for old, new in renamed.items():
         # libguestfs has no call for it, and to close and open again takes a minute.
         words = ["dmsetup", "rename", old.rpartition("/")[2], new.rpartition("/")[2]]
