@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -141,7 +141,7 @@ def _appended(
     if ready and not files:
         return None
     modules = {} if ready else _missing(appliance, kernel.version, image)
-    if not initramfs.can_append(image) or not _same_suffix(image, modules):
+    if not initramfs.can_append(image) or not initramfs.same_suffix(image, modules):
         return None
     files |= modules
     assert kernel.initramfs
@@ -183,20 +183,6 @@ def _missing(appliance: Appliance, version: str, image: Initramfs) -> dict[str, 
         if data is not None:
             found[name.lstrip("/")] = data
     return found
-
-
-def _same_suffix(image: Initramfs, files: Mapping[str, bytes]) -> bool:
-    """Whether modules are stored alike in the image and in /lib/modules.
-
-    The indexes name files with their suffix: .ko.xz in them would hide a .ko.
-    """
-
-    def suffixes(names: Iterable[str]) -> set[str]:
-        parts = (name.rpartition("/")[2].partition(".ko") for name in names)
-        return {end for _, dot, end in parts if dot}
-
-    inside, added = suffixes(image.names), suffixes(files)
-    return not inside or added <= inside
 
 
 def _append(path: str, content: bytes, files: Mapping[str, bytes]) -> Action:
@@ -264,6 +250,12 @@ def _unfit(kernel: Kernel, *, booted: bool) -> Finding:
     which = "the kernel" if booted else "kernel"
     message = f"{which} {kernel.version} has no virtio drivers"
     remedy = "install the distribution's usual kernel in the guest"
+    if "virtio_net" in kernel.drivers:
+        message = (
+            f"the initramfs of {kernel.version} lacks virtio, and nothing that is "
+        )
+        message += "known can add it"
+        remedy = "make it anew in the guest, with virtio_blk and virtio_pci in it"
     if kernel.path == kernel.initramfs:
         message = f"{kernel.path} is sealed, and lacks virtio or names its disk"
         remedy = "make it anew in the guest, with virtio and root=UUID=... in it"
