@@ -27,7 +27,7 @@ SYSTEM = Guest(
     root="/dev/sda2",
     filesystems=(
         Filesystem(device="/dev/sda1", type="ext4", uuid="u1", mountpoint="/boot"),
-        Filesystem(device="/dev/sda2", type="ext4", uuid="u2", mountpoint="/"),
+        Filesystem(device="/dev/sda2", type="ext4", uuid="u2", partuuid="p2"),
         Filesystem(device="/dev/sda3", type="swap", uuid="u3"),
     ),
 )
@@ -261,7 +261,6 @@ def test_what_is_no_unified_kernel_image_is_no_kernel(
 def test_a_kernel_alone_is_told_the_uuid_of_its_partition(tmp_path: Path) -> None:
     text = "menuentry 'a' {\n linux /vmlinuz-6.1.0 root=/dev/sda2\n}\n"
     there = guest(tmp_path, {"/boot/grub/grub.cfg": text, **kernel(NEW)})
-    there.g.partitions["u2"] = "p2"  # type: ignore[attr-defined]
     assert fixed(there) == ["/boot/grub/grub.cfg"]
     assert "root=PARTUUID=p2" in (tmp_path / "boot/grub/grub.cfg").read_text()
 
