@@ -10,6 +10,7 @@ from __future__ import annotations
 import fnmatch
 import logging
 import os
+import re
 import signal
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -75,7 +76,11 @@ class Appliance:
             return sorted(self.g.glob_expand(pattern))
         except UnicodeDecodeError:
             # One such name, and the binding gives none at all.
-            return sorted(_matching(self, pattern.lstrip("/").split("/"), ""))
+            return sorted(
+                path
+                for plain in _without_braces(pattern)
+                for path in _matching(self, plain.lstrip("/").split("/"), "")
+            )
 
     def names(self, folder: str) -> list[str]:
         """Return the names in *folder*, but for those that are not UTF-8."""
@@ -95,6 +100,20 @@ class Appliance:
 def printable(text: str, most: int = 200) -> str:
     """Return *text* of a guest fit for a document: valid UTF-8 of *most* characters."""
     return text[:most].encode("utf-8", "replace").decode()
+
+
+def _without_braces(pattern: str) -> list[str]:
+    """Return the patterns that *pattern* stands for: a{b,c} is ab and ac."""
+    match = re.search(r"\{([^{}]*)\}", pattern)
+    if not match:
+        return [pattern]
+    return [
+        plain
+        for word in match[1].split(",")
+        for plain in _without_braces(
+            pattern[: match.start()] + word + pattern[match.end() :]
+        )
+    ]
 
 
 def _matching(appliance: Appliance, parts: list[str], folder: str) -> Iterator[str]:

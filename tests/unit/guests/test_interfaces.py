@@ -135,11 +135,6 @@ def test_a_name_is_never_longer_than_the_kernel_allows() -> None:
     assert network.names((Nic(mac=A),), there) == {}
 
 
-def test_old_systemd_is_told_the_driver_so_that_no_vlan_is_renamed() -> None:
-    assert "Driver=virtio_net" in network._link(A, "ens192", 237)
-    assert "PermanentMACAddress" in network._link(A, "ens192", 252)
-
-
 def test_what_no_card_was_found_for_is_said() -> None:
     guest = Guest(
         interfaces=(

@@ -28,6 +28,7 @@ FINDINGS = frozenset(
     {
         *("fstab-device-name", "nic-name-undecided"),
         *("kernel-without-virtio", "initramfs-without-virtio"),
+        *network.FINDINGS,
     }
 )
 _SHOWN = 20  # of each kind
@@ -140,4 +141,5 @@ def findings(appliance: Appliance, vm: VM, guest: Guest) -> Iterator[Finding]:
             message=f"which network card {name} was cannot be told",
             remedy="check the network configuration after the first boot",
         )
+    yield from network.findings(appliance, vm, guest)
     yield from drivers.findings(guest)
