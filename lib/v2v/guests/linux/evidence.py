@@ -129,15 +129,17 @@ def cloud(path: str, data: bytes) -> Iterator[tuple[str, str]]:
         yield from _in_json(text)
         return
     item: dict[str, str] = {}
-    for line in (*_lines(data), "- "):
-        entry = re.match(
-            r"[ \t]*(- )?[ \t]*(name|mac_address):[ \t]+[\"']?([^\s\"']+)", line
-        )
-        if line.lstrip().startswith("- "):
+    start = -1  # how far right the open item of a list stands
+    for line in (*_lines(data), "end"):
+        indent = len(line) - len(line.lstrip())
+        is_item = line.lstrip().startswith("- ")
+        if indent < start + (0 if is_item else 1) or (is_item and indent <= start):
             if item.keys() >= {"name", "mac_address"}:
                 yield item["name"], item["mac_address"]
-            item = {}
-        if entry:
+            item, start = {}, -1
+        if is_item and start < 0:
+            start = indent
+        if entry := _ENTRY.match(line):
             item.setdefault(entry[1], entry[2])
 
 

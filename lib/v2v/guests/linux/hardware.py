@@ -130,21 +130,21 @@ def keyfile(text: str, mac: MacOf) -> str:
             key == "path" or (key == "driver" and is_old(value))
         ):
             continue
+        line, lines[i] = lines[i], ""
         if not enough:
-            address = _address(mac, [], lines[i])
-            _add(lines, where, f"mac-address={address}{_ending(lines[i])}")
+            address = _address(mac, [], line)
+            _add(lines, f"mac-address={address}{_ending(line)}")
             enough = True
-        lines[i] = ""
     return "".join(lines)
 
 
-def _add(lines: list[str], where: list[str], setting: str) -> None:
+def _add(lines: list[str], setting: str) -> None:
     """Add *setting* to the section [ethernet] of *lines*, made if it is not there."""
     for i, line in enumerate(lines):
         if line.strip().lower() in ("[ethernet]", "[802-3-ethernet]"):
             lines[i] = line + setting
             return
-    blank = "" if lines[-1].endswith("\n") else "\n"
+    blank = "" if "".join(lines[-2:]).endswith("\n") else "\n"
     lines[-1] += f"{blank}\n[ethernet]\n{setting}"
 
 
