@@ -40,13 +40,17 @@ OVMF = Path("/usr/share/OVMF")
 
 @dataclass(kw_only=True)
 class Machine:
-    """What is booted: disks as (path, format), on ``bus``; cards as (model, MAC)."""
+    """What is booted: disks as (path, format), on ``bus``; cards as (model, MAC).
+
+    With ``keep`` the disks, qcow2 then, are written; else they stay as they are.
+    """
 
     disks: Sequence[tuple[Path, str]]
     bus: Literal["virtio", "sata", "ide", "pvscsi"] = "virtio"
     nics: Sequence[tuple[str, str]] = ()
     uefi: bool = False
     machine: str = "q35"
+    keep: bool = False
 
 
 @dataclass(kw_only=True)
@@ -62,6 +66,12 @@ class Boot:
     def nics(self) -> list[tuple[str, ...]]:
         """The guest's cards as (name, driver, address)."""
         return [tuple(nic.split(":", 2)) for nic in self.report["nics"].split(",")]
+
+    @property
+    def over(self) -> dict[str, str]:
+        """The addresses of what is made over the cards: bonds, VLANs, bridges."""
+        pairs = (each.partition(":") for each in self.report["over"].split(","))
+        return {name: address for name, _, address in pairs}
 
 
 def boot(machine: Machine, seconds: float = 240) -> Boot:
@@ -158,7 +168,8 @@ def _command(machine: Machine, folder: Path) -> list[str]:
     if machine.uefi:
         command += _firmware(folder)
     for index, (path, kind) in enumerate(machine.disks):
-        command += _disk(machine, index, _overlay(path, kind, folder / f"{index}"))
+        file = path if machine.keep else _overlay(path, kind, folder / f"{index}")
+        command += _disk(machine, index, file)
     for index, (model, mac) in enumerate(machine.nics):
         command += ["-netdev", f"user,id=n{index},restrict=on"]
         command += ["-device", f"{model},netdev=n{index},mac={mac},romfile="]

@@ -10,7 +10,6 @@ from __future__ import annotations
 import fnmatch
 import logging
 import os
-import re
 import signal
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -103,16 +102,27 @@ def printable(text: str, most: int = 200) -> str:
 
 
 def _without_braces(pattern: str) -> list[str]:
-    """Return the patterns that *pattern* stands for: a{b,c} is ab and ac."""
-    match = re.search(r"\{([^{}]*)\}", pattern)
-    if not match:
+    """Return the patterns that *pattern* stands for: a{b,c{d,e}} is ab, acd and ace."""
+    start = pattern.find("{")
+    if start < 0:
         return [pattern]
+    depth, words, word = 0, [], ""
+    for end in range(start, len(pattern)):
+        char = pattern[end]
+        depth += (char == "{") - (char == "}")
+        if depth == 0 or (depth == 1 and char == ","):
+            words.append(word)
+            word = ""
+        elif end > start:
+            word += char
+        if depth == 0:
+            break
+    rest = _without_braces(pattern[end + 1 :])
     return [
-        plain
-        for word in match[1].split(",")
-        for plain in _without_braces(
-            pattern[: match.start()] + word + pattern[match.end() :]
-        )
+        f"{pattern[:start]}{inside}{after}"
+        for each in words
+        for inside in _without_braces(each)
+        for after in rest
     ]
 
 
