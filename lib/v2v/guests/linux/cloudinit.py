@@ -33,8 +33,13 @@ _LIST = re.compile(
 )
 
 
-def plan(appliance: Appliance, guest: Guest) -> Iterator[Action]:
-    """Yield what keeps cloud-init from undoing, or holding up, what the guest has."""
+def plan(
+    appliance: Appliance, guest: Guest, *, pinned: bool = False
+) -> Iterator[Action]:
+    """Yield what keeps cloud-init from undoing, or holding up, what the guest has.
+
+    *pinned*: its network configuration is to stay even if it is not static yet.
+    """
     if not appliance.g.is_file(_MAIN, followsymlinks=True) or _is_off(appliance):
         return
     texts = [
@@ -42,7 +47,7 @@ def plan(appliance: Appliance, guest: Guest) -> Iterator[Action]:
         for path in (_MAIN, *appliance.glob(f"{_PARTS}/*.cfg")[:_MAX_FILES])
         if (text := appliance.read(path)) and len(text) <= _MAX_TEXT
     ]
-    if _is_static(guest) and not any(_OFF.search(text) for text in texts):
+    if (pinned or _is_static(guest)) and not any(_OFF.search(text) for text in texts):
         yield create(
             _NETWORK,
             "# Made by v2v: the network is configured already.\n"

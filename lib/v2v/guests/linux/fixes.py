@@ -21,6 +21,7 @@ from v2v.guests.linux import (
     stable,
     tools,
 )
+from v2v.guests.linux.addresses import Address
 from v2v.guests.linux.plan import Action
 
 # All that findings() may yield: an old one of these is replaced by a new look.
@@ -44,6 +45,7 @@ def plan(
     guest: Guest,
     devices: Devices,
     packages: Path | None,
+    addresses: Sequence[Address] = (),
 ) -> list[Action]:
     """Return what has to be done; nothing is written.
 
@@ -54,7 +56,7 @@ def plan(
         *tools.plan(appliance, guest),
         *stable.plan(appliance, names),
         *boot.plan(appliance, names.stable),
-        *network.plan(appliance, vm, guest),
+        *network.plan(appliance, vm, guest, addresses),
         *efi.plan(appliance, guest),
     ]
     if devices.block == "virtio":

@@ -15,13 +15,13 @@ from fnmatch import fnmatchcase
 
 from v2v.document import VM
 from v2v.guests.appliance import Appliance
-from v2v.guests.linux.plan import Action, edit
+from v2v.guests.linux.blocks import indent, is_blank, under
 
 _DRIVER = "virtio_net"
 _MAX_FILES = 100
 _MAX_TEXT = 2**18  # characters
 _MAX_MATCHES = 64  # in one file
-_REASON = "the card has another driver and another place on the bus on KVM"
+REASON = "the card has another driver and another place on the bus on KVM"
 _KEYFILES = "NetworkManager/system-connections"
 
 # What a [Match] section may have besides, of systemd 197 and later.
@@ -42,14 +42,20 @@ class _Unknown(Exception):  # noqa: N818 - an answer, not an error
     """Which card is meant cannot be told; the line that means it."""
 
 
-def plan(appliance: Appliance, vm: VM, known: Mapping[str, str]) -> Iterator[Action]:
-    """Yield edits of what would not match on the new machine; *known* as names()."""
+def loosened(
+    appliance: Appliance, vm: VM, known: Mapping[str, str]
+) -> Iterator[tuple[str, str, str]]:
+    """Yield path, text and loose text of what would not match on the new machine.
+
+    *known* as names() returns it.
+    """
     for path, before, loose in _files(appliance):
         try:
             after = loose(before, mac_of(vm, known))
         except _Unknown:
             continue  # said by bound()
-        yield from edit(path, before, after, _REASON)
+        if after != before:
+            yield path, before, after
 
 
 def bound(appliance: Appliance, vm: VM, known: Mapping[str, str]) -> Iterator[Bound]:
@@ -195,32 +201,12 @@ def netplan(text: str, mac: MacOf) -> str:
     return "".join(lines)
 
 
-def _indent(line: str) -> int:
-    return len(line) - len(line.lstrip())
-
-
-def _is_blank(line: str) -> bool:
-    return not line.strip() or line.lstrip().startswith("#")
-
-
-def _under(lines: list[str], head: int) -> list[int]:
-    """Return the numbers of the lines that belong to the key at line *head*."""
-    found = []
-    for i in range(head + 1, len(lines)):
-        item = lines[i].lstrip().startswith("- ")
-        deeper = _indent(lines[i]) - _indent(lines[head])
-        if not _is_blank(lines[i]) and deeper < (0 if item else 1):
-            break
-        found.append(i)
-    return [i for i in found if not _is_blank(lines[i])]
-
-
 def _label(lines: list[str], head: int) -> str:
     """Return what the card is called whose ``match`` is at *head*: set-name, or key."""
-    depth = _indent(lines[head])
+    depth = indent(lines[head])
     for i in range(head - 1, -1, -1):
-        if not _is_blank(lines[i]) and _indent(lines[i]) < depth:
-            own = [lines[j].strip() for j in _under(lines, i)]
+        if not is_blank(lines[i]) and indent(lines[i]) < depth:
+            own = [lines[j].strip() for j in under(lines, i)]
             names = [w.partition(":")[2] for w in own if w.startswith("set-name:")]
             return (names[0] if names else lines[i].strip().rstrip(":")).strip(" \"'")
     return ""
@@ -244,15 +230,15 @@ def _yaml(entry: str) -> tuple[str, str]:
 
 def _block(lines: list[str], head: int, mac: MacOf, name: str) -> None:
     """Loosen the ``match`` whose keys are on the lines after *head*."""
-    own = _under(lines, head)
+    own = under(lines, head)
     keys = {_yaml(lines[i])[0] for i in own}
     for i in own:
         key, value = _yaml(lines[i])
-        items = _under(lines, i) if key == "driver" and not value else []
+        items = under(lines, i) if key == "driver" and not value else []
         value = value or " ".join(lines[j].strip().lstrip("- ") for j in items)
         if key != "driver" or not is_old(value):
             continue
-        blank = lines[i][: _indent(lines[i])]
+        blank = lines[i][: indent(lines[i])]
         if keys & {"macaddress", "name"}:
             made = ""
         else:
@@ -302,7 +288,7 @@ def _rule(line: str, mac: MacOf) -> str:
     if "{address}" in line:
         return _OF_OLD.sub("", after)
     address = f'ATTR{{address}}=="{_address(mac, [name[1]], line)}", '
-    start = by_place.start() if by_place else _indent(after)
+    start = by_place.start() if by_place else indent(after)
     return _OF_OLD.sub("", after[:start]) + address + _OF_OLD.sub("", after[start:])
 
 

@@ -17,9 +17,10 @@ from fnmatch import fnmatchcase
 
 from v2v.document import VM, Finding, Guest, Interface, Nic
 from v2v.guests.appliance import Appliance, printable
-from v2v.guests.linux import boot, cloudinit, hardware
+from v2v.guests.linux import addresses, boot, cloudinit, hardware
+from v2v.guests.linux.addresses import Address
 from v2v.guests.linux.interfaces import is_configured
-from v2v.guests.linux.plan import Action, create
+from v2v.guests.linux.plan import Action, create, edit
 
 # Names that a kernel or systemd gives to cards, and no bond, bridge or VLAN has.
 # netdevice(7): 15 characters at most.
@@ -173,11 +174,17 @@ def _of_other_macs(vm: VM, guest: Guest) -> list[Interface]:
     ]
 
 
-def plan(appliance: Appliance, vm: VM, guest: Guest) -> Iterator[Action]:
-    """Yield what ties the names in the guest's configuration to the MACs."""
+def plan(
+    appliance: Appliance, vm: VM, guest: Guest, asked: Sequence[Address] = ()
+) -> Iterator[Action]:
+    """Yield what ties the names in the guest's configuration to the MACs.
+
+    And what gives cards the addresses *asked* for.  Raises GuestError if one cannot be
+    given.
+    """
     known = names(vm.nics, guest.interfaces)
-    yield from hardware.plan(appliance, vm, known)
-    yield from cloudinit.plan(appliance, guest)
+    yield from _edits(appliance, vm, guest, known, asked)
+    yield from cloudinit.plan(appliance, guest, pinned=bool(asked))
     known = _untied(known, guest.interfaces)
     if not known or _come_by_themselves(appliance, vm, guest, known):
         return
@@ -191,6 +198,25 @@ def plan(appliance: Appliance, vm: VM, guest: Guest) -> Iterator[Action]:
     rules = "".join(_rule(mac, name) for mac, name in known.items())
     if appliance.read(_RULES) != rules:
         yield create(_RULES, rules, reason)
+
+
+def _edits(
+    appliance: Appliance,
+    vm: VM,
+    guest: Guest,
+    known: Mapping[str, str],
+    asked: Sequence[Address],
+) -> Iterator[Action]:
+    """Yield edits of the configuration, one for each file."""
+    texts = addresses.Texts(appliance)
+    reasons = {}
+    for path, before, after in hardware.loosened(appliance, vm, known):
+        texts.before[path], texts.after[path] = before, after
+        reasons[path] = hardware.REASON
+    addresses.change(texts, vm, guest, known, asked)
+    for path, before in texts.before.items():
+        reason = reasons.get(path, addresses.REASON)
+        yield from edit(path, before, texts.after[path], reason)
 
 
 def _untied(known: Mapping[str, str], there: Sequence[Interface]) -> dict[str, str]:
