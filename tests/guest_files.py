@@ -58,7 +58,7 @@ class Files:
         }
         return sorted(
             path
-            for plain in set(appliance._without_braces(pattern))
+            for plain in set(appliance.expanded(pattern))
             for path in (*self._all(), *folders)
             if path.count("/") == plain.count("/") and fnmatch.fnmatchcase(path, plain)
         )

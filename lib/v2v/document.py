@@ -182,6 +182,8 @@ class Kernel(Record):
     # Driver names: in the kernel or its modules; and reachable while booting.
     drivers: tuple[str, ...] = ()
     initramfs_drivers: tuple[str, ...] = ()
+    # Whether the boot loader starts it, if asked; and if nobody chooses.
+    offered: bool = False
     default: bool = False
 
 

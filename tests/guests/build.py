@@ -36,6 +36,9 @@ GUESTS = {
         f"debian12-{stack}": ["build-debian12-bios", "--network", stack]
         for stack in ("netplan", "networkmanager", "networkd", "bond")
     },
+    "bls-dracut": ["build-bls-dracut"],
+    "bls-dracut-cut": ["build-bls-dracut", "--cut"],
+    "systemd-boot": ["build-systemd-boot"],
 }
 SOURCE = "debian12-bios"
 

@@ -77,8 +77,8 @@ class Appliance:
             # One such name, and the binding gives none at all.
             return sorted(
                 path
-                for plain in _without_braces(pattern)
-                for path in _matching(self, plain.lstrip("/").split("/"), "")
+                for one in expanded(pattern)
+                for path in _matching(self, one.lstrip("/").split("/"), "")
             )
 
     def names(self, folder: str) -> list[str]:
@@ -101,7 +101,17 @@ def printable(text: str, most: int = 200) -> str:
     return text[:most].encode("utf-8", "replace").decode()
 
 
-def _without_braces(pattern: str) -> list[str]:
+def _matching(appliance: Appliance, parts: list[str], folder: str) -> Iterator[str]:
+    """Yield the paths under *folder* that match the pattern *parts*."""
+    for name in fnmatch.filter(appliance.names(folder or "/"), parts[0]):
+        path = f"{folder}/{name}"
+        if len(parts) == 1:
+            yield path
+        elif appliance.g.is_dir(path, followsymlinks=True):
+            yield from _matching(appliance, parts[1:], path)
+
+
+def expanded(pattern: str) -> list[str]:
     """Return the patterns that *pattern* stands for: a{b,c{d,e}} is ab, acd and ace."""
     start = pattern.find("{")
     if start < 0:
@@ -117,23 +127,13 @@ def _without_braces(pattern: str) -> list[str]:
             word += char
         if depth == 0:
             break
-    rest = _without_braces(pattern[end + 1 :])
+    rest = expanded(pattern[end + 1 :])
     return [
         f"{pattern[:start]}{inside}{after}"
         for each in words
-        for inside in _without_braces(each)
+        for inside in expanded(each)
         for after in rest
     ]
-
-
-def _matching(appliance: Appliance, parts: list[str], folder: str) -> Iterator[str]:
-    """Yield the paths under *folder* that match the pattern *parts*."""
-    for name in fnmatch.filter(appliance.names(folder or "/"), parts[0]):
-        path = f"{folder}/{name}"
-        if len(parts) == 1:
-            yield path
-        elif appliance.g.is_dir(path, followsymlinks=True):
-            yield from _matching(appliance, parts[1:], path)
 
 
 def _is_utf8(name: bytes) -> bool:
@@ -156,9 +156,11 @@ def opened(uris: Sequence[str], *, write: bool) -> Iterator[Appliance]:
     handle.set_backend("direct")
     if not kvm.usable():
         handle.set_backend_setting("force_tcg", "1")
-    for uri in uris:
+    for number, uri in enumerate(uris):
         socket = parse_qs(urlsplit(uri).query)["socket"][0]
         _add(handle, socket, write=write)
+        # On a host that is full QEMU would stop the appliance, and wait for ever.
+        handle.config("-set", f"drive.hd{number}.werror=report")
     with _signals_end_us():
         try:
             _launch(handle)

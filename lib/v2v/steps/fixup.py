@@ -13,6 +13,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -34,12 +35,15 @@ from v2v.document import (
     next_generation,
     top,
 )
-from v2v.errors import HostError, SourceError, TargetError, UsageError
+from v2v.errors import GuestError, HostError, SourceError, TargetError, UsageError
 from v2v.servers import Access
 from v2v.stage import Done, warned
 
 # That a guest is none of those that can be fixed.
 _UNFIT = ("guest-unknown", "guest-no-kernel")
+
+# What a qcow2 overlay grows by at least: bytes.
+_CLUSTER = 2**16
 
 log = logging.getLogger(__name__)
 
@@ -179,8 +183,13 @@ def _fixed(vm: VM, options: Fixup, access: Access, journal: _Journal) -> Done:
                 for d in vm.disks
             ]
             work = _worked(vm, uris, options, write=True)
+        _prove_room(journal)
         for disk in vm.disks:
             engine.flush(journal.scratch(disk))
+    except GuestError:
+        _prove_room(journal)
+        journal.remove()
+        raise
     except BaseException:
         journal.remove()
         raise
@@ -192,6 +201,21 @@ def _fixed(vm: VM, options: Fixup, access: Access, journal: _Journal) -> Done:
         journal.write(work, made)
         return _committed(vm, journal, access)
     return _kept(work, journal, made)
+
+
+def _prove_room(journal: _Journal) -> None:
+    """Raise HostError, and remove what was made, if the host's file system is full.
+
+    A guest sees no more of it than an I/O error, which is no damage of its own
+    (virt-v2v issue 90); and what it still had in its cache is lost without a word.
+    """
+    if shutil.disk_usage(journal.folder).free >= _CLUSTER:
+        return
+    journal.remove()
+    raise HostError(
+        f"{journal.folder.parent}: no room is left for what changes in the guest",
+        "make room, or name another folder with --work",
+    )
 
 
 @contextmanager

@@ -29,6 +29,8 @@ FINDINGS = frozenset(
     {
         *("fstab-device-name", "nic-name-undecided"),
         *("kernel-without-virtio", "initramfs-without-virtio"),
+        *boot.FINDINGS,
+        *efi.FINDINGS,
         *network.FINDINGS,
     }
 )
@@ -55,7 +57,7 @@ def plan(
     actions = [
         *tools.plan(appliance, guest),
         *stable.plan(appliance, names),
-        *boot.plan(appliance, names.stable),
+        *boot.plan(appliance, names.stable, guest),
         *network.plan(appliance, vm, guest, addresses),
         *efi.plan(appliance, guest),
     ]
@@ -144,4 +146,6 @@ def findings(appliance: Appliance, vm: VM, guest: Guest) -> Iterator[Finding]:
             remedy="check the network configuration after the first boot",
         )
     yield from network.findings(appliance, vm, guest)
+    yield from boot.findings(appliance, guest)
+    yield from efi.findings(appliance, guest)
     yield from drivers.findings(guest)
