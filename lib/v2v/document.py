@@ -188,15 +188,21 @@ class Kernel(Record):
 
 
 class Filesystem(Record):
-    """A file system, swap area or other content of a guest's block device."""
+    """A file system, swap area or other content of a guest's block device.
+
+    ``container`` is the encrypted device that was opened to reach it; ``partuuid`` the
+    UUID of the partition that it fills.
+    """
 
     device: str
     type: str
     uuid: str | None = None
+    partuuid: str | None = None
     label: str | None = None
     size: Size | None = None
     free: Size | None = None
     mountpoint: str | None = None
+    container: str | None = None
 
 
 class Interface(Record):

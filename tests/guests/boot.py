@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -74,10 +74,15 @@ class Boot:
         return {name: address for name, _, address in pairs}
 
 
-def boot(machine: Machine, seconds: float = 240) -> Boot:
-    """Boot *machine* until it shows a login prompt and its report."""
+def boot(
+    machine: Machine, seconds: float = 240, answers: Mapping[bytes, bytes] | None = None
+) -> Boot:
+    """Boot *machine* until it shows a login prompt and its report.
+
+    ``answers``: what is typed when the console shows something, once for each.
+    """
     with tempfile.TemporaryDirectory(prefix="v2v-boot-") as folder:
-        return watch(_command(machine, Path(folder)), seconds)
+        return watch(_command(machine, Path(folder)), seconds, answers=answers)
 
 
 def domain(path: Path) -> Machine:
@@ -111,7 +116,12 @@ def domain(path: Path) -> Machine:
     )
 
 
-def watch(command: Sequence[str], seconds: float, cwd: Path | None = None) -> Boot:
+def watch(
+    command: Sequence[str],
+    seconds: float,
+    cwd: Path | None = None,
+    answers: Mapping[bytes, bytes] | None = None,
+) -> Boot:
     """Run *command*, whose stdout is a guest's console, until the guest is up."""
     start = time.monotonic()
     # Should we be killed, the machine dies with us.
@@ -124,6 +134,7 @@ def watch(command: Sequence[str], seconds: float, cwd: Path | None = None) -> Bo
     )
     assert child.stdout
     console, failure = b"", ""
+    waiting = dict(answers or {})
     try:
         with selectors.DefaultSelector() as selector:
             selector.register(child.stdout, selectors.EVENT_READ)
@@ -136,6 +147,10 @@ def watch(command: Sequence[str], seconds: float, cwd: Path | None = None) -> Bo
                         failure = f"qemu ended with status {child.wait()}"
                         break
                     console = ANSI.sub(b"", console + chunk).replace(b"\r", b"")
+                for question in [q for q in waiting if q in console]:
+                    assert child.stdin
+                    child.stdin.write(waiting.pop(question))
+                    child.stdin.flush()
     finally:
         child.kill()
         child.wait()

@@ -25,6 +25,8 @@ from v2v.errors import GuestError, HostError
 # Configuration that is larger is no configuration.
 MAX_TEXT = 8 * 2**20  # bytes
 _PIECE = 2**20
+# Argon2 is made to take memory: up to 1 GiB by cryptsetup's default.
+_UNLOCKING = 2560  # MiB
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
 log = logging.getLogger(__name__)
@@ -145,8 +147,12 @@ def _is_utf8(name: bytes) -> bool:
 
 
 @contextmanager
-def opened(uris: Sequence[str], *, write: bool) -> Iterator[Appliance]:
+def opened(
+    uris: Sequence[str], *, write: bool, unlocks: bool = False
+) -> Iterator[Appliance]:
     """Start an appliance on the disks at *uris* (NBD, Unix sockets); yield it.
+
+    ``unlocks``: with memory enough to open LUKS.
 
     Errors of libguestfs within the block are raised as GuestError, and HostError if
     no appliance can be started.  While it runs a signal ends this process at once:
@@ -156,6 +162,8 @@ def opened(uris: Sequence[str], *, write: bool) -> Iterator[Appliance]:
     handle.set_backend("direct")
     if not kvm.usable():
         handle.set_backend_setting("force_tcg", "1")
+    if unlocks:
+        handle.set_memsize(_UNLOCKING)
     for number, uri in enumerate(uris):
         socket = parse_qs(urlsplit(uri).query)["socket"][0]
         _add(handle, socket, write=write)

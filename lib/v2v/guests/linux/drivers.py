@@ -9,7 +9,6 @@ where that is not safe the guest's own tool rebuilds it in the appliance.
 from __future__ import annotations
 
 import logging
-import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Literal
 from v2v.document import Change, Devices, Finding, Guest, Kernel
 from v2v.errors import GuestError
 from v2v.guests.appliance import Appliance
-from v2v.guests.linux import initramfs, kernels, persistent, rebuild
+from v2v.guests.linux import diskfiles, initramfs, kernels, persistent, rebuild
 from v2v.guests.linux.initramfs import Initramfs
 from v2v.guests.linux.plan import Action
 from v2v.guests.linux.stable import Names
@@ -28,7 +27,6 @@ _WANTED = (*DISK, "virtio_scsi", "virtio_net")
 _INDEXES = "/lib/modules/{}/modules.*"
 # Of what an initramfs says of itself: which modules there are, what it does.
 _NO_NAMES = ("/modules.dep", "lib/dracut/modules.txt")
-_UUID = re.compile(r"\bUUID=([\w-]{1,64})")
 
 log = logging.getLogger(__name__)
 
@@ -156,10 +154,11 @@ def _stale(image: Initramfs, names: Names) -> Iterator[tuple[str, bytes]]:
         if path == "init" or path.endswith(_NO_NAMES):
             continue
         text = data.decode("utf-8", "surrogateescape")
-        after = names.replaced(text)
-        if after != text and "/hooks/" in path:
+        if "/hooks/" in path:
             # dracut waits in a script for a file of this name.
-            after = _UUID.sub(r"/dev/disk/by-uuid/\1", after)
+            after = diskfiles.paths(text, names)
+        else:
+            after = diskfiles.corrected(path, text, names)
         if after != text:
             yield path, after.encode("utf-8", "surrogateescape")
 

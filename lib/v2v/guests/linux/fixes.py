@@ -10,7 +10,7 @@ from pathlib import Path
 
 from v2v.document import VM, Devices, Finding, Guest
 from v2v.errors import GuestError
-from v2v.guests.appliance import Appliance, printable
+from v2v.guests.appliance import Appliance
 from v2v.guests.linux import (
     agent,
     boot,
@@ -27,7 +27,7 @@ from v2v.guests.linux.plan import Action
 # All that findings() may yield: an old one of these is replaced by a new look.
 FINDINGS = frozenset(
     {
-        *("fstab-device-name", "nic-name-undecided"),
+        *("nic-name-undecided", *stable.FINDINGS),
         *("kernel-without-virtio", "initramfs-without-virtio"),
         *boot.FINDINGS,
         *efi.FINDINGS,
@@ -130,13 +130,7 @@ def verify(appliance: Appliance, guest: Guest, devices: Devices) -> Guest:
 
 def findings(appliance: Appliance, vm: VM, guest: Guest) -> Iterator[Finding]:
     """Yield what is worth knowing of a guest as it is now; see FINDINGS."""
-    for line in stable.left(appliance)[:_SHOWN]:
-        yield Finding(
-            code="fstab-device-name",
-            severity="warn",
-            message="fstab names a disk as the old machine did: " + printable(line),
-            remedy="v2v-fixup changes it if it can tell what it means",
-        )
+    yield from stable.findings(appliance)
     known = network.names(vm.nics, guest.interfaces)
     for name in network.undecided(vm, guest, known)[:_SHOWN]:
         yield Finding(
