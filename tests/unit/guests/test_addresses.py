@@ -7,7 +7,7 @@ import pytest
 
 from guest_files import done, guest_with, paths
 from v2v.document import VM, Guest, Nic, Source
-from v2v.errors import GuestError
+from v2v.errors import GuestError, UsageError
 from v2v.guests.appliance import Appliance
 from v2v.guests.linux import addresses, addressing, interfaces, netplan_address, network
 
@@ -252,7 +252,6 @@ def test_a_file_that_was_loosened_too_is_edited_once() -> None:
 @pytest.mark.parametrize(
     ("files", "word", "why"),
     [
-        ({NET: "iface ens192 inet dhcp\n"}, V4.replace(A, B), "no such card"),
         ({}, V4, "configured nowhere"),
         ({NET: "iface ens192 inet dhcp\n"}, f"{A}:ip:192.0.2.1", "prefix is not known"),
         (
@@ -330,3 +329,18 @@ def test_hostile_texts_take_no_time(text: str) -> None:
     with pytest.raises(addressing.CannotError):
         netplan_address.edited("", "ens192", static)
     assert time.monotonic() - began < 10
+
+
+def test_an_address_for_another_vms_card_is_passed_over(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """One command may convert many VMs."""
+    guest = guest_with({NET: "iface ens192 inet dhcp\n"})
+    assert NET not in planned(guest, V4.replace(A, B))
+    assert f"x has no network card {B}" in caplog.text
+
+
+def test_a_mere_mac_is_for_inspect_and_nonsense_is_refused() -> None:
+    assert [a.mac for a in addresses.asked([A, V4])] == [A]
+    with pytest.raises(UsageError, match="must be MAC:ip:"):
+        addresses.asked([f"{A}:bridge:br0"])

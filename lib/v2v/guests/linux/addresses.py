@@ -8,19 +8,23 @@ stays.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from v2v.document import VM, Guest, Interface
-from v2v.errors import GuestError
+from v2v.errors import GuestError, UsageError
 from v2v.guests.appliance import Appliance, printable
 from v2v.guests.linux import addressing, netplan_address
 from v2v.guests.linux.interfaces import is_configured
 
+_MAC = re.compile(r"(?:[0-9a-f]{2}[:-]?){5}[0-9a-f]{2}", re.I)
 _FORM = re.compile(r"((?:[0-9a-f]{2}[:-]){5}[0-9a-f]{2}):ip:(.+)", re.I)
 _SHOWN = 10
+
+log = logging.getLogger(__name__)
 REASON = "--mac asks for this address"
 
 
@@ -53,6 +57,25 @@ def parse(word: str) -> Address:
     if made.prefix is not None and not 0 < made.prefix <= made.ip.max_prefixlen:
         raise ValueError(f"{made.prefix} is no length of a network's prefix")
     return made
+
+
+def asked(words: Sequence[str]) -> tuple[Address, ...]:
+    """Return what the *words* of --mac ask for.
+
+    A mere MAC asks for nothing here: it is v2v-inspect's, and v2v hands it to all.
+    Raises UsageError for what is neither.
+    """
+    found = []
+    for word in words:
+        try:
+            if not _MAC.fullmatch(word):
+                found.append(parse(word))
+        except ValueError as e:
+            raise UsageError(
+                f"--mac {word}: {e}",
+                "as in --mac 00:50:56:01:02:03:ip:192.0.2.20,192.0.2.1,24",
+            ) from e
+    return tuple(found)
 
 
 def _parts(words: str) -> int:
@@ -88,14 +111,19 @@ def change(
     vm: VM,
     guest: Guest,
     known: Mapping[str, str],
-    asked: Sequence[Address],
+    all_: Sequence[Address],
 ) -> None:
-    """Change *texts* so that the cards have the addresses *asked* for.
+    """Change *texts* so that the cards of *vm* have the addresses asked for in *all_*.
 
-    Raises GuestError if one of them cannot be given.
+    Those for the cards of other VMs are passed over.  Raises GuestError if one of this
+    VM's cannot be given.
     """
-    for wanted in asked:
-        interface = _configured(vm, guest, known, wanted)
+    macs = {nic.mac for nic in vm.nics}
+    for wanted in all_:
+        if wanted.mac not in macs:
+            log.warning("warning: %s has no network card %s", vm.name, wanted.mac)
+            continue
+        interface = _configured(guest, known, wanted)
         wanted = replace(wanted, prefix=_prefix(wanted, interface))
         text = texts.read(interface.config) or ""
         edited = _EDITS[_stack(interface, wanted)]
@@ -119,13 +147,8 @@ def asked_for(wanted: Address) -> addressing.Static:
     )
 
 
-def _configured(
-    vm: VM, guest: Guest, known: Mapping[str, str], wanted: Address
-) -> Interface:
+def _configured(guest: Guest, known: Mapping[str, str], wanted: Address) -> Interface:
     """Return the one interface that is the card with the MAC that is *wanted*."""
-    if wanted.mac not in {nic.mac for nic in vm.nics}:
-        macs = ", ".join(nic.mac for nic in vm.nics) or "none"
-        raise _refused(wanted, f"the VM has no such card; it has {macs}")
     name = known.get(wanted.mac)
     there = [
         i
