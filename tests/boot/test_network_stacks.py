@@ -97,3 +97,14 @@ def test_a_vlan_over_a_bond_comes_up_over_the_same_cards(
         ]
         assert done.over["vlan100"] == ADDRESS
         assert done.over["bond0"] == "noaddr"
+
+
+def test_a_card_has_the_address_that_mac_asked_for(
+    guest: Guest, tmp_path: Path
+) -> None:
+    wanted = f"{MAC}:ip:192.0.2.99,192.0.2.1,25"
+    vm = converted(guest("debian12-netplan"), tmp_path, "", "--mac", wanted)
+    assert "nic-mac-differs" not in {f["code"] for f in vm["findings"]}
+    done = boot.boot(boot.domain(tmp_path / "out" / "net.xml"))
+    assert not done.failure, f"{done.failure}\n{done.console[-3000:]}"
+    assert done.nics == [("ens192", "virtio_net", "192.0.2.99/25")]

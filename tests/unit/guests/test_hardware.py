@@ -160,6 +160,13 @@ def test_what_cannot_be_told_is_left_and_said() -> None:
     assert path in finding.message and "Driver=vmxnet3" in finding.message
 
 
+def test_a_file_that_is_named_by_a_place_on_the_bus_is_said() -> None:
+    path = "/etc/sysconfig/network/ifcfg-eth-bus-pci-0000:00:11.0"
+    guest = guest_with({path: "BOOTPROTO='dhcp'\n"})
+    [finding] = network.findings(guest, machine(Nic(mac=A)), Guest())
+    assert finding.code == "nic-hardware-match" and path in finding.message
+
+
 def test_the_only_card_is_the_one_that_is_meant() -> None:
     path = "/etc/systemd/network/10-all.network"
     guest = guest_with({path: "[Match]\nDriver=vmxnet3\n[Network]\nDHCP=yes\n"})

@@ -263,3 +263,13 @@ def test_a_configuration_for_another_mac_is_said() -> None:
     assert [f.code for f in found] == ["nic-mac-differs", "nic-offload"]
     assert path in found[0].message and B in found[0].message
     assert {f.code for f in found} <= network.FINDINGS
+
+
+def test_names_that_would_have_to_be_swapped_are_said() -> None:
+    """udev cannot name a card eth1 while the kernel calls another so."""
+    config = f"iface eth0 inet dhcp\niface eth1 inet dhcp\n  hwaddress ether {A}\n"
+    guest = guest_with({"/etc/network/interfaces": config})
+    described = Guest(init="systemd", interfaces=interfaces.found(guest))
+    [found] = network.findings(guest, machine(A, B), described)
+    assert (found.code, "eth1, eth0" in found.message) == ("nic-name-swap", True)
+    assert list(network.findings(guest, machine(B, A), described)) == []

@@ -65,6 +65,9 @@ def bound(appliance: Appliance, vm: VM, known: Mapping[str, str]) -> Iterator[Bo
             loose(text, mac_of(vm, known))
         except _Unknown as e:
             yield Bound(path=path, line=str(e))
+    # SUSE 10 names a file by the place of the card.
+    for path in appliance.glob("/etc/sysconfig/network/ifcfg-eth-bus-pci-*"):
+        yield Bound(path=path, line=path.rpartition("ifcfg-")[2])
 
 
 def mac_of(vm: VM, known: Mapping[str, str]) -> MacOf:

@@ -28,7 +28,10 @@ _CARD = re.compile(r"(?=.{1,15}$)(eth\d+|(en|em|p\d+p)[a-z0-9]*\d+[a-z0-9]*)")
 _PERMANENT = 245  # the first systemd with PermanentMACAddress=
 # All that findings() may yield.
 FINDINGS = frozenset(
-    {"nic-name-by-order", "nic-mac-differs", "nic-hardware-match", "nic-offload"}
+    {
+        *("nic-name-by-order", "nic-name-swap", "nic-mac-differs"),
+        *("nic-hardware-match", "nic-offload"),
+    }
 )
 _SHOWN = 20  # of each kind
 _RULES = "/etc/udev/rules.d/70-v2v-names.rules"
@@ -131,6 +134,13 @@ def findings(appliance: Appliance, vm: VM, guest: Guest) -> Iterator[Finding]:
             "order, since nothing says which is which",
             "compare the addresses of the cards after the first boot",
         )
+    if guest.init == "systemd" and (swapped := _swapped(vm, known)):
+        yield _finding(
+            "nic-name-swap",
+            f"{', '.join(swapped[:_SHOWN])}: the kernel gives these names to other "
+            "cards first, and udev cannot swap names",
+            "give the cards names of their own in the guest, such as lan0 and lan1",
+        )
     for interface in _of_other_macs(vm, guest)[:_SHOWN]:
         yield _finding(
             "nic-mac-differs",
@@ -152,6 +162,16 @@ def findings(appliance: Appliance, vm: VM, guest: Guest) -> Iterator[Finding]:
             "may refuse it",
             "see after the first boot whether the interface is up; remove the setting",
         )
+
+
+def _swapped(vm: VM, known: Mapping[str, str]) -> list[str]:
+    """Return the names of cards that another card has when the kernel finds them."""
+    first = {nic.mac: f"eth{i}" for i, nic in enumerate(vm.nics)}
+    return [
+        name
+        for mac, name in known.items()
+        if name in first.values() and name != first.get(mac)
+    ]
 
 
 def _finding(code: str, message: str, remedy: str) -> Finding:
