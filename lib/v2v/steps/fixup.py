@@ -55,6 +55,8 @@ class Fixup:
     root: str | None = None
     # As the user wrote them, SELECTOR:file:FILE: see guests.encryption.
     keys: tuple[str, ...] = ()
+    # MAC:ip:ADDRESS...: see guests.linux.addresses.
+    macs: tuple[str, ...] = ()
     dry_run: bool = False
     work: Path | None = None
 
@@ -62,6 +64,7 @@ class Fixup:
 def check(options: Fixup) -> None:
     """Raise UsageError if what was asked makes no sense, HostError for a bad key."""
     _keys(options.keys)
+    _addresses(options.macs)
     if options.made_for not in targets.names():
         raise UsageError(
             f"--for {options.made_for}: no such target",
@@ -80,6 +83,14 @@ def _keys(words: tuple[str, ...]) -> tuple[Any, ...]:
     from v2v.guests import encryption
 
     return encryption.keys(words)
+
+
+def _addresses(words: tuple[str, ...]) -> tuple[Any, ...]:
+    if not words:
+        return ()
+    from v2v.guests.linux import addresses
+
+    return addresses.asked(words)
 
 
 def look(vm: VM, access: Access, keys: tuple[str, ...] = ()) -> VM:
@@ -265,7 +276,14 @@ def _worked(vm: VM, uris: Sequence[str], options: Fixup, *, write: bool) -> VM:
             found = [_unfit(guest)]
             warned(vm, "%s", found[0].message)
             return _described(vm, guest, found).having(devices=devices, changes=())
-        actions = fixes.plan(running, vm, guest, devices, options.agent_packages)
+        actions = fixes.plan(
+            running,
+            vm,
+            guest,
+            devices,
+            options.agent_packages,
+            _addresses(options.macs),
+        )
         guest = fixes.gate(guest, actions)
         if write:
             fixes.apply(running, guest, actions)

@@ -22,6 +22,7 @@ from v2v.guests.linux import (
     tools,
     virtual,
 )
+from v2v.guests.linux.addresses import Address
 from v2v.guests.linux.plan import Action
 
 # All that findings() may yield: an old one of these is replaced by a new look.
@@ -31,6 +32,7 @@ FINDINGS = frozenset(
         *("kernel-without-virtio", "initramfs-without-virtio"),
         *boot.FINDINGS,
         *efi.FINDINGS,
+        *network.FINDINGS,
     }
 )
 _SHOWN = 20  # of each kind
@@ -46,6 +48,7 @@ def plan(
     guest: Guest,
     devices: Devices,
     packages: Path | None,
+    addresses: Sequence[Address] = (),
 ) -> list[Action]:
     """Return what has to be done; nothing is written.
 
@@ -56,7 +59,7 @@ def plan(
         *tools.plan(appliance, guest),
         *stable.plan(appliance, names),
         *boot.plan(appliance, names.stable, guest),
-        *network.plan(appliance, vm, guest),
+        *network.plan(appliance, vm, guest, addresses),
         *efi.plan(appliance, guest),
     ]
     actions += drivers.plan(appliance, guest, names, virtual.needed(devices))
@@ -146,6 +149,7 @@ def findings(appliance: Appliance, vm: VM, guest: Guest) -> Iterator[Finding]:
             message=f"which network card {name} was cannot be told",
             remedy="check the network configuration after the first boot",
         )
+    yield from network.findings(appliance, vm, guest)
     yield from boot.findings(appliance, guest)
     yield from efi.findings(appliance, guest)
     yield from drivers.findings(guest)
