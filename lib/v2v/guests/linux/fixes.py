@@ -16,11 +16,13 @@ from v2v.guests.linux import (
     boot,
     drivers,
     efi,
+    firstboot,
     kernels,
     network,
     stable,
     tools,
 )
+from v2v.guests.linux.firstboot import Step
 from v2v.guests.linux.plan import Action
 
 # All that findings() may yield: an old one of these is replaced by a new look.
@@ -59,8 +61,11 @@ def plan(
     if devices.block == "virtio":
         actions += drivers.plan(appliance, guest, names)
         actions += stable.renames(appliance, names)
+    steps: list[Step] = []
     if devices.agent:
         actions += agent.plan(appliance, guest, packages)
+        steps += agent.steps(appliance, guest, packages)
+    actions += firstboot.plan(appliance, guest, steps)
     return actions
 
 
