@@ -141,6 +141,19 @@ class Handle:
         assert os.path.lexists(self._at(path, follow=False)), path
         self.labels[path] = value.encode().ljust(length, b"\0")
 
+    def lstatns(self, path: str) -> dict[str, int]:
+        place = self._at(path, follow=False)
+        if not os.path.lexists(place):
+            raise RuntimeError(f"lstatns: {path}: No such file or directory")
+        return {"st_mode": place.lstat().st_mode}
+
+    def find0(self, folder: str, files: str) -> None:
+        names = (name.encode() + b"\0" for name in self.find(folder))
+        Path(files).write_bytes(b"".join(names))
+
+    def download(self, path: str, to: str) -> None:
+        Path(to).write_bytes(self._at(path).read_bytes())
+
     def command(self, arguments: list[str]) -> str:
         self.ran.append(arguments)
         return ""

@@ -19,6 +19,7 @@ from v2v.guests.linux import (
     firstboot,
     kernels,
     network,
+    selinux,
     stable,
     tools,
 )
@@ -30,6 +31,7 @@ FINDINGS = frozenset(
     {
         *("fstab-device-name", "nic-name-undecided"),
         *("kernel-without-virtio", "initramfs-without-virtio"),
+        *selinux.FINDINGS,
     }
 )
 _SHOWN = 20  # of each kind
@@ -66,7 +68,7 @@ def plan(
         actions += agent.plan(appliance, guest, packages)
         steps += agent.steps(appliance, guest, packages)
     actions += firstboot.plan(appliance, guest, steps)
-    return actions
+    return [*actions, *selinux.plan(appliance, actions)]
 
 
 def gate(guest: Guest, actions: Sequence[Action]) -> None:
@@ -99,9 +101,12 @@ def apply(appliance: Appliance, guest: Guest, actions: Sequence[Action]) -> None
     points = [fs.mountpoint for fs in guest.filesystems if fs.mountpoint]
     for place in {_place(action.change.path, points) for action in actions}:
         _prove_writable(appliance, place)
+    labels = selinux.noted(appliance, guest, actions)
     for action in actions:
         log.debug("%s %s", action.change.kind, action.change.path)
         action.apply(appliance)
+    if labels:
+        selinux.restore(appliance, guest, labels)
 
 
 def _prove_writable(appliance: Appliance, place: str) -> None:
@@ -146,3 +151,4 @@ def findings(appliance: Appliance, vm: VM, guest: Guest) -> Iterator[Finding]:
             remedy="check the network configuration after the first boot",
         )
     yield from drivers.findings(guest)
+    yield from selinux.findings(appliance)

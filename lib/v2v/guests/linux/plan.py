@@ -17,11 +17,13 @@ class Action:
     """One change, as people see it and as it is done.
 
     ``space`` is what it needs, in bytes, on the file system of the change's path.
+    ``tree``: it makes not just that path, but files under it.
     """
 
     change: Change
     apply: Callable[[Appliance], None]
     space: int = 0
+    tree: bool = False
 
 
 def edit(path: str, before: str, after: str, reason: str) -> Iterator[Action]:
