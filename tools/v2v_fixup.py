@@ -6,13 +6,15 @@ from typing import Annotated, Literal
 
 import typer
 
-from v2v import options
+from v2v import options, ordered
 
-app = options.application()
+# With rich the options are shown in groups.
+app = options.application(rich_markup_mode="rich")
 
 
-@app.command()
+@app.command(cls=ordered.Customizable)
 def main(
+    context: typer.Context,
     made_for: Annotated[
         str, typer.Option("--for", metavar="TARGET", help="Where the VM will run.")
     ] = "libvirt",
@@ -60,6 +62,7 @@ def main(
         root=root or None,
         dry_run=dry_run,
         work=work,
+        operations=ordered.operations(context),
     )
     keys = options.keys(tls_psk, tls_dir, check=not no_check_certificate)
     stage.main(

@@ -3,7 +3,6 @@
 
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -75,7 +74,11 @@ def test_what_is_touched_is_labelled_and_nothing_else(opened: Appliance) -> None
     run = Action(
         change=Change(path="/etc/old.conf", kind="run", reason="x"), apply=apply
     )
-    actions = [create("/etc/v2v.conf", "x", "y"), link("/etc/v2v", "old.conf", "y"), run]
+    actions = [
+        create("/etc/v2v.conf", "x", "y"),
+        link("/etc/v2v", "old.conf", "y"),
+        run,
+    ]
     fixes.apply(opened, GUEST, actions)
     assert label(opened, "/etc/v2v.conf") == b"system_u:object_r:conf_t:s0\0"
     assert label(opened, "/etc/v2v") == b"system_u:object_r:etc_t:s0\0"

@@ -35,6 +35,7 @@ from v2v.document import (
     top,
 )
 from v2v.errors import HostError, SourceError, TargetError, UsageError
+from v2v.operations import Operation
 from v2v.servers import Access
 from v2v.stage import Done, warned
 
@@ -54,6 +55,7 @@ class Fixup:
     root: str | None = None
     dry_run: bool = False
     work: Path | None = None
+    operations: tuple[Operation, ...] = ()
 
 
 def check(options: Fixup) -> None:
@@ -68,6 +70,10 @@ def check(options: Fixup) -> None:
             f"--agent-packages {options.agent_packages}: no such folder",
             "name a folder with qemu-guest-agent_*.deb or .rpm and what it needs",
         )
+    if options.operations:
+        from v2v.guests import customize
+
+        customize.parsed(options.operations)
 
 
 def look(vm: VM, access: Access) -> VM:
@@ -205,7 +211,7 @@ def _written(disk: Disk, file: Path, access: Access) -> Iterator[str]:
 
 def _worked(vm: VM, uris: Sequence[str], options: Fixup, *, write: bool) -> VM:
     """Return *vm* with its guest, devices and changes; with *write* they are done."""
-    from v2v.guests import appliance, inspection
+    from v2v.guests import appliance, customize, inspection
     from v2v.guests.linux import drivers, fixes, system
 
     with appliance.opened(uris, write=write) as running:
@@ -217,7 +223,15 @@ def _worked(vm: VM, uris: Sequence[str], options: Fixup, *, write: bool) -> VM:
             found = [_unfit(guest)]
             warned(vm, "%s", found[0].message)
             return _described(vm, guest, found).having(devices=devices, changes=())
-        actions = fixes.plan(running, vm, guest, devices, options.agent_packages)
+        actions = fixes.plan(
+            running,
+            vm,
+            guest,
+            devices,
+            options.agent_packages,
+            customize.parsed(options.operations),
+            paths.work_folder(vm, options.work) if write else None,
+        )
         fixes.gate(guest, actions)
         if write:
             fixes.apply(running, guest, actions)

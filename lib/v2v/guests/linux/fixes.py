@@ -11,6 +11,7 @@ from pathlib import Path
 from v2v.document import VM, Devices, Finding, Guest
 from v2v.errors import GuestError
 from v2v.guests.appliance import Appliance, printable
+from v2v.guests.customize import Place, Work
 from v2v.guests.linux import (
     agent,
     boot,
@@ -47,9 +48,12 @@ def plan(
     guest: Guest,
     devices: Devices,
     packages: Path | None,
+    works: Sequence[Work] = (),
+    folder: Path | None = None,
 ) -> list[Action]:
     """Return what has to be done; nothing is written.
 
+    *works* are what the guest is to be customised by, with *folder* for its secrets.
     Raises GuestError if the guest cannot be made to boot.
     """
     names = stable.Names(guest, vm.disks)
@@ -67,6 +71,10 @@ def plan(
     if devices.agent:
         actions += agent.plan(appliance, guest, packages)
         steps += agent.steps(appliance, guest, packages)
+    place = Place(appliance=appliance, guest=guest, folder=folder)
+    for work in works:
+        actions += work.actions(place)
+        steps += work.steps
     actions += firstboot.plan(appliance, guest, steps)
     return [*actions, *selinux.plan(appliance, actions)]
 

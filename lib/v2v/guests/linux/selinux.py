@@ -181,10 +181,10 @@ def _paths(actions: Sequence[Action]) -> list[str]:
     """Return the paths of *actions* and the folders they lie in: some may be new."""
     found = set()
     for action in actions:
-        path = action.change.path
-        while path.strip("/"):
-            found.add(path)
-            path = path.rpartition("/")[0]
+        for path in (action.change.path, *action.also):
+            while path.strip("/") and path not in found:
+                found.add(path)
+                path = path.rpartition("/")[0]
     return sorted(found)
 
 
