@@ -38,7 +38,7 @@ OPTIONS = {
     "password": ("USER:SELECTOR", "Set a password."),
     "password-crypto": ("METHOD", "sha512, yescrypt, sha256 or md5."),
     "root-password": ("SELECTOR", "Set root's password."),
-    "run": ("SCRIPT", "Run this host's SCRIPT in the guest, now."),
+    "run-script": ("SCRIPT", "Run this host's SCRIPT in the guest, now."),
     "run-command": ("COMMAND", "Run COMMAND in the guest, now."),
     "scrub": ("FILE", "Overwrite and delete FILE."),
     "ssh-inject": ("USER[:SELECTOR]", "Let a public key log in as USER."),

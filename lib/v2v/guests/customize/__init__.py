@@ -23,6 +23,8 @@ _PARSERS = {
 }
 _FROM_FILE = "commands-from-file"
 _CRYPTO = "password-crypto"
+# --run is another thing with our commands, but not in virt-customize's files.
+_CALLED = {"run": "run-script"}
 
 __all__ = ["Place", "Work", "parsed"]
 
@@ -64,6 +66,7 @@ def _commands(name: str, text: str) -> Iterator[Operation]:
         word, _, value = line.strip().partition(" ")
         if not word or word.startswith("#"):
             continue
+        word = _CALLED.get(word, word)
         # A file that names files would need a bound.
         if word not in OPTIONS or word == _FROM_FILE:
             raise UsageError(

@@ -85,7 +85,7 @@ def _offline(guest: Guest, files: list[Path]) -> Action:
     if not kind or not all(file.suffix == f".{kind}" for file in files):
         raise GuestError(
             f"--install: the guest takes packages of kind {kind or 'unknown'}",
-            f"name files that end in .{kind}" if kind else "use --run",
+            f"name files that end in .{kind}" if kind else "use --run-script",
         )
     return packages.offline(guest, files, "asked for by --install")
 
@@ -123,18 +123,20 @@ def _names(option: str, value: str) -> list[str]:
     return names
 
 
-def _run(value: str, _: Settings) -> Work:
+def _run_script(value: str, _: Settings) -> Work:
     source = host_file("run", value)
 
     def apply(appliance: Appliance) -> None:
         appliance.g.upload(str(source), _SCRIPT)
         appliance.g.chmod(0o700, _SCRIPT)
         try:
-            _logged(appliance, "run", _SCRIPT, source.name)
+            _logged(appliance, "run-script", _SCRIPT, source.name)
         finally:
             appliance.g.rm_f(_SCRIPT)
 
-    return now(action("run", _SCRIPT, "run", apply, after=str(source), space=2**20))
+    return now(
+        action("run-script", _SCRIPT, "run", apply, after=str(source), space=2**20)
+    )
 
 
 def _run_command(value: str, _: Settings) -> Work:
@@ -178,7 +180,7 @@ PARSERS: Parsers = {
     "firstboot-command": _firstboot_command,
     "firstboot-install": _firstboot_install,
     "install": _install,
-    "run": _run,
+    "run-script": _run_script,
     "run-command": _run_command,
     "uninstall": _uninstall,
     "update": _update,
