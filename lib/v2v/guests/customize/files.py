@@ -152,8 +152,9 @@ def _members(source: Path, place: str) -> Iterator[str]:
             f"--tar-in {source}: it cannot be read: {e}", "gzip, xz, bzip2 or plain tar"
         ) from e
     for name in names:
-        path = posixpath.normpath(f"{place}/{name}")
-        if not path.startswith(place):
+        top = place.rstrip("/")
+        path = posixpath.normpath(f"{top}/{name}")
+        if path != place and not path.startswith(f"{top}/"):
             raise UsageError(
                 f"--tar-in {source}: {name} lies outside of it", "remove it"
             )
