@@ -47,7 +47,7 @@ def _renamed(place: Place, name: str) -> Iterator[Action]:
         if text is not None and assigned(text, (key,), name) != text:
             yield _set("hostname", path, (key,), name)
     before = (place.appliance.read(old) or "").split()
-    if before:
+    if before and before[0].partition(".")[0] != "localhost":
         apply = partial(_hosts, before[0], name)
         yield action("hostname", _HOSTS, "edit", apply, after=name)
 

@@ -124,7 +124,7 @@ def _names(option: str, value: str) -> list[str]:
 
 
 def _run_script(value: str, _: Settings) -> Work:
-    source = host_file("run", value)
+    source = host_file("run-script", value)
 
     def apply(appliance: Appliance) -> None:
         appliance.g.upload(str(source), _SCRIPT)
