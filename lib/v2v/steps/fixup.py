@@ -34,7 +34,7 @@ from v2v.document import (
     next_generation,
     top,
 )
-from v2v.errors import HostError, SourceError, TargetError, UsageError
+from v2v.errors import GuestError, HostError, SourceError, TargetError, UsageError
 from v2v.operations import Operation
 from v2v.servers import Access
 from v2v.stage import Done, warned
@@ -219,8 +219,14 @@ def _worked(vm: VM, uris: Sequence[str], options: Fixup, *, write: bool) -> VM:
         devices = drivers.devices(guest, options.made_for, agent=options.agent)
         own = system.clock(running) if guest.type == "linux" else None
         devices = devices.having(clock=own or vm.clock)
+        works = customize.parsed(options.operations)
         if not _can_be_fixed(guest):
             found = [_unfit(guest)]
+            if works:
+                raise GuestError(
+                    f"the guest cannot be customised: {found[0].message}",
+                    "leave out the options that customise it",
+                )
             warned(vm, "%s", found[0].message)
             return _described(vm, guest, found).having(devices=devices, changes=())
         actions = fixes.plan(
@@ -229,7 +235,7 @@ def _worked(vm: VM, uris: Sequence[str], options: Fixup, *, write: bool) -> VM:
             guest,
             devices,
             options.agent_packages,
-            customize.parsed(options.operations),
+            works,
             paths.work_folder(vm, options.work) if write else None,
         )
         fixes.gate(guest, actions)
@@ -240,6 +246,9 @@ def _worked(vm: VM, uris: Sequence[str], options: Fixup, *, write: bool) -> VM:
     for finding in found:
         if write and finding.severity == "warn":
             warned(vm, "%s", finding.message)
+    for work in works:
+        if work.warning:
+            warned(vm, "%s", work.warning)
     changes = tuple(action.change for action in actions)
     return _described(vm, guest, found).having(devices=devices, changes=changes)
 

@@ -7,7 +7,6 @@ parsed before any guest is opened; all that is done is in the plan.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Iterator, Sequence
 
 from v2v.errors import UsageError
@@ -28,8 +27,6 @@ _CALLED = {"run": "run-script"}
 
 __all__ = ["Place", "Work", "parsed"]
 
-log = logging.getLogger(__name__)
-
 
 def parsed(operations: Iterable[Operation]) -> list[Work]:
     """Return the work that *operations* come to, in their order.
@@ -41,15 +38,11 @@ def parsed(operations: Iterable[Operation]) -> list[Work]:
     for method in methods:
         accounts.check_method(method)
     settings = Settings(crypto=methods[-1] if methods else None)
-    works = [
+    return [
         _PARSERS[each.name](each.value, settings)
         for each in wanted
         if each.name != _CRYPTO
     ]
-    for work in works:
-        if work.warning:
-            log.warning("v2v-fixup: warning: %s", work.warning)
-    return works
 
 
 def _with_files(operation: Operation) -> Sequence[Operation]:

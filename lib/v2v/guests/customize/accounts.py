@@ -59,6 +59,13 @@ class _Selector:
     random: bool = False
 
 
+_WORDS = {
+    "locked": _Selector(state="locked"),
+    "disabled": _Selector(state="disabled"),
+    "random": _Selector(random=True),
+}
+
+
 def check_method(method: str) -> None:
     """Raise UsageError if *method* is none of crypt(5)'s that are known."""
     if method not in _METHODS:
@@ -84,21 +91,16 @@ def _root_password(value: str, settings: Settings) -> Work:
 
 def _selector(option: str, text: str) -> _Selector:
     """Return what *text* asks for; it is never repeated: it may hold a password."""
+    if text in _WORDS:
+        return _WORDS[text]
     word, _, rest = text.partition(":")
-    if word == "locked" and rest:
+    if word == "file" and rest:
+        return _Selector(file=_readable(option, rest))
+    if word == "locked":
         inner = _selector(option, rest)
         if inner.state == "open":
             return _Selector(state="locked", file=inner.file, random=inner.random)
-    elif word == "locked":
-        return _Selector(state="locked")
-    elif word == "disabled" and not rest:
-        return _Selector(state="disabled")
-    elif word == "random" and not rest:
-        return _Selector(random=True)
-    elif word == "file" and rest:
-        host_text(option, rest, 4096)
-        return _Selector(file=rest)
-    elif word == "password":
+    if word == "password":
         raise UsageError(
             f"--{option}: a password on the command line is seen by all on this host",
             "put it into a file that only you can read, and say file:FILE",
@@ -107,6 +109,13 @@ def _selector(option: str, text: str) -> _Selector:
         f"--{option}: no such selector",
         "file:FILE, random, disabled, locked, locked:file:FILE or locked:random",
     )
+
+
+def _readable(option: str, name: str) -> str:
+    """Return *name*, if it can be read: not yet, since a pipe gives it but once."""
+    if not os.access(Path(name).expanduser(), os.R_OK):
+        raise UsageError(f"--{option}: {name} cannot be read", "see who may read it")
+    return name
 
 
 def _set(option: str, user: str, selector: _Selector, settings: Settings) -> Work:
