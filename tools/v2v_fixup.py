@@ -34,6 +34,7 @@ def main(
         str,
         typer.Option("--root", metavar="DEVICE", help="The system to fix, of many."),
     ] = "",
+    key: options.Key = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done; change nothing.")
     ] = False,
@@ -60,6 +61,7 @@ def main(
         agent=agent == "auto",
         agent_packages=agent_packages,
         root=root or None,
+        keys=tuple(key or ()),
         dry_run=dry_run,
         work=work,
         operations=ordered.operations(context),

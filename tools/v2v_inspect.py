@@ -34,6 +34,7 @@ def main(
     no_guest: Annotated[
         bool, typer.Option("--no-guest", help="Do not look into the disks.")
     ] = False,
+    key: options.Key = None,
     no_verify_manifest: Annotated[
         bool, typer.Option("--no-verify-manifest", help="Do not check an OVA's sums.")
     ] = False,
@@ -80,6 +81,7 @@ def main(
     wanted = inspect.Wanted(
         kind=kind,
         guest=not (no_guest or print_source),
+        keys=tuple(key or ()),
         only=only,
         rename=name,
         macs=tuple(mac or ()),
@@ -87,8 +89,9 @@ def main(
     stage.main(
         stage.Stage(
             name="inspect",
+            check=lambda: inspect.check(wanted),
             step=lambda vm: inspect.examine(
-                vm, access.of(vm, allowed, keys), guest=wanted.guest
+                vm, access.of(vm, allowed, keys), guest=wanted.guest, keys=wanted.keys
             ),
             settings=settings,
             vms=inspect.describe(requests, wanted, None if again else settings.store),

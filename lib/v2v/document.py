@@ -182,19 +182,27 @@ class Kernel(Record):
     # Driver names: in the kernel or its modules; and reachable while booting.
     drivers: tuple[str, ...] = ()
     initramfs_drivers: tuple[str, ...] = ()
+    # Whether the boot loader starts it, if asked; and if nobody chooses.
+    offered: bool = False
     default: bool = False
 
 
 class Filesystem(Record):
-    """A file system, swap area or other content of a guest's block device."""
+    """A file system, swap area or other content of a guest's block device.
+
+    ``container`` is the encrypted device that was opened to reach it; ``partuuid`` the
+    UUID of the partition that it fills.
+    """
 
     device: str
     type: str
     uuid: str | None = None
+    partuuid: str | None = None
     label: str | None = None
     size: Size | None = None
     free: Size | None = None
     mountpoint: str | None = None
+    container: str | None = None
 
 
 class Interface(Record):

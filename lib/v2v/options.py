@@ -44,6 +44,12 @@ Work = Annotated[
         metavar="DIR", help="Folder for overlays (default: the user's state)."
     ),
 ]
+Key = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--key", metavar="<SELECTOR:file:FILE>", help="Passphrase for encrypted disks."
+    ),
+]
 TlsPsk = Annotated[
     Path | None,
     typer.Option("--tls-psk", metavar="FILE", help="Keys for TLS, lines of user:key."),

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import programs
-from appliance.test_made_guest import served
+from served_image import served
 from v2v.document import Filesystem, Guest
 from v2v.errors import GuestError
 from v2v.guests import appliance, customize

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import programs
-from appliance.test_made_guest import served
+from served_image import served
 from v2v.document import Change, Filesystem, Guest
 from v2v.guests import appliance
 from v2v.guests.appliance import Appliance

@@ -3,17 +3,15 @@
 
 import json
 import os
-import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 import made_guest
-from pipelines import wait_for
+from served_image import served
 from v2v.document import (
     VM,
     Disk,
@@ -41,18 +39,6 @@ class Opened:
     def plan(self) -> list[Action]:
         devices = drivers.devices(self.guest, "local", agent=False)
         return fixes.plan(self.running, self.vm, self.guest, devices, None)
-
-
-@contextmanager
-def served(image: Path, socket: Path) -> Iterator[str]:
-    """Serve *image*, writable; yield the URI."""
-    argv = ["qemu-nbd", "--persistent", "-f", "raw", "-k", str(socket), str(image)]
-    with subprocess.Popen(argv) as child:
-        try:
-            assert wait_for(socket.exists)
-            yield f"nbd+unix:///?socket={socket}"
-        finally:
-            child.terminate()
 
 
 @pytest.fixture(scope="module")
@@ -147,9 +133,9 @@ def test_the_changes_are_done_and_proved_and_not_wanted_again(opened: Opened) ->
     assert fstab[4].startswith("/dev/sdz1 /srv ext4 defaults,nofail,x-systemd.")
     assert f"root={uuid} ro resume={uuid}" in (read("/boot/grub/grub.cfg") or "")
     assert f"resume={uuid}" in (read("/etc/default/grub") or "")
-    assert opened.running.g.readlink(  # type: ignore[attr-defined]
-        "/etc/systemd/system/vmware-tools.service"
-    ) == ("/dev/null")
+    assert opened.running.g.readlink("/etc/systemd/system/vmware-tools.service") == (
+        "/dev/null"
+    )
     assert "Name=ens192" in (read("/etc/systemd/network/10-v2v-ens192.link") or "")
     image = kernels.parsed(opened.running, "/boot/custom.img")
     assert image.texts["conf/conf.d/resume"] == f"RESUME={uuid}\n".encode()

@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -40,13 +40,17 @@ OVMF = Path("/usr/share/OVMF")
 
 @dataclass(kw_only=True)
 class Machine:
-    """What is booted: disks as (path, format), on ``bus``; cards as (model, MAC)."""
+    """What is booted: disks as (path, format), on ``bus``; cards as (model, MAC).
+
+    With ``keep`` the disks, qcow2 then, are written; else they stay as they are.
+    """
 
     disks: Sequence[tuple[Path, str]]
     bus: Literal["virtio", "sata", "ide", "pvscsi"] = "virtio"
     nics: Sequence[tuple[str, str]] = ()
     uefi: bool = False
     machine: str = "q35"
+    keep: bool = False
 
 
 @dataclass(kw_only=True)
@@ -64,10 +68,15 @@ class Boot:
         return [tuple(nic.split(":", 2)) for nic in self.report["nics"].split(",")]
 
 
-def boot(machine: Machine, seconds: float = 240) -> Boot:
-    """Boot *machine* until it shows a login prompt and its report."""
+def boot(
+    machine: Machine, seconds: float = 240, answers: Mapping[bytes, bytes] | None = None
+) -> Boot:
+    """Boot *machine* until it shows a login prompt and its report.
+
+    ``answers``: what is typed when the console shows something, once for each.
+    """
     with tempfile.TemporaryDirectory(prefix="v2v-boot-") as folder:
-        return watch(_command(machine, Path(folder)), seconds)
+        return watch(_command(machine, Path(folder)), seconds, answers=answers)
 
 
 def domain(path: Path) -> Machine:
@@ -101,7 +110,12 @@ def domain(path: Path) -> Machine:
     )
 
 
-def watch(command: Sequence[str], seconds: float, cwd: Path | None = None) -> Boot:
+def watch(
+    command: Sequence[str],
+    seconds: float,
+    cwd: Path | None = None,
+    answers: Mapping[bytes, bytes] | None = None,
+) -> Boot:
     """Run *command*, whose stdout is a guest's console, until the guest is up."""
     start = time.monotonic()
     # Should we be killed, the machine dies with us.
@@ -114,6 +128,7 @@ def watch(command: Sequence[str], seconds: float, cwd: Path | None = None) -> Bo
     )
     assert child.stdout
     console, failure = b"", ""
+    waiting = dict(answers or {})
     try:
         with selectors.DefaultSelector() as selector:
             selector.register(child.stdout, selectors.EVENT_READ)
@@ -126,6 +141,10 @@ def watch(command: Sequence[str], seconds: float, cwd: Path | None = None) -> Bo
                         failure = f"qemu ended with status {child.wait()}"
                         break
                     console = ANSI.sub(b"", console + chunk).replace(b"\r", b"")
+                for question in [q for q in waiting if q in console]:
+                    assert child.stdin
+                    child.stdin.write(waiting.pop(question))
+                    child.stdin.flush()
     finally:
         child.kill()
         child.wait()
@@ -158,7 +177,8 @@ def _command(machine: Machine, folder: Path) -> list[str]:
     if machine.uefi:
         command += _firmware(folder)
     for index, (path, kind) in enumerate(machine.disks):
-        command += _disk(machine, index, _overlay(path, kind, folder / f"{index}"))
+        file = path if machine.keep else _overlay(path, kind, folder / f"{index}")
+        command += _disk(machine, index, file)
     for index, (model, mac) in enumerate(machine.nics):
         command += ["-netdev", f"user,id=n{index},restrict=on"]
         command += ["-device", f"{model},netdev=n{index},mac={mac},romfile="]

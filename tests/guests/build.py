@@ -32,7 +32,16 @@ GUESTS = {
     "debian12-bios": ["build-debian12-bios"],
     "debian12-dep": ["build-debian12-bios", "--dep"],
     "debian12-uefi-lvm": ["build-debian12-uefi-lvm"],
+    "bls-dracut": ["build-bls-dracut"],
+    "bls-dracut-cut": ["build-bls-dracut", "--cut"],
+    "systemd-boot": ["build-systemd-boot"],
+    "debian12-btrfs": ["build-debian12-btrfs"],
+    "debian12-luks": ["build-debian12-luks"],
+    "debian12-raid": ["build-debian12-raid"],
+    "debian12-raid-second": ["build-debian12-raid", "--second"],
 }
+# What is made from another guest: that is built first.
+MADE_FROM = {"debian12-raid-second": "debian12-raid"}
 SOURCE = "debian12-bios"
 
 
@@ -59,6 +68,8 @@ def built(name: str) -> Path:
 
 def _maker(name: str) -> Callable[[Path], None]:
     if name in GUESTS:
+        if name in MADE_FROM:
+            built(MADE_FROM[name])
         return lambda part: _run(GUESTS[name], part)
     if name in containers.MAKERS:
         return lambda part: containers.MAKERS[name](built(SOURCE), part)
@@ -86,9 +97,8 @@ def _run(command: list[str], part: Path) -> None:
 def _key() -> str:
     """Return what changes when a builder does."""
     digest = hashlib.sha256()
-    for file in sorted(
-        [HERE / "lib.sh", HERE / "containers.py", *HERE.glob("build-*")]
-    ):
+    python = (HERE / f"{n}.py" for n in ("containers", "luks_encrypt", "md_superblock"))
+    for file in sorted([HERE / "lib.sh", *python, *HERE.glob("build-*")]):
         digest.update(file.read_bytes())
     return digest.hexdigest()[:12]
 

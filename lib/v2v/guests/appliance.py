@@ -10,6 +10,7 @@ from __future__ import annotations
 import fnmatch
 import logging
 import os
+import re
 import signal
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -25,6 +26,8 @@ from v2v.errors import GuestError, HostError
 # Configuration that is larger is no configuration.
 MAX_TEXT = 8 * 2**20  # bytes
 _PIECE = 2**20
+# Argon2 is made to take memory: up to 1 GiB by cryptsetup's default.
+_UNLOCKING = 2560  # MiB
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
 log = logging.getLogger(__name__)
@@ -75,7 +78,11 @@ class Appliance:
             return sorted(self.g.glob_expand(pattern))
         except UnicodeDecodeError:
             # One such name, and the binding gives none at all.
-            return sorted(_matching(self, pattern.lstrip("/").split("/"), ""))
+            return sorted(
+                path
+                for one in expanded(pattern)
+                for path in _matching(self, one.lstrip("/").split("/"), "")
+            )
 
     def names(self, folder: str) -> list[str]:
         """Return the names in *folder*, but for those that are not UTF-8."""
@@ -97,6 +104,18 @@ def printable(text: str, most: int = 200) -> str:
     return text[:most].encode("utf-8", "replace").decode()
 
 
+def expanded(pattern: str) -> list[str]:
+    """Return the patterns that *pattern* stands for: a{b,c} is ab and ac."""
+    match = re.search(r"\{([^{}]*)\}", pattern)
+    if not match:
+        return [pattern]
+    return [
+        plain
+        for word in match[1].split(",")
+        for plain in expanded(pattern[: match.start()] + word + pattern[match.end() :])
+    ]
+
+
 def _matching(appliance: Appliance, parts: list[str], folder: str) -> Iterator[str]:
     """Yield the paths under *folder* that match the pattern *parts*."""
     for name in fnmatch.filter(appliance.names(folder or "/"), parts[0]):
@@ -116,8 +135,12 @@ def _is_utf8(name: bytes) -> bool:
 
 
 @contextmanager
-def opened(uris: Sequence[str], *, write: bool) -> Iterator[Appliance]:
+def opened(
+    uris: Sequence[str], *, write: bool, unlocks: bool = False
+) -> Iterator[Appliance]:
     """Start an appliance on the disks at *uris* (NBD, Unix sockets); yield it.
+
+    ``unlocks``: with memory enough to open LUKS.
 
     Errors of libguestfs within the block are raised as GuestError, and HostError if
     no appliance can be started.  While it runs a signal ends this process at once:
@@ -127,9 +150,13 @@ def opened(uris: Sequence[str], *, write: bool) -> Iterator[Appliance]:
     handle.set_backend("direct")
     if not kvm.usable():
         handle.set_backend_setting("force_tcg", "1")
-    for uri in uris:
+    if unlocks:
+        handle.set_memsize(_UNLOCKING)
+    for number, uri in enumerate(uris):
         socket = parse_qs(urlsplit(uri).query)["socket"][0]
         _add(handle, socket, write=write)
+        # On a host that is full QEMU would stop the appliance, and wait for ever.
+        handle.config("-set", f"drive.hd{number}.werror=report")
     with _signals_end_us():
         try:
             _launch(handle)

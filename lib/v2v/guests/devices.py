@@ -7,14 +7,22 @@ an emulated appliance where this takes one.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from v2v.guests.appliance import Appliance
 
+_PARTITION = re.compile(r"(?:p(?=\d+$))?\d+$")
+ENCRYPTED = ("crypto_LUKS", "BitLocker")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Device:
-    """A device with a file system, swap or other content: libblkid's words."""
+    """A device with a file system, swap or other content: libblkid's words.
+
+    ``container`` is the encrypted device that was opened to reach this one.
+    """
 
     name: str
     type: str
@@ -23,22 +31,32 @@ class Device:
     # GUID of the partition's type, in lower case; of a GPT only.
     partition_type: str | None = None
     partition_uuid: str | None = None
+    partition_label: str | None = None
+    container: str | None = None
 
 
-def found(appliance: Appliance) -> list[Device]:
-    """Return the devices of *appliance* that hold something."""
+def found(
+    appliance: Appliance, opened: Mapping[str, str] | None = None
+) -> list[Device]:
+    """Return the devices of *appliance* that hold something.
+
+    ``opened``: what encrypted devices were opened as -> the device.
+    """
     g = appliance.g
     partitions = g.list_partitions()
-    disks = [
-        disk
-        for disk in g.list_devices()
-        if not any(partition.startswith(disk) for partition in partitions)
+    parted = {_PARTITION.sub("", partition) for partition in partitions}
+    # A disk whose own name ends in a digit has a p before the number.
+    disks = [*g.list_devices(), *g.list_md_devices()]
+    whole = [disk for disk in disks if disk not in parted]
+    all_ = [*partitions, *whole, *g.lvs(), *(opened or {})]
+    return [
+        device
+        for name in dict.fromkeys(all_)
+        if (device := _device(appliance, name, (opened or {}).get(name)))
     ]
-    all_ = [*partitions, *disks, *g.list_md_devices(), *g.lvs()]
-    return [device for name in all_ if (device := _device(appliance, name))]
 
 
-def _device(appliance: Appliance, name: str) -> Device | None:
+def _device(appliance: Appliance, name: str, container: str | None) -> Device | None:
     try:
         facts = appliance.g.blkid(name)
     except RuntimeError:
@@ -52,17 +70,12 @@ def _device(appliance: Appliance, name: str) -> Device | None:
         label=facts.get("LABEL"),
         partition_type=gpt or None,
         partition_uuid=facts.get("PART_ENTRY_UUID"),
+        partition_label=facts.get("PART_ENTRY_NAME"),
+        container=container,
     )
 
 
 def is_plain(devices: list[Device]) -> bool:
     """Whether nothing is there that only libguestfs' whole inspection can sort out."""
-    odd = {
-        "ntfs",
-        "btrfs",
-        "BitLocker",
-        "crypto_LUKS",
-        "linux_raid_member",
-        "zfs_member",
-    }
+    odd = {"ntfs", "BitLocker", "zfs_member"}
     return not odd & {device.type for device in devices}

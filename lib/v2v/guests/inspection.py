@@ -1,115 +1,224 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What is installed on the disks of a VM.
 
-Linux systems on plain partitions and volumes are found and read by ourselves; all
-others by libguestfs' inspection.
+Linux systems are found and read by ourselves, on partitions, LVM, btrfs, mdadm and what
+given keys open of LUKS; all others by libguestfs' inspection.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from v2v.document import Filesystem, Finding, Firmware, Guest, Severity
+from v2v.document import Disk, Filesystem, Finding, Firmware, Guest, Severity
 from v2v.errors import GuestError
-from v2v.guests import devices
+from v2v.guests import devices, encryption, shutdown
 from v2v.guests.appliance import Appliance, printable
 from v2v.guests.devices import Device
-from v2v.guests.linux import boot, interfaces, kernels, system, tools
+from v2v.guests.encryption import Key
+from v2v.guests.linux import (
+    boot,
+    crypttab,
+    interfaces,
+    kernels,
+    mounts,
+    resolver,
+    roots,
+    subvolumes,
+    system,
+    tools,
+)
+from v2v.guests.linux.resolver import Resolver
+from v2v.guests.linux.roots import Root
 
 # All that this module may find; see fixes.FINDINGS.
-FINDINGS = ("guest-several-systems", "guest-hibernated", "guest-encrypted")
-_ESP = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b"
+FINDINGS = (
+    *("guest-several-systems", "guest-hibernated", "guest-encrypted"),
+    *("guest-data-encrypted", "filesystem-unsupported", "filesystem-dirty"),
+)
 _BIOS_BOOT = "21686148-6449-6e6f-744e-656564454649"
-# The end of the first page of a swap area says what it holds (mkswap(8), kernel/power).
-_SWAP_MAGIC_AT = 4086
 _ASLEEP = "the guest is hibernated: its memory is on {}"
 _WAKE = "start it on the source and shut it down"
-_ENCRYPTED = ("crypto_LUKS", "BitLocker")
-_HIBERNATED = (b"S1SUSPEND", b"S2SUSPEND", b"ULSUSPEND", b"LINHIB0001")
+_DIRTY = "{}: not unmounted cleanly; its journal is replayed"
+_CLEAN = "shut the guest down on the source; a snapshot of a running one loses data"
+# What a kernel of the host must know for the appliance to open it.
+_FEATURES = {"btrfs": "btrfs", "crypto_LUKS": "luks", "linux_raid_member": "mdadm"}
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What is known and wanted before the disks are opened.
+
+    ``disks`` are the VM's, in the guest's order; ``root`` a root that was chosen by the
+    user; ``keys`` open what is encrypted.
+    """
+
+    root: str | None = None
+    disks: Sequence[Disk] = ()
+    keys: Sequence[Key] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Survey:
     """What is on the disks, before any system there is opened.
 
-    ``roots`` are the root devices, with whether each may boot; ``by_us``: found
-    without libguestfs' inspection; ``asleep`` the device with a hibernated memory.
+    ``ours`` are the roots of Linux that we found, ``others`` what only libguestfs did;
+    ``asleep`` the device with a hibernated memory; ``dirty`` those that were not
+    unmounted.
     """
 
     devices: list[Device]
-    roots: Mapping[str, bool]
-    by_us: bool
+    ours: list[Root]
+    others: list[str]
+    disks: Sequence[Disk] = ()
     asleep: str | None = None
+    dirty: Sequence[str] = ()
+
+    @property
+    def names(self) -> list[str]:
+        """All roots, as the user may name them."""
+        return sorted([*(root.name for root in self.ours), *self.others])
 
 
-def inspect(appliance: Appliance, *, root: str | None = None) -> Guest:
+def inspect(appliance: Appliance, asked: Asked | None = None) -> Guest:
     """Return what is on the disks of *appliance*, and leave its root mounted there.
 
     A disk with no system that is known gives type "unknown".  Raises GuestError if the
-    guest is hibernated, or has several systems and *root* names none of them.
+    guest is hibernated, or has several systems and it is not clear which one runs.
     """
-    seen = _surveyed(appliance)
-    chosen = _chosen(seen.roots, root)
+    asked = asked or Asked()
+    seen = _surveyed(appliance, asked)
+    chosen = _chosen(appliance, seen, asked.root)
     if chosen and seen.asleep:
         raise GuestError(_ASLEEP.format(seen.asleep), _WAKE)
+    if seen.dirty:
+        log.warning("warning: %s", _DIRTY.format(", ".join(seen.dirty[:10])))
     return _described(appliance, seen, chosen)
 
 
-def look(appliance: Appliance) -> tuple[Guest, list[Finding]]:
+def look(
+    appliance: Appliance, asked: Asked | None = None
+) -> tuple[Guest, list[Finding]]:
     """Return what is on the disks, and what of it stands in the way of a move."""
-    seen = _surveyed(appliance)
+    asked = asked or Asked()
+    seen = _surveyed(appliance, asked)
     found: list[Finding] = []
     chosen = None
     try:
-        chosen = _chosen(seen.roots, None)
+        chosen = _chosen(appliance, seen, asked.root)
     except GuestError as e:
         found.append(_finding("guest-several-systems", "warn", e.message, e.remedy))
     if seen.asleep:
         message = _ASLEEP.format(seen.asleep)
         found.append(_finding("guest-hibernated", "block", message, _WAKE))
-    return _described(appliance, seen, chosen), found
+    if seen.dirty:
+        message = _DIRTY.format(", ".join(seen.dirty[:10]))
+        found.append(_finding("filesystem-dirty", "warn", message, _CLEAN))
+    guest = _described(appliance, seen, chosen)
+    return guest, [*found, *findings(appliance, guest)]
 
 
 def locked(guest: Guest) -> Finding | None:
     """Return the finding that nothing of *guest* can be seen for encryption."""
-    devices_ = [fs.device for fs in guest.filesystems if fs.type in _ENCRYPTED]
-    if guest.roots or not devices_:
+    closed = _closed(guest)
+    if guest.roots or not closed:
         return None
     return _finding(
         "guest-encrypted",
         "warn",
-        f"{', '.join(devices_[:10])}: encrypted, so the system cannot be looked into; "
+        f"{', '.join(closed[:10])}: encrypted, so the system cannot be looked into; "
         "the VM gets emulated hardware (SATA, e1000e)",
-        "see that the guest's initramfs has virtio, then change the VM's devices",
+        "give the passphrase with --key all:file:FILE; or see that the guest's "
+        "initramfs has virtio, then change the VM's devices",
     )
+
+
+def findings(appliance: Appliance, guest: Guest) -> list[Finding]:
+    """Return what of the disks could not be seen, though the system is known."""
+    found = []
+    closed = _closed(guest)
+    if guest.roots and closed:
+        found.append(
+            _finding(
+                "guest-data-encrypted",
+                "info",
+                f"{', '.join(closed[:10])}: encrypted and not opened; left as it is",
+                "give the passphrase with --key, if device names in it matter",
+            )
+        )
+    for kind, feature in _FEATURES.items():
+        on = [fs.device for fs in guest.filesystems if fs.type == kind]
+        if on and not appliance.g.feature_available([feature]):
+            found.append(
+                _finding(
+                    "filesystem-unsupported",
+                    "warn",
+                    f"{', '.join(on[:10])}: the appliance has no {feature}, so what "
+                    f"is there cannot be seen",
+                    "use a host whose kernel and libguestfs have it, as Debian's do",
+                )
+            )
+    return found
+
+
+def _closed(guest: Guest) -> list[str]:
+    """Return the encrypted devices of *guest* that are not opened."""
+    inside = {fs.container for fs in guest.filesystems}
+    return [
+        fs.device
+        for fs in guest.filesystems
+        if fs.type in devices.ENCRYPTED and fs.device not in inside
+    ]
 
 
 def _finding(code: str, severity: Severity, message: str, remedy: str) -> Finding:
     return Finding(code=code, severity=severity, message=message, remedy=remedy)
 
 
-def _surveyed(appliance: Appliance) -> Survey:
-    there = devices.found(appliance)
-    roots = system.roots(appliance, there) if devices.is_plain(there) else {}
-    by_us = bool(roots)
-    if not by_us:
-        roots = dict.fromkeys(_inspected(appliance), True)
+def _surveyed(appliance: Appliance, asked: Asked) -> Survey:
+    there = encryption.opened(appliance, asked.keys)
+    # Before any is mounted: that replays the journal.
+    dirty = shutdown.dirty(appliance, there)
+    ours = roots.found(appliance, there)
+    others = []
+    if not ours or not devices.is_plain(there):
+        # Of Linux we know better: what is left out is a snapshot, or no system.
+        others = [
+            name
+            for name in _inspected(appliance)
+            if not ours or appliance.g.inspect_get_type(name) != "linux"
+        ]
+    if renamed := crypttab.fitted(appliance, there, ours):
+        there = renamed
+        ours = roots.found(appliance, there)
     return Survey(
-        devices=there, roots=roots, by_us=by_us, asleep=_hibernated(appliance, there)
+        devices=there,
+        ours=ours,
+        others=others,
+        disks=asked.disks,
+        asleep=shutdown.hibernated(appliance, there),
+        dirty=dirty,
     )
 
 
 def _inspected(appliance: Appliance) -> list[str]:
-    """Return the roots that libguestfs finds; none, if it stumbles over a disk."""
+    """Return the roots that libguestfs finds; none, if it stumbles over a disk.
+
+    Where it finds Linux and we did not, as in a snapshot, there is none to boot.
+    """
     try:
-        return sorted(appliance.g.inspect_os())
+        found = sorted(appliance.g.inspect_os())
     except RuntimeError as e:
         log.warning("warning: the disks cannot be inspected: %s", printable(str(e)))
         return []
+    return [root for root in found if not _is_snapshot(root)]
+
+
+def _is_snapshot(name: str) -> bool:
+    return "/.snapshots/" in name or "/timeshift-btrfs/" in name
 
 
 def _described(appliance: Appliance, seen: Survey, root: str | None) -> Guest:
@@ -117,45 +226,71 @@ def _described(appliance: Appliance, seen: Survey, root: str | None) -> Guest:
     places: dict[str, str] = {}
     guest = Guest()
     if root:
-        places, guest = _opened(appliance, root, seen.devices, by_us=seen.by_us)
-    points = {device: point for point, device in places.items()}
+        by_us = root in {one.name for one in seen.ours}
+        opened = _opened if by_us else _opened_by_libguestfs
+        places, guest = opened(appliance, root, seen)
     guest = guest.having(
-        roots=tuple(sorted(seen.roots)),
+        roots=tuple(seen.names),
         firmware=_firmware(seen.devices),
-        filesystems=tuple(_filesystem(appliance, d, points) for d in seen.devices),
+        filesystems=tuple(_filesystems(appliance, seen.devices, places)),
     )
     return _linux(appliance, guest) if guest.type == "linux" else guest
 
 
-def _chosen(roots: Mapping[str, bool], wanted: str | None) -> str | None:
+def _chosen(appliance: Appliance, seen: Survey, wanted: str | None) -> str | None:
     """Return the root to work on; None if there is no system at all."""
     if wanted:
-        if wanted in roots:
-            return wanted
-        raise GuestError(
-            f"there is no system on {wanted}; found: {', '.join(roots) or 'none'}",
-            "name one of these with --root",
-        )
-    able = [root for root, may_boot in roots.items() if may_boot]
-    if len(able) == 1:
-        return able[0]
-    if len(roots) > 1:
-        raise GuestError(
-            f"several systems are installed: {', '.join(sorted(roots))}",
-            "say which one runs with v2v-fixup --root DEVICE",
-        )
-    return next(iter(roots), None)
+        return _named(seen, wanted)
+    if not seen.names:
+        return None
+    if not seen.others:
+        one = roots.weighed(appliance, seen.ours, seen.devices, seen.disks)
+        if one:
+            return one.name
+    elif len(seen.names) == 1:
+        return seen.names[0]
+    raise GuestError(
+        f"several systems are installed: {', '.join(seen.names)}",
+        "say which one runs with v2v-fixup --root DEVICE",
+    )
+
+
+def _named(seen: Survey, wanted: str) -> str:
+    """Return the root that the user calls *wanted*: by its name, or that of its device.
+
+    Raises GuestError if there is none, or several are on that device.
+    """
+    if wanted in seen.names:
+        return wanted
+    on = [one.name for one in seen.ours if wanted in (one.device, _mapper(one.device))]
+    if len(on) == 1:
+        return on[0]
+    raise GuestError(
+        f"there is no system on {wanted}; found: {', '.join(seen.names) or 'none'}",
+        "name one of these with --root",
+    )
+
+
+def _mapper(device: str) -> str:
+    own = device.count("/") == 3 and not device.startswith("/dev/mapper/")
+    return resolver.mapper(device) if own else device
 
 
 def _opened(
-    appliance: Appliance, root: str, there: list[Device], *, by_us: bool
+    appliance: Appliance, root: str, seen: Survey
 ) -> tuple[dict[str, str], Guest]:
-    """Mount the system on *root*; return mount point -> device, and what it is."""
+    """Mount the Linux on *root*; return mount point -> device, and what it is."""
+    appliance.g.mount(root, "/")
+    meaning = Resolver(appliance, seen.devices, seen.disks)
+    points = mounts.points(appliance, root, seen.devices, meaning)
+    return _mounted(appliance, points), system.described(appliance, root)
+
+
+def _opened_by_libguestfs(
+    appliance: Appliance, root: str, seen: Survey
+) -> tuple[dict[str, str], Guest]:
+    """Do the same for a system that only libguestfs knows."""
     g = appliance.g
-    if by_us:
-        g.mount(root, "/")
-        points = system.mountpoints(appliance, root, there)
-        return _mounted(appliance, points), system.described(appliance, root)
     guest = Guest(
         type=g.inspect_get_type(root),
         distro=_known(g.inspect_get_distro(root)),
@@ -193,10 +328,22 @@ def _mounted(appliance: Appliance, points: Mapping[str, str]) -> dict[str, str]:
     return mounted
 
 
-def _filesystem(
-    appliance: Appliance, device: Device, points: Mapping[str, str]
-) -> Filesystem:
-    point = points.get(device.name)
+def _filesystems(
+    appliance: Appliance, there: list[Device], places: Mapping[str, str]
+) -> Iterator[Filesystem]:
+    """Yield each device; one of which several subvolumes are mounted, for each."""
+    names = [device.name for device in there]
+    points: dict[str, list[str]] = {}
+    for point, name in places.items():
+        points.setdefault(subvolumes.device_of(name, names), []).append(point)
+    for device in there:
+        if device.name not in points:
+            yield _filesystem(appliance, device, None)
+        for point in points.get(device.name, ()):
+            yield _filesystem(appliance, device, point)
+
+
+def _filesystem(appliance: Appliance, device: Device, point: str | None) -> Filesystem:
     size = free = None
     if point:
         facts = appliance.g.statvfs(point)
@@ -206,7 +353,9 @@ def _filesystem(
         device=device.name,
         type=device.type,
         uuid=device.uuid,
+        partuuid=device.partition_uuid,
         label=printable(device.label) if device.label else None,
+        container=device.container,
         size=size,
         free=free,
         mountpoint=printable(point) if point else None,
@@ -221,19 +370,7 @@ def _firmware(there: list[Device]) -> Firmware | None:
     types = {device.partition_type for device in there}
     if _BIOS_BOOT in types:
         return "bios"
-    return "efi" if _ESP in types else None
-
-
-def _hibernated(appliance: Appliance, there: list[Device]) -> str | None:
-    """Return the device that holds the memory of a hibernated system, if any does."""
-    for device in there:
-        # libblkid calls the area of a hibernated system swsuspend.
-        if device.type not in ("swap", "swsuspend"):
-            continue
-        magic = bytes(appliance.g.pread_device(device.name, 10, _SWAP_MAGIC_AT))
-        if magic.startswith(_HIBERNATED):
-            return device.name
-    return None
+    return "efi" if mounts.ESP in types else None
 
 
 def _linux(appliance: Appliance, guest: Guest) -> Guest:

@@ -33,9 +33,19 @@ class Wanted:
 
     kind: str = ""
     guest: bool = True
+    # What opens encrypted disks, SELECTOR:file:FILE each.
+    keys: tuple[str, ...] = ()
     only: str = ""
     rename: str = ""
     macs: tuple[str, ...] = ()
+
+
+def check(wanted: Wanted) -> None:
+    """Raise UsageError or HostError if a key cannot be had.  Its file is read now."""
+    if wanted.keys:
+        from v2v.guests import encryption
+
+        encryption.keys(wanted.keys)
 
 
 def describe(
@@ -151,7 +161,7 @@ def _stands(disk: Disk) -> bool:
     return all(layer is None or Path(layer.path or "").exists() for layer in layers_)
 
 
-def examine(vm: VM, access: Access, *, guest: bool) -> Done:
+def examine(vm: VM, access: Access, *, guest: bool, keys: tuple[str, ...] = ()) -> Done:
     """Return *vm* with the sizes of its disks and, if wanted, the guest inside.
 
     Raises SourceError if a disk cannot be read, or there is none to look into.
@@ -165,7 +175,7 @@ def examine(vm: VM, access: Access, *, guest: bool) -> Done:
     if guest and not blocked:
         from v2v.steps import fixup
 
-        vm = fixup.look(_with_disks(vm), access)
+        vm = fixup.look(_with_disks(vm), access, keys)
     return Done(vm=vm)
 
 

@@ -17,19 +17,16 @@ from typing import Literal
 from v2v.document import Change, Devices, Finding, Guest, Kernel
 from v2v.errors import GuestError
 from v2v.guests.appliance import Appliance
-from v2v.guests.linux import initramfs, kernels
+from v2v.guests.linux import diskfiles, initramfs, kernels, persistent, rebuild
 from v2v.guests.linux.initramfs import Initramfs
-from v2v.guests.linux.plan import Action, edit
+from v2v.guests.linux.plan import Action
 from v2v.guests.linux.stable import Names
 
-DISK = ("virtio_blk", "virtio_pci")
+DISK = kernels.DISK
 _WANTED = (*DISK, "virtio_scsi", "virtio_net")
 _INDEXES = "/lib/modules/{}/modules.*"
-_TOOL = "/usr/sbin/update-initramfs"
-_LIST = "/etc/initramfs-tools/modules"
-_MOST = "/etc/initramfs-tools/conf.d/zz-v2v"
-# What a new initramfs may take, where there is no old one to go by: bytes.
-_USUAL = 64 * 2**20
+# Of what an initramfs says of itself: which modules there are, what it does.
+_NO_NAMES = ("/modules.dep", "lib/dracut/modules.txt")
 
 log = logging.getLogger(__name__)
 
@@ -82,77 +79,86 @@ def plan(appliance: Appliance, guest: Guest, names: Names) -> Iterator[Action]:
     Raises GuestError if the kernel that is booted cannot be given it; of others a
     warning is logged.
     """
-    touched = False
+    touched: set[str] = set()
     for kernel in guest.kernels:
         if not set(DISK) <= set(kernel.drivers):
             continue
         try:
-            action = _kernel(appliance, kernel, names)
+            action = _kernel(appliance, guest, kernel, names)
         except GuestError as e:
             if kernel in kernels.deciding(guest.kernels):
                 raise
             log.warning("warning: kernel %s: %s", kernel.version, e.message)
             continue
         if action:
-            touched = True
+            touched.add(kernel.version)
             yield action
-    if touched and appliance.g.is_file(_LIST):
-        yield from _kept_for_updates(appliance)
+    if touched:
+        # A module that one kernel lacks must not make its next initramfs fail.
+        able = set.intersection(*(_able(appliance, version) for version in touched))
+        yield from persistent.plan(appliance, [d for d in _WANTED if d in able])
 
 
-def _kernel(appliance: Appliance, kernel: Kernel, names: Names) -> Action | None:
+def _able(appliance: Appliance, version: str) -> set[str]:
+    """Return which of the drivers kernel *version* has as files."""
+    _, dependencies = kernels.modules(appliance, version)
+    return {name for name in _WANTED if name in dependencies}
+
+
+def _kernel(
+    appliance: Appliance, guest: Guest, kernel: Kernel, names: Names
+) -> Action | None:
     """Return what the initramfs of *kernel* needs, if anything."""
     ready = set(DISK) <= set(kernel.initramfs_drivers)
     path = kernel.initramfs
-    if path is None:
-        return None if ready else _made(appliance, kernel)
+    if ready and path is None:
+        return None
+    wanted = _able(appliance, kernel.version)
+    image = cause = None
     try:
-        image = kernels.parsed(appliance, path)
+        image = kernels.parsed(appliance, path) if path else None
     except GuestError as e:
-        return _made(appliance, kernel, e)
+        cause = e.message
+    if image and path:
+        done = _appended(appliance, kernel, image, names, ready=ready)
+        if done or ready:
+            return done
+    drivers = [name for name in _WANTED if name in wanted]
+    return rebuild.planned(
+        appliance, kernel, drivers, guest.root or "/", old=image, cause=cause
+    )
+
+
+def _appended(
+    appliance: Appliance, kernel: Kernel, image: Initramfs, names: Names, *, ready: bool
+) -> Action | None:
+    """Return the action that adds to *image* what it lacks, if that is safe.
+
+    Old names in it are no reason to give up what boots.
+    """
     files = dict(_stale(image, names))
-    modules = {} if ready else _missing(appliance, kernel.version, image)
     if ready and not files:
         return None
+    modules = {} if ready else _missing(appliance, kernel.version, image)
+    if not initramfs.can_append(image) or not _same_suffix(image, modules):
+        return None
     files |= modules
-    if initramfs.can_append(image) and _same_suffix(image, modules):
-        data = kernels.content(appliance, path)
-        return _append(path, initramfs.appended(data, image, files), files)
-    if ready:
-        return None  # old names in it are no reason to give up what boots
-    return _made(appliance, kernel)
-
-
-def _made(
-    appliance: Appliance, kernel: Kernel, cause: GuestError | None = None
-) -> Action:
-    """Return the action that has the guest make the initramfs of *kernel*.
-
-    ``cause`` is why the present one cannot be read.  Raises GuestError if the guest
-    lacks the tool.
-    """
-    if appliance.g.is_file(_TOOL, followsymlinks=True):
-        path = kernel.initramfs
-        return _rebuild(kernel, appliance.g.filesize(path) if path else _USUAL)
-    if cause:
-        what = cause.message
-    elif kernel.initramfs:
-        what = f"{kernel.initramfs} lacks the virtio drivers"
-    else:
-        what = f"kernel {kernel.version} has no initramfs, and virtio is not built in"
-    raise GuestError(
-        f"{what}, and the guest has no update-initramfs",
-        "make an initramfs with virtio_blk and virtio_pci in it on the source",
-    )
+    assert kernel.initramfs
+    data = kernels.content(appliance, kernel.initramfs)
+    return _append(kernel.initramfs, initramfs.appended(data, image, files), files)
 
 
 def _stale(image: Initramfs, names: Names) -> Iterator[tuple[str, bytes]]:
     """Yield the files of *image* that name disks as the old machine did, corrected."""
     for path, data in image.texts.items():
-        if path.endswith("/modules.dep"):
+        if path == "init" or path.endswith(_NO_NAMES):
             continue
         text = data.decode("utf-8", "surrogateescape")
-        after = names.replaced(text)
+        if "/hooks/" in path:
+            # dracut waits in a script for a file of this name.
+            after = diskfiles.paths(text, names)
+        else:
+            after = diskfiles.corrected(path, text, names)
         if after != text:
             yield path, after.encode("utf-8", "surrogateescape")
 
@@ -222,41 +228,6 @@ def _replace(appliance: Appliance, path: str, content: bytes) -> None:
     appliance.g.mv(fresh, path)
 
 
-def _rebuild(kernel: Kernel, size: int) -> Action:
-    mode = "-u" if kernel.initramfs else "-c"
-
-    def apply(appliance: Appliance) -> None:
-        appliance.known.pop(kernel.initramfs or "", None)
-        # MODULES=dep would look at the appliance's hardware, not at the guest's.
-        appliance.write(_MOST, "MODULES=most\n")
-        try:
-            appliance.g.command([_TOOL, mode, "-k", kernel.version])
-        except RuntimeError as e:
-            # What came of it is looked at when all is done.
-            log.warning("warning: update-initramfs -k %s: %s", kernel.version, e)
-        finally:
-            appliance.g.rm_f(_MOST)
-
-    change = Change(
-        path=kernel.initramfs or f"/boot/initrd.img-{kernel.version}",
-        kind="run",
-        reason="it lacks the virtio drivers, and would not find the disk",
-        after=f"update-initramfs {mode} -k {kernel.version}",
-    )
-    return Action(change=change, apply=apply, space=2 * size)
-
-
-def _kept_for_updates(appliance: Appliance) -> Iterator[Action]:
-    """Let the guest's own next rebuild hold the drivers too."""
-    text = appliance.read(_LIST) or ""
-    listed = {line.strip() for line in text.splitlines()}
-    more = [name for name in _WANTED if name not in listed]
-    if more:
-        gap = "" if text.endswith("\n") or not text else "\n"
-        after = f"{text}{gap}" + "".join(f"{name}\n" for name in more)
-        yield from edit(_LIST, text, after, "the next initramfs needs virtio as well")
-
-
 def verify(guest: Guest) -> None:
     """Raise GuestError if the kernel that is booted would not find its disk.
 
@@ -277,14 +248,7 @@ def findings(guest: Guest) -> Iterator[Finding]:
     deciding = kernels.deciding(guest.kernels)
     for kernel in guest.kernels:
         if not set(DISK) <= set(kernel.drivers):
-            which = "the kernel" if kernel in deciding else "kernel"
-            yield Finding(
-                code="kernel-without-virtio",
-                severity="warn",
-                message=f"{which} {kernel.version} has no virtio drivers"
-                + ("; the VM gets emulated hardware" if kernel in deciding else ""),
-                remedy="install the distribution's usual kernel in the guest",
-            )
+            yield _unfit(kernel, booted=kernel in deciding)
         elif not set(DISK) <= set(kernel.initramfs_drivers):
             yield Finding(
                 code="initramfs-without-virtio",
@@ -292,3 +256,19 @@ def findings(guest: Guest) -> Iterator[Finding]:
                 message=f"the initramfs of kernel {kernel.version} lacks virtio",
                 remedy="v2v-fixup adds it",
             )
+
+
+def _unfit(kernel: Kernel, *, booted: bool) -> Finding:
+    """Return the finding that *kernel* cannot be booted from virtio."""
+    which = "the kernel" if booted else "kernel"
+    message = f"{which} {kernel.version} has no virtio drivers"
+    remedy = "install the distribution's usual kernel in the guest"
+    if kernel.path == kernel.initramfs:
+        message = f"{kernel.path} is sealed, and lacks virtio or names its disk"
+        remedy = "make it anew in the guest, with virtio and root=UUID=... in it"
+    return Finding(
+        code="kernel-without-virtio",
+        severity="warn",
+        message=message + ("; the VM gets emulated hardware" if booted else ""),
+        remedy=remedy,
+    )

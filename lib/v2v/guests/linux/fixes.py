@@ -10,7 +10,7 @@ from pathlib import Path
 
 from v2v.document import VM, Devices, Finding, Guest
 from v2v.errors import GuestError
-from v2v.guests.appliance import Appliance, printable
+from v2v.guests.appliance import Appliance
 from v2v.guests.customize import Place, Work
 from v2v.guests.linux import (
     agent,
@@ -30,9 +30,11 @@ from v2v.guests.linux.plan import Action
 # All that findings() may yield: an old one of these is replaced by a new look.
 FINDINGS = frozenset(
     {
-        *("fstab-device-name", "nic-name-undecided"),
+        *("nic-name-undecided", *stable.FINDINGS),
         *("kernel-without-virtio", "initramfs-without-virtio"),
         *selinux.FINDINGS,
+        *boot.FINDINGS,
+        *efi.FINDINGS,
     }
 )
 _SHOWN = 20  # of each kind
@@ -60,7 +62,7 @@ def plan(
     actions = [
         *tools.plan(appliance, guest),
         *stable.plan(appliance, names),
-        *boot.plan(appliance, names.stable),
+        *boot.plan(appliance, names.stable, guest),
         *network.plan(appliance, vm, guest),
         *efi.plan(appliance, guest),
     ]
@@ -143,13 +145,7 @@ def verify(appliance: Appliance, guest: Guest, devices: Devices) -> Guest:
 
 def findings(appliance: Appliance, vm: VM, guest: Guest) -> Iterator[Finding]:
     """Yield what is worth knowing of a guest as it is now; see FINDINGS."""
-    for line in stable.left(appliance)[:_SHOWN]:
-        yield Finding(
-            code="fstab-device-name",
-            severity="warn",
-            message="fstab names a disk as the old machine did: " + printable(line),
-            remedy="v2v-fixup changes it if it can tell what it means",
-        )
+    yield from stable.findings(appliance)
     known = network.names(vm.nics, guest.interfaces)
     for name in network.undecided(vm, guest, known)[:_SHOWN]:
         yield Finding(
@@ -158,5 +154,7 @@ def findings(appliance: Appliance, vm: VM, guest: Guest) -> Iterator[Finding]:
             message=f"which network card {name} was cannot be told",
             remedy="check the network configuration after the first boot",
         )
+    yield from boot.findings(appliance, guest)
+    yield from efi.findings(appliance, guest)
     yield from drivers.findings(guest)
     yield from selinux.findings(appliance)

@@ -79,6 +79,12 @@ def link(path: str, target: str, reason: str) -> Action:
     return Action(change=change, apply=apply, space=4096)
 
 
+def remove(path: str, reason: str) -> Action:
+    """Return the action that removes the file or link *path*."""
+    change = Change(path=path, kind="delete", reason=reason)
+    return Action(change=change, apply=lambda a: a.g.rm_f(path))
+
+
 def _shown(lines: list[str]) -> str:
     text = "\n".join(lines).encode("utf-8", "replace").decode()
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

@@ -12,27 +12,26 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from v2v.document import Disk, Filesystem, Guest, disk_id
-from v2v.guests.appliance import Appliance
-from v2v.guests.linux import debconf
+from v2v.document import Disk, Filesystem, Finding, Guest
+from v2v.guests.appliance import Appliance, printable
+from v2v.guests.linux import debconf, diskfiles, order
 from v2v.guests.linux.plan import Action, edit
 
-_KERNEL_NAME = re.compile(r"/dev/(?:sd|hd|vd|xvd)([a-z]{1,3})(\d{0,3})")
-_NVME = re.compile(r"/dev/nvme(\d{1,3})n(\d{1,3})(?:p(\d{1,3}))?")
-# Of a controller, a slot, a serial number: VMware's, which the new machine lacks.
-_BY_NAME = r"disk/by-(?:id|path)/(?!dm-|md-|lvm-|raid-)[^\s,\"']+"
-_BY = re.compile(rf"/dev/{_BY_NAME}?(?:-part(\d{{1,3}}))?")
-_ANY = re.compile(
-    r"(?<![\w/-])/dev/(?:(?:sd|hd|vd|xvd)[a-z]{1,3}\d{0,3}|nvme\d+n\d+(?:p\d+)?"
-    rf"|{_BY_NAME})(?![\w/-])"
-)
+# All that findings() may yield.
+FINDINGS = ("fstab-device-name", "disk-name-left")
 _SPEC = re.compile(r"^(\s*)(/dev/\S+)(\s+\S+\s+(\S+).*)", re.DOTALL)
 _FIELDS = re.compile(r"^(\s*(\S+)\s+(\S+)\s+(\S+)\s+)(\S+)(.*)", re.DOTALL)
 # Folders of the host that only the old hypervisor can show.
 _SHARED = {"vmhgfs", "fuse.vmhgfs-fuse", "vboxsf", "prl_fs"}
 _ALIKE = ({"ext2", "ext3", "ext4"}, {"vfat", "msdos"})
-_RESUME = "/etc/initramfs-tools/conf.d/resume"
+# udev makes no link by UUID to what is a part of something larger.
+_MEMBER = re.compile(r"LVM2_member|\w+_raid_member|linux_raid_member|zfs_member")
 _REASON = "disks have other kernel names on KVM"
+_RECORDS = (
+    *("/boot/grub/device.map", "/boot/grub2/device.map"),
+    *("/etc/default/grub_installdevice", "/etc/sysconfig/grub"),
+)
+_SHOWN = 20  # findings
 
 
 class Names:
@@ -41,7 +40,15 @@ class Names:
     def __init__(self, guest: Guest, disks: Sequence[Disk] = ()) -> None:
         """Take the file systems from *guest* as inspected; *disks* are the VM's."""
         self.by_device = {fs.device: fs for fs in guest.filesystems}
-        self.uses = Counter(fs.uuid for fs in guest.filesystems if fs.uuid)
+        all_ = self.by_device.values()
+        # The devices of one btrfs are one file system.
+        one = {fs.uuid: fs.device for fs in all_ if fs.type == "btrfs"}
+        self.uses = Counter(
+            fs.uuid
+            for fs in all_
+            if fs.uuid and one.get(fs.uuid, fs.device) == fs.device
+        )
+        self.part_uses = Counter(fs.partuuid for fs in all_ if fs.partuuid)
         self.disks = disks
 
     def filesystem(self, name: str) -> Filesystem | None:
@@ -51,51 +58,38 @@ class Names:
 
     def device(self, name: str) -> str | None:
         """Return the appliance's name of the guest's device *name*."""
-        if match := _KERNEL_NAME.fullmatch(name):
-            disk = self._lettered(match[1])
-            return f"/dev/{disk}{match[2]}" if disk else None
-        if match := _NVME.fullmatch(name):
-            disk = self._nvme(int(match[1]), int(match[2]))
-            return f"/dev/{disk}{match[3] or ''}" if disk else None
-        if (match := _BY.fullmatch(name)) and len(self.disks) == 1:
-            return f"/dev/sda{match[1] or ''}"
-        return None
-
-    def _lettered(self, letters: str) -> str | None:
-        """Return what the appliance calls the disk sda, sdb … of the guest."""
-        # NVMe disks have no letters, and in the appliance all have.
-        there = [disk_id(i) for i, d in enumerate(self.disks) if d.bus != "nvme"]
-        if not self.disks:
-            return f"sd{letters}"
-        own = {disk_id(i): name for i, name in enumerate(there)}
-        return own.get(f"sd{letters}")
-
-    def _nvme(self, controller: int, namespace: int) -> str | None:
-        """Return what the appliance calls a disk that is nvme0n1 in the guest."""
-        nvme = {disk_id(i): d for i, d in enumerate(self.disks) if d.bus == "nvme"}
-        # VMware makes a disk a namespace of its controller: nvme0:1 is nvme0n2.
-        slot = f"nvme{controller}:{namespace - 1}"
-        for name, disk in nvme.items():
-            if disk.slot == slot:
-                return name
-        return next(iter(nvme)) if len(nvme) == 1 else None
+        return order.device(name, self.disks)
 
     def stable(self, name: str) -> str | None:
-        """Return ``UUID=…`` for device *name*; None if it has none of its own.
+        """Return ``UUID=…`` for device *name*, else ``PARTUUID=…``; None without both.
 
-        Two copies of one file system share a UUID: then no name is better.
+        Two copies of one file system share a UUID, and of one disk the other as well:
+        then no name is better.
         """
         fs = self.filesystem(name)
-        if fs is None or not fs.uuid or self.uses[fs.uuid] > 1:
+        if fs is None:
             return None
-        return f"UUID={fs.uuid}"
+        if fs.uuid and self.uses[fs.uuid] == 1 and not _MEMBER.fullmatch(fs.type):
+            return f"UUID={fs.uuid}"
+        if fs.partuuid and self.part_uses[fs.partuuid] == 1:
+            return f"PARTUUID={fs.partuuid}"
+        return None
 
-    def replaced(self, text: str) -> str:
-        """Return *text* with stable names for disks; comments stay as they are."""
+    def replaced(self, text: str, *, as_path: bool = False) -> str:
+        """Return *text* with stable names for disks; comments stay as they are.
+
+        ``as_path``: as paths in /dev/disk.
+        """
+
+        def name(match: re.Match[str]) -> str:
+            stable = self.stable(match[0])
+            if stable is None:
+                return match[0]
+            kind, _, value = stable.partition("=")
+            return f"/dev/disk/by-{kind.lower()}/{value}" if as_path else stable
+
         return "".join(
-            line
-            if line.lstrip().startswith("#")
-            else _ANY.sub(lambda m: self.stable(m[0]) or m[0], line)
+            line if line.lstrip().startswith("#") else order.NAME.sub(name, line)
             for line in text.splitlines(keepends=True)
         )
 
@@ -104,13 +98,8 @@ class Names:
 
         *name* itself, if it cannot be told which one it is.
         """
-        match = _KERNEL_NAME.fullmatch(self.device(name) or "")
-        return f"/dev/vd{match[1]}{match[2]}" if match else name
-
-
-def is_of_hardware(spec: str) -> bool:
-    """Whether device *spec* is a name that another machine does not give."""
-    return _ANY.fullmatch(spec) is not None
+        match = order.KERNEL_NAME.fullmatch(self.device(name) or "")
+        return f"/dev/vd{match[2]}{match[3]}" if match else name
 
 
 def plan(appliance: Appliance, names: Names) -> Iterator[Action]:
@@ -122,10 +111,7 @@ def plan(appliance: Appliance, names: Names) -> Iterator[Action]:
             for line in text.splitlines(keepends=True)
         )
         yield from edit("/etc/fstab", text, after, _REASON)
-    for path in ("/etc/crypttab", _RESUME):
-        text = appliance.read(path)
-        if text is not None:
-            yield from edit(path, text, names.replaced(text), _REASON)
+    yield from diskfiles.plan(appliance, names)
 
 
 def _fstab_line(line: str, names: Names) -> str:
@@ -161,30 +147,48 @@ def _guarded(line: str) -> str:
         return line
     if kind in _SHARED:
         return f"{before}{options},nofail{rest}"
-    if is_of_hardware(spec):
+    if order.is_of_hardware(spec):
         return f"{before}{options},nofail,x-systemd.device-timeout=10{rest}"
     return line
 
 
 def renames(appliance: Appliance, names: Names) -> Iterator[Action]:
-    """Yield edits of files that can only hold kernel names: GRUB's own records."""
+    """Yield edits of files that can only hold kernel names: GRUB's records, LVM's."""
     reason = "GRUB's records must name the disks as they are called on virtio"
 
     def renamed(text: str) -> str:
-        return _ANY.sub(lambda m: names.virtio(m[0]), text)
+        return "".join(
+            line
+            if line.lstrip().startswith("#")
+            else order.NAME.sub(lambda m: names.virtio(m[0]), line)
+            for line in text.splitlines(keepends=True)
+        )
 
-    for path in ("/boot/grub/device.map", "/boot/grub2/device.map"):
-        text = appliance.read(path)
+    for path in _RECORDS:
+        # Of newer systems one is a link to what is the boot loader's part.
+        text = None if appliance.g.is_symlink(path) else appliance.read(path)
         if text is not None:
             yield from edit(path, text, renamed(text), reason)
     yield from debconf.plan(appliance, "grub-pc/install_devices", renamed, reason)
+    yield from diskfiles.plan_virtio(appliance)
 
 
-def left(appliance: Appliance) -> list[str]:
-    """Return the lines of fstab that still name a disk as the old machine did."""
-    lines = (appliance.read("/etc/fstab") or "").splitlines()
-    return [
-        line.strip()
-        for line in lines
-        if line.split() and is_of_hardware(line.split()[0])
-    ]
+def findings(appliance: Appliance) -> Iterator[Finding]:
+    """Yield where disks are still named as the old machine did; see FINDINGS."""
+    for path, number, line in list(diskfiles.left(appliance))[:_SHOWN]:
+        if path == "/etc/fstab":
+            yield Finding(
+                code="fstab-device-name",
+                severity="warn",
+                message=f"{path}:{number} names a disk as the old machine did: "
+                + printable(line),
+                remedy="v2v-fixup changes it if it can tell what it means",
+            )
+            continue
+        yield Finding(
+            code="disk-name-left",
+            severity="info",
+            message=f"{path}:{number} depends on the old machine's disks: "
+            + printable(line),
+            remedy="change it in the guest after the first boot",
+        )

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the kernel's names for disks mean: /dev/sdb1 is the second disk of the VM.
+
+The appliance has the VM's disks in the VM's order, all as sda, sdb …; so the order, and
+for some buses the slot, says which of them the guest meant.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from v2v.document import Disk, disk_id
+
+KERNEL_NAME = re.compile(r"/dev/(sd|hd|vd|xvd)([a-z]{1,3})(\d{0,3})")
+_NVME = re.compile(r"/dev/nvme(\d{1,3})n(\d{1,3})(?:p(\d{1,3}))?")
+# HP's Smart Array: a controller, a disk, a partition.
+_CCISS = re.compile(r"/dev/cciss/c\d{1,2}d(\d{1,2})(?:p(\d{1,3}))?")
+# Of a controller, a slot, a serial number: VMware's, which the new machine lacks.
+BY_NAME = r"disk/by-(?:id|path)/(?!dm-|md-|lvm-|raid-)[^\s,\"']+"
+_BY = re.compile(rf"/dev/{BY_NAME}?(?:-part(\d{{1,3}}))?")
+_IDE_SLOT = re.compile(r"ide(\d):(\d)")
+# Any name of a disk or partition that another machine does not give, within a text.
+NAME = re.compile(
+    r"(?<![\w/-])/dev/(?:(?:sd|hd|vd|xvd)[a-z]{1,3}\d{0,3}|nvme\d+n\d+(?:p\d+)?"
+    rf"|cciss/c\d+d\d+(?:p\d+)?|{BY_NAME})(?![\w/-])"
+)
+
+
+def device(name: str, disks: Sequence[Disk]) -> str | None:
+    """Return the appliance's name of the guest's device *name*; None if unclear.
+
+    Without *disks* names are taken as they come: sdb, hdb and xvdb are the second disk.
+    """
+    if match := KERNEL_NAME.fullmatch(name):
+        return _part(_lettered(match[1], match[2], disks), match[3])
+    if match := _NVME.fullmatch(name):
+        return _part(_nvme(int(match[1]), int(match[2]), disks), match[3])
+    if match := _CCISS.fullmatch(name):
+        number = int(match[1])
+        known = number < len(disks) or not disks
+        return _part(disk_id(number) if known else None, match[2])
+    if (match := _BY.fullmatch(name)) and len(disks) == 1:
+        return _part("sda", match[1])
+    return None
+
+
+def _part(disk: str | None, number: str | None) -> str | None:
+    return f"/dev/{disk}{number or ''}" if disk else None
+
+
+def _lettered(prefix: str, letters: str, disks: Sequence[Disk]) -> str | None:
+    """Return what the appliance calls the disk sda, sdb … of the guest."""
+    if not disks:
+        return f"sd{letters}"
+    if prefix == "hd" and (slots := _ide(disks)):
+        return slots.get(letters)
+    # NVMe disks have no letters, and in the appliance all have.
+    there = [disk_id(i) for i, d in enumerate(disks) if d.bus != "nvme"]
+    own = {disk_id(i): name for i, name in enumerate(there)}
+    return own.get(f"sd{letters}")
+
+
+def _ide(disks: Sequence[Disk]) -> dict[str, str]:
+    """Return what old IDE drivers call the disks, by letter: hdc is ide1:0.
+
+    Nothing, if a slot is not known.
+    """
+    found = {}
+    for index, disk in enumerate(disks):
+        if disk.bus == "ide":
+            match = _IDE_SLOT.fullmatch(disk.slot or "")
+            if not match:
+                return {}
+            letter = chr(ord("a") + 2 * int(match[1]) + int(match[2]))
+            found[letter] = disk_id(index)
+    return found
+
+
+def _nvme(controller: int, namespace: int, disks: Sequence[Disk]) -> str | None:
+    """Return what the appliance calls a disk that is nvme0n1 in the guest."""
+    nvme = {disk_id(i): d for i, d in enumerate(disks) if d.bus == "nvme"}
+    # VMware makes a disk a namespace of its controller: nvme0:1 is nvme0n2.
+    slot = f"nvme{controller}:{namespace - 1}"
+    for name, disk in nvme.items():
+        if disk.slot == slot:
+            return name
+    if len(nvme) == 1:
+        return next(iter(nvme))
+    # Of a VM of which only disks are known.
+    unknown = not disks or all(disk.bus == "unknown" for disk in disks)
+    return disk_id(controller) if unknown and namespace == 1 else None
+
+
+def is_of_hardware(spec: str) -> bool:
+    """Whether device *spec* is a name that another machine does not give."""
+    return NAME.fullmatch(spec) is not None
