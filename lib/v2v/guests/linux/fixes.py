@@ -20,6 +20,7 @@ from v2v.guests.linux import (
     firstboot,
     kernels,
     network,
+    seed,
     selinux,
     stable,
     tools,
@@ -78,6 +79,8 @@ def plan(
         actions += work.actions(place)
         steps += work.steps
     actions += firstboot.plan(appliance, guest, steps)
+    if actions:
+        actions += seed.plan(appliance)
     return [*actions, *selinux.plan(appliance, actions)]
 
 
