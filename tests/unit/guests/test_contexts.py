@@ -6,7 +6,7 @@ import stat
 import pytest
 
 from v2v.guests.linux.contexts import Contexts
-from v2v.guests.linux.patterns import PatternError
+from v2v.guests.linux.patterns import Budget, PatternError
 
 FILE, FOLDER, LINK = stat.S_IFREG | 0o644, stat.S_IFDIR | 0o755, stat.S_IFLNK | 0o777
 MAIN = """\
@@ -76,3 +76,11 @@ def test_a_line_that_is_not_understood_matters_only_where_it_may_fit() -> None:
     assert contexts.of("/b", FILE) == "u:r:b:s0"
     with pytest.raises(PatternError):
         contexts.of("/a/b", FILE)
+
+
+def test_a_policy_that_takes_too_long_is_given_up() -> None:
+    """Whose every line has to be tried, for every path."""
+    text = "".join(f"/?(a*)*{n:04}\tu:r:t:s0\n" for n in range(2000))
+    contexts = Contexts([text], budget=Budget(left=100_000))
+    with pytest.raises(PatternError, match="too long"):
+        contexts.of("/" + "a" * 1000, FILE)

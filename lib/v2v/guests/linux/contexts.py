@@ -11,10 +11,11 @@ import posixpath
 import re
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from v2v.guests.linux import patterns
+from v2v.guests.linux.patterns import Budget
 
 _META = set(".^$?*+|[({")
 _TYPES = {
@@ -42,13 +43,15 @@ class Line:
     stem: str
     exact: bool
 
-    def fits(self, path: str, mode: int) -> bool:
+    def fits(self, path: str, mode: int, budget: Budget) -> bool:
         """Whether the line is for *path*.  Raises PatternError if that is not known."""
         if self.type is not None and self.type != stat.S_IFMT(mode):
             return False
         if self.exact:
             return path == self.stem
-        return path.startswith(self.stem) and patterns.matches(self.pattern, path)
+        if not path.startswith(self.stem):
+            return False
+        return patterns.matches(self.pattern, path, budget)
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ class Contexts:
 
     texts: Sequence[str]
     substitutions: Sequence[str] = ()
+    budget: Budget = field(default_factory=Budget)
 
     def of(self, path: str, mode: int) -> str | None:
         """Return the label of *path*; None if it is to have none.
@@ -69,7 +73,10 @@ class Contexts:
         which it depends.
         """
         path = self._substituted(path)
-        return next((n.context for n in self._lines if n.fits(path, mode)), None)
+        for line in self._lines:
+            if line.fits(path, mode, self.budget):
+                return line.context
+        return None
 
     @cached_property
     def _lines(self) -> list[Line]:

@@ -39,14 +39,30 @@ class PatternError(ValueError):
     """The expression is not one of those that are understood."""
 
 
-def matches(pattern: str, text: str) -> bool:
+@dataclass
+class Budget:
+    """How many steps all matches together may take."""
+
+    left: int = 20_000_000
+
+    def spend(self, steps: int) -> None:
+        """Take *steps* off.  Raises PatternError if there are none left."""
+        self.left -= steps
+        if self.left < 0:
+            raise PatternError("the policy's patterns take too long")
+
+
+def matches(pattern: str, text: str, budget: Budget | None = None) -> bool:
     """Whether all of *text* matches *pattern*.  Raises PatternError."""
+    budget = budget or Budget()
     program = _program(pattern)
+    budget.spend(len(program))
     states = _closure(program, [0])
     for character in text:
         states = _closure(program, _after(program, states, character))
         if not states:
             return False
+        budget.spend(len(states))
     return len(program) - 1 in states
 
 
