@@ -191,6 +191,11 @@ def _rehearsed(vm: VM, options: Fixup, access: Access) -> Done:
             detail,
             change.reason,
         )
+    for fs in work.guest.filesystems if work.guest else ():
+        if fs.needed:
+            free = "" if fs.free is None else f" of {fs.free / 2**20:.0f} MiB free"
+            place, room = fs.mountpoint, fs.needed / 2**20
+            log.info("%s: would need %.1f MiB%s on %s", vm.name, room, free, place)
     return Done(vm=work, logged=False)
 
 
@@ -279,7 +284,7 @@ def _worked(vm: VM, uris: Sequence[str], options: Fixup, *, write: bool) -> VM:
             works,
             paths.work_folder(vm, options.work) if write else None,
         )
-        fixes.gate(guest, actions)
+        guest = fixes.gate(guest, actions)
         if write:
             fixes.apply(running, guest, actions)
             guest = fixes.verify(running, guest, devices)

@@ -93,6 +93,7 @@ def plan(appliance: Appliance, guest: Guest, names: Names) -> Iterator[Action]:
         if action:
             touched.add(kernel.version)
             yield action
+            yield from persistent.checksum(appliance, kernel)
     if touched:
         # A module that one kernel lacks must not make its next initramfs fail.
         able = set.intersection(*(_able(appliance, version) for version in touched))

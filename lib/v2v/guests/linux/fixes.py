@@ -84,20 +84,29 @@ def plan(
     return [*actions, *selinux.plan(appliance, actions)]
 
 
-def gate(guest: Guest, actions: Sequence[Action]) -> None:
-    """Raise GuestError if a file system has too little room for *actions*."""
+def gate(guest: Guest, actions: Sequence[Action]) -> Guest:
+    """Return *guest* with the room that *actions* need on each file system.
+
+    Raises GuestError if one has too little.
+    """
     needed: Counter[str] = Counter()
-    free = {fs.mountpoint: fs.free for fs in guest.filesystems if fs.mountpoint}
+    points = [fs.mountpoint for fs in guest.filesystems if fs.mountpoint]
     for action in actions:
-        needed[_place(action.change.path, list(free))] += action.space
-    for place, count in needed.items():
-        room = free.get(place)
-        if room is not None and count + _SPARE > room:
+        needed[_place(action.change.path, points)] += action.space
+    for fs in guest.filesystems:
+        count = needed[fs.mountpoint or ""]
+        if count and fs.free is not None and count + _SPARE > fs.free:
             raise GuestError(
-                f"{place} in the guest has {room / 2**20:.1f} MiB free and needs "
-                f"{(count + _SPARE) / 2**20:.1f} MiB",
+                f"{fs.mountpoint} in the guest has {fs.free / 2**20:.1f} MiB free and "
+                f"needs {(count + _SPARE) / 2**20:.1f} MiB",
                 "remove old kernels or files there on the source",
             )
+    return guest.having(
+        filesystems=tuple(
+            fs.having(needed=needed[fs.mountpoint or ""] or None)
+            for fs in guest.filesystems
+        )
+    )
 
 
 def _place(path: str, points: list[str]) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from v2v.document import Change, Kernel
 from v2v.errors import GuestError
@@ -25,9 +25,7 @@ _USUAL = 64 * 2**20
 # One that is made for any hardware is larger than one made for a single machine.
 _GROWTH = 3
 _FOLDERS = "/{usr/sbin,sbin,usr/bin,bin}/"
-_NAMES = (
-    "{dracut,mkinitramfs,update-initramfs,mkinitcpio,mkinitfs,make-initrd,mkinitrd}"
-)
+_NAMES = "{dracut,mkinitramfs,mkinitcpio,mkinitfs,make-initrd,mkinitrd}"
 _MOST = "/etc/initramfs-tools/conf.d/zz-v2v"
 _PART = re.compile(r"[\w-]{1,60}")
 _REMEDY = "make an initramfs with virtio_blk and virtio_pci in it on the source"
@@ -75,8 +73,9 @@ def _dracut(path: str, job: Job) -> list[str]:
     return [*command, job.image, job.kernel.version]
 
 
-def _update_initramfs(path: str, job: Job) -> list[str]:
-    return [path, "-u" if job.kernel.initramfs else "-c", "-k", job.kernel.version]
+def _mkinitramfs(path: str, job: Job) -> list[str]:
+    # update-initramfs makes the image in /boot, and not that on an ESP.
+    return [path, "-o", job.image, job.kernel.version]
 
 
 def _mkinitcpio(path: str, job: Job) -> list[str]:
@@ -105,33 +104,39 @@ def _mkinitrd(path: str, job: Job) -> list[str]:
     return ["/usr/bin/env", "root_lvm=1", path, *modules, job.image, job.kernel.version]
 
 
-# In the order in which they are looked for.  dracut's packages bring programs that are
-# called mkinitrd and update-initramfs as well, but no mkinitramfs.
-_TOOLS: tuple[tuple[str, str, Tool], ...] = (
-    (
-        *("mkinitramfs", "update-initramfs"),
-        Tool(path="", command=_update_initramfs, in_place=True),
-    ),
-    ("dracut", "dracut", Tool(path="", command=_dracut)),
-    ("mkinitcpio", "mkinitcpio", Tool(path="", command=_mkinitcpio)),
-    ("mkinitfs", "mkinitfs", Tool(path="", command=_mkinitfs)),
-    ("make-initrd", "make-initrd", Tool(path="", command=_make_initrd, in_place=True)),
-)
+# In the order in which they are looked for: dracut's packages bring programs that are
+# called mkinitrd as well, and Debian's dracut may be installed beside mkinitramfs.
+_TOOLS = {
+    "mkinitramfs": Tool(path="", command=_mkinitramfs),
+    "dracut": Tool(path="", command=_dracut),
+    "mkinitcpio": Tool(path="", command=_mkinitcpio),
+    "mkinitfs": Tool(path="", command=_mkinitfs),
+    "make-initrd": Tool(path="", command=_make_initrd, in_place=True),
+}
 
 
-def tool(appliance: Appliance) -> Tool | None:
-    """Return what makes this guest's initramfs; None if nothing known is there."""
+def tool(appliance: Appliance, old: Initramfs | None = None) -> Tool | None:
+    """Return what makes this guest's initramfs; None if nothing known is there.
+
+    Of several, it is dracut if that has made the *old* image.
+    """
     there: dict[str, str] = {}
     for path in appliance.glob(_FOLDERS + _NAMES):
         there.setdefault(path.rpartition("/")[2], path)
-    for sign, name, made in _TOOLS:
-        if sign in there and name in there:
-            return Tool(path=there[name], command=made.command, in_place=made.in_place)
+    ranked = ["dracut", *_TOOLS] if _is_dracuts(old) else list(_TOOLS)
+    for name in ranked:
+        if name in there:
+            return replace(_TOOLS[name], path=there[name])
     if "mkinitrd" not in there:
         return None
     suse = "INITRD_MODULES" in (appliance.read("/etc/sysconfig/kernel") or "")
     command = _suse_mkinitrd if suse else _mkinitrd
     return Tool(path=there["mkinitrd"], command=command)
+
+
+def _is_dracuts(old: Initramfs | None) -> bool:
+    """Whether dracut has made the image."""
+    return old is not None and any("lib/dracut/" in name for name in old.names)
 
 
 def planned(
@@ -148,7 +153,7 @@ def planned(
     It shall hold *drivers* and what they need.  *old* is the present image, *cause*
     why it will not do.  Raises GuestError if the guest has no tool for it.
     """
-    found = tool(appliance)
+    found = tool(appliance, old)
     if found is None:
         raise GuestError(
             f"{cause or _lacking(kernel)}, and the guest has no tool that is known "
@@ -187,7 +192,7 @@ def _lacking(kernel: Kernel) -> str:
 
 def _usual(found: Tool, kernel: Kernel) -> str:
     """Return where an initramfs of *kernel* is looked for, which has none yet."""
-    if found.command is _update_initramfs:
+    if found.command is _mkinitramfs:
         return f"/boot/initrd.img-{kernel.version}"
     if found.command in (_suse_mkinitrd, _make_initrd):
         return f"/boot/initrd-{kernel.version}"
@@ -247,8 +252,9 @@ def _settle(appliance: Appliance, job: Job, final: str, kept: str) -> None:
 
 def _run(appliance: Appliance, command: list[str], kernel: Kernel) -> None:
     # MODULES=dep would look at the appliance's hardware, not at the guest's.
-    most = command[0].endswith("/update-initramfs")
+    most = command[0].endswith("/mkinitramfs")
     if most:
+        appliance.g.mkdir_p(_MOST.rpartition("/")[0])
         appliance.write(_MOST, "MODULES=most\n")
     try:
         appliance.g.command(command)
