@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A guest with a few real programs is customised in a real appliance."""
 
+import os
 import subprocess
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import programs
+from pipelines import Pipeline, command, vms
 from served_image import served
 from v2v.document import Filesystem, Guest
 from v2v.errors import GuestError
@@ -142,3 +144,21 @@ def test_a_password_and_a_key(opened: Appliance, tmp_path: Path) -> None:
     )
     assert (opened.read("/etc/shadow") or "").startswith("root:$6$")
     assert opened.read("/root/.ssh/authorized_keys") == f"{key}\n"
+
+
+def test_a_disk_without_a_system_cannot_be_customised(
+    vmx_of: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Then it is an error: what was asked for would not be there."""
+    disk = tmp_path / "empty.img"
+    disk.touch()
+    os.truncate(disk, 64 * 2**20)
+    job = Pipeline(
+        [
+            command("v2v-inspect", "--no-guest", "--json", vmx_of(disk)),
+            command("v2v-fixup", "--write", "/etc/motd:hello"),
+        ]
+    ).start(tmp_path / "said")
+    [vm] = vms(job.finish(300))
+    assert job.statuses == [0, 11]
+    assert "cannot be customised" in vm["error"]["message"]

@@ -27,7 +27,6 @@ from v2v.guests.customize.work import (
     Work,
     action,
     host_text,
-    split,
 )
 from v2v.guests.linux.plan import Action
 

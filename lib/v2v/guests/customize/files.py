@@ -278,7 +278,7 @@ def _edit(value: str, _: Settings) -> Work:
         if text != appliance.read(name):
             appliance.write(name, text)
 
-    return now(action("edit", name, "run", apply, after=f"perl: {expression}"))
+    return now(action("edit", name, "edit", apply, after=f"perl: {expression}"))
 
 
 def _by_perl(appliance: Appliance, path: str, expression: str) -> str:

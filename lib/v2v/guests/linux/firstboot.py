@@ -55,6 +55,8 @@ def plan(appliance: Appliance, guest: Guest, steps: Sequence[Step]) -> Iterator[
     To be asked once for all steps of a guest.  Raises GuestError if nothing in the
     guest could start them, or if they are too many.
     """
+    if not steps:
+        return
     there = appliance.glob(f"{_FOLDER}/[0-9][0-9]-*/script")[-_MOST:]
     waiting = {appliance.read(path) for path in there}
     fresh = [step for step in steps if step.script not in waiting]

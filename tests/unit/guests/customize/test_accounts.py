@@ -130,7 +130,10 @@ def test_a_random_password_is_in_one_file_that_only_we_can_read(
             for v in ("password:hunter2", "locked:password:hunter2")
         ],
         *[("root-password", v) for v in ("hunter2", "", "locked:locked", "random:x")],
-        *[("password", v) for v in ("anna:hunter2", "a/b:random", "file:/no/such:x")],
+        *[
+            ("password", v)
+            for v in ("hunter2", "anna:hunter2", "a/b:random", "file:/no/such:x")
+        ],
         *[("password-crypto", "des"), ("root-password", "file:/no/such")],
         *[("ssh-inject", v) for v in ("a:key:x", "../x", "anna:string:hunter2")],
     ],
