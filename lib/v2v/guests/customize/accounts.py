@@ -75,10 +75,11 @@ def check_method(method: str) -> None:
 
 
 def _password(value: str, settings: Settings) -> Work:
-    user, selector = split("password", value, "USER:SELECTOR")
-    if not _USER.fullmatch(user):
+    # Not repeated where it is wrong: it may be a password.
+    user, _, selector = value.partition(":")
+    if not selector or not _USER.fullmatch(user):
         raise UsageError(
-            f"--password {user}:...: that is no user's name", "see passwd(5)"
+            "--password: not of the form USER:SELECTOR", "see v2v-fixup(1)"
         )
     return _set("password", user, _selector("password", selector), settings)
 
