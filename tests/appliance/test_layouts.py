@@ -61,9 +61,10 @@ def _make_encrypted(g: Any) -> None:
 
 def close(g: Any) -> None:
     g.umount_all()
+    opened = g.list_dm_devices()
     if "vg" in g.vgs():
         g.vg_activate_all(False)
-    for name in g.list_dm_devices():
+    for name in opened:
         g.cryptsetup_close(name)
 
 

@@ -32,6 +32,10 @@ GUESTS = {
     "debian12-bios": ["build-debian12-bios"],
     "debian12-dep": ["build-debian12-bios", "--dep"],
     "debian12-uefi-lvm": ["build-debian12-uefi-lvm"],
+    **{
+        f"debian12-{stack}": ["build-debian12-bios", "--network", stack]
+        for stack in ("netplan", "networkmanager", "networkd", "bond")
+    },
     "bls-dracut": ["build-bls-dracut"],
     "bls-dracut-cut": ["build-bls-dracut", "--cut"],
     "systemd-boot": ["build-systemd-boot"],

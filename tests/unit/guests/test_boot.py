@@ -19,7 +19,7 @@ from guest_folder import (
 from v2v.document import Filesystem, Guest
 from v2v.errors import GuestError
 from v2v.guests.appliance import Appliance
-from v2v.guests.linux import boot, drivers, kernels
+from v2v.guests.linux import boot, drivers, kernels, virtual
 from v2v.guests.linux.stable import Names
 
 SYSTEM = Guest(
@@ -91,7 +91,7 @@ def test_a_default_without_virtio_gives_way_to_a_kernel_that_has_it(
     files = {**grub(), **kernel(NEW, virtio=False), **kernel(OLD)}
     there = guest(tmp_path, files)
     found = SYSTEM.having(kernels=kernels.found(there))
-    assert drivers.devices(found, "libvirt", agent=False).block == "virtio"
+    assert virtual.devices(found, "libvirt", agent=False).block == "virtio"
     [finding] = [
         f for f in boot.findings(there, found) if f.code == "boot-default-unfit"
     ]
@@ -110,7 +110,7 @@ def test_a_kernel_that_no_entry_starts_cannot_become_the_default(
     files = {**grub(old="gone"), **kernel(NEW, virtio=False), **kernel(OLD)}
     there = guest(tmp_path, files)
     found = SYSTEM.having(kernels=kernels.found(there))
-    assert drivers.devices(found, "libvirt", agent=False).block == "sata"
+    assert virtual.devices(found, "libvirt", agent=False).block == "sata"
     assert fixed(there) == []
 
 
@@ -159,7 +159,7 @@ def test_a_guest_with_nothing_but_xen_kernels_gets_hardware_of_before(
     found = SYSTEM.having(kernels=kernels.found(guest(tmp_path, files)))
     [kernel_] = found.kernels
     assert kernel_.drivers == ()
-    assert drivers.devices(found, "libvirt", agent=False).block == "sata"
+    assert virtual.devices(found, "libvirt", agent=False).block == "sata"
 
 
 def test_the_same_kernel_is_started_without_xen(tmp_path: Path) -> None:
@@ -225,7 +225,7 @@ def test_a_unified_kernel_image_that_is_ready_gets_virtio_and_stays_as_it_is(
     [kernel_] = found.kernels
     assert kernel_.version == NEW and kernel_.default
     assert kernel_.path == kernel_.initramfs == "/efi/EFI/Linux/arch.efi"
-    assert drivers.devices(found, "libvirt", agent=False).block == "virtio"
+    assert virtual.devices(found, "libvirt", agent=False).block == "virtio"
     assert fixed(there) == [] and tree(tmp_path) == before
 
 
@@ -234,7 +234,7 @@ def test_a_unified_kernel_image_that_is_not_is_never_touched_and_gets_sata(
 ) -> None:
     there = unified_guest(tmp_path, image({"init": "", "usr/bin/udevadm": ""}))
     found = SYSTEM.having(kernels=kernels.found(there))
-    assert drivers.devices(found, "libvirt", agent=False).block == "sata"
+    assert virtual.devices(found, "libvirt", agent=False).block == "sata"
     [finding] = drivers.findings(found)
     assert "sealed" in finding.message and "anew" in (finding.remedy or "")
     assert fixed(there) == []
@@ -245,7 +245,7 @@ def test_a_unified_kernel_image_that_calls_its_root_sda2_stays_where_it_is_sda2(
 ) -> None:
     there = unified_guest(tmp_path, ready(NEW), "root=/dev/sda2 ro")
     found = SYSTEM.having(kernels=kernels.found(there))
-    assert drivers.devices(found, "libvirt", agent=False).block == "sata"
+    assert virtual.devices(found, "libvirt", agent=False).block == "sata"
 
 
 @pytest.mark.parametrize(

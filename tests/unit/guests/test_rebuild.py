@@ -22,7 +22,14 @@ from guest_folder import (
 )
 from v2v.document import Guest
 from v2v.errors import GuestError
-from v2v.guests.linux import drivers, generators, initramfs, kernels, persistent
+from v2v.guests.linux import (
+    drivers,
+    generators,
+    initramfs,
+    kernels,
+    persistent,
+    virtual,
+)
 from v2v.guests.linux.plan import Action
 from v2v.guests.linux.stable import Names
 
@@ -178,13 +185,13 @@ def test_a_guest_that_boots_from_sata_and_cannot_be_given_virtio_stays_on_sata(
     )
     found = kernels.again(guest(tmp_path, {IMAGE: old, **there}), GUEST.kernels)
     system = GUEST.having(kernels=found)
-    assert drivers.devices(system, "libvirt", agent=False).block == "sata"
+    assert virtual.devices(system, "libvirt", agent=False).block == "sata"
     [finding] = drivers.findings(system)
     assert "nothing that is known can add it" in finding.message
     with_tool = guest(tmp_path, {"/usr/bin/dracut": ""})
     found = kernels.again(with_tool, GUEST.kernels)
     system = GUEST.having(kernels=found)
-    assert drivers.devices(system, "libvirt", agent=False).block == "virtio"
+    assert virtual.devices(system, "libvirt", agent=False).block == "virtio"
 
 
 def test_an_image_that_cannot_be_read_is_made_anew_and_says_why(
