@@ -19,8 +19,11 @@ from v2v.servers import Access
 from v2v.steps import fixup
 
 WRITES = frozenset(
-    "write upload mv cp cp_a ln_sf mkdir_p rm_f rm_rf chmod chown touch truncate_size "
-    "copy_attributes lsetxattr command sh umount_all sync".split()
+    {
+        *("write", "upload", "mv", "cp", "cp_a", "ln_sf", "mkdir_p", "rm_f", "rm_rf"),
+        *("chmod", "chown", "touch", "truncate_size", "copy_attributes", "lsetxattr"),
+        *("command", "sh"),
+    }
 )
 
 
@@ -67,7 +70,7 @@ def target(original: Path, folder: Path) -> VM:
 
 
 def fixed(vm: VM, folder: Path, monkeypatch: pytest.MonkeyPatch, at: int) -> int:
-    """Fix *vm*, with a fault at write number *at*; return how many writes there were."""
+    """Fix *vm*, with a fault at write number *at*; return how many there were."""
     real = appliance.opened
     seen: list[Failing] = []
 
