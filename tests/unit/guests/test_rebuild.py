@@ -22,7 +22,14 @@ from guest_folder import (
 )
 from v2v.document import Guest
 from v2v.errors import GuestError
-from v2v.guests.linux import drivers, initramfs, kernels, persistent, rebuild
+from v2v.guests.linux import (
+    drivers,
+    generators,
+    initramfs,
+    kernels,
+    persistent,
+    virtual,
+)
 from v2v.guests.linux.plan import Action
 from v2v.guests.linux.stable import Names
 
@@ -144,7 +151,7 @@ def test_dracuts_programs_of_other_names_are_not_taken_for_theirs(
 ) -> None:
     names = ["/usr/sbin/update-initramfs", "/usr/bin/mkinitrd", "/usr/bin/dracut"]
     there = guest(tmp_path, dict.fromkeys(names, ""))
-    found = rebuild.tool(there)
+    found = generators.tool(there)
     assert found and found.path == "/usr/bin/dracut"
 
 
@@ -152,7 +159,7 @@ def test_what_made_the_old_image_makes_the_new_one(tmp_path: Path) -> None:
     there = guest(tmp_path, {"/usr/sbin/mkinitramfs": "", "/usr/bin/dracut": ""})
     old = initramfs.parse(image({"init": "", "usr/lib/dracut/modules.txt": ""}))
     for made, name in ((old, "dracut"), (None, "mkinitramfs")):
-        found = rebuild.tool(there, made)
+        found = generators.tool(there, made)
         assert found and found.path.endswith(name)
 
 
@@ -163,6 +170,28 @@ def test_a_guest_without_a_tool_is_refused_before_anything_is_written(
     with pytest.raises(GuestError, match="lacks the virtio drivers") as e:
         actions(there)
     assert e.value.remedy
+
+
+def test_a_guest_that_boots_from_sata_and_cannot_be_given_virtio_stays_on_sata(
+    tmp_path: Path,
+) -> None:
+    """Row 6 of the users' reports: no tool, so it was refused."""
+    folder = f"lib/modules/{VERSION}"
+    there = modules(VERSION)
+    index = str(there[f"/{folder}/modules.dep"]) + "kernel/ahci.ko:\n"
+    there[f"/{folder}/modules.dep"] = index
+    old = image(
+        {"init": "", f"{folder}/kernel/ahci.ko": "", f"{folder}/modules.dep": index}
+    )
+    found = kernels.again(guest(tmp_path, {IMAGE: old, **there}), GUEST.kernels)
+    system = GUEST.having(kernels=found)
+    assert virtual.devices(system, "libvirt", agent=False).block == "sata"
+    [finding] = drivers.findings(system)
+    assert "nothing that is known can add it" in finding.message
+    with_tool = guest(tmp_path, {"/usr/bin/dracut": ""})
+    found = kernels.again(with_tool, GUEST.kernels)
+    system = GUEST.having(kernels=found)
+    assert virtual.devices(system, "libvirt", agent=False).block == "virtio"
 
 
 def test_an_image_that_cannot_be_read_is_made_anew_and_says_why(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from v2v.document import Change, Finding, Guest, Kernel
@@ -119,7 +119,7 @@ def _appended(
     modules = _missing(appliance, kernel.version, image, drivers) if drivers else {}
     if not files and not modules:
         return None
-    if not initramfs.can_append(image) or not _same_suffix(image, modules):
+    if not initramfs.can_append(image) or not initramfs.same_suffix(image, modules):
         return None
     files |= modules
     assert kernel.initramfs
@@ -162,20 +162,6 @@ def _missing(
         if data is not None:
             found[name.lstrip("/")] = data
     return found
-
-
-def _same_suffix(image: Initramfs, files: Mapping[str, bytes]) -> bool:
-    """Whether modules are stored alike in the image and in /lib/modules.
-
-    The indexes name files with their suffix: .ko.xz in them would hide a .ko.
-    """
-
-    def suffixes(names: Iterable[str]) -> set[str]:
-        parts = (name.rpartition("/")[2].partition(".ko") for name in names)
-        return {end for _, dot, end in parts if dot}
-
-    inside, added = suffixes(image.names), suffixes(files)
-    return not inside or added <= inside
 
 
 def _append(path: str, content: bytes, files: Mapping[str, bytes]) -> Action:
@@ -243,6 +229,10 @@ def _unfit(kernel: Kernel, *, booted: bool) -> Finding:
     which = "the kernel" if booted else "kernel"
     message = f"{which} {kernel.version} has no virtio drivers"
     remedy = "install the distribution's usual kernel in the guest"
+    if "virtio_net" in kernel.drivers:
+        what = f"the initramfs of {kernel.version} lacks virtio"
+        message = f"{what}, and nothing that is known can add it"
+        remedy = "make it anew in the guest, with virtio_blk and virtio_pci in it"
     if kernel.path == kernel.initramfs:
         message = f"{kernel.path} is sealed, and lacks virtio or names its disk"
         remedy = "make it anew in the guest, with virtio and root=UUID=... in it"
