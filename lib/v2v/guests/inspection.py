@@ -159,8 +159,8 @@ def findings(appliance: Appliance, guest: Guest) -> list[Finding]:
                 "warn",
                 f"{', '.join(sealed[:10])}: opened with a key in the TPM of the old "
                 "machine, which does not move",
-                "see that a passphrase is known (cryptsetup luksAddKey): the first boot "
-                "asks for it; then run systemd-cryptenroll anew",
+                "see that a passphrase is known (cryptsetup luksAddKey): the first "
+                "boot asks for it; then run systemd-cryptenroll anew",
             )
         )
     return found
