@@ -33,6 +33,14 @@ def main(
         typer.Option("--root", metavar="DEVICE", help="The system to fix, of many."),
     ] = "",
     key: options.Key = None,
+    mac: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--mac",
+            metavar="MAC:ip:ADDRESS...",
+            help="Give the NIC with this MAC another static address.",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done; change nothing.")
     ] = False,
@@ -60,6 +68,7 @@ def main(
         agent_packages=agent_packages,
         root=root or None,
         keys=tuple(key or ()),
+        macs=tuple(mac or ()),
         dry_run=dry_run,
         work=work,
     )

@@ -46,6 +46,17 @@ def graph(
     return made
 
 
+def topmost(disk: Disk) -> tuple[LayerName, Layer]:
+    """Return the layer of *disk* where its bytes are.  Raises SourceError: none."""
+    name = top(disk)
+    layer = layer_of(disk, name) if name else None
+    if name is None or layer is None:
+        raise SourceError(
+            f"disk {disk.id} has no content", "see what v2v-inspect says of its file"
+        )
+    return name, layer
+
+
 def stacked(file: Path, below: Graph, *, write_below: bool = False) -> Graph:
     """Return the graph of the qcow2 overlay *file*, writable, over *below*."""
     storage = {"driver": "file", "filename": str(file), "discard": "unmap"}

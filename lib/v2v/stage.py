@@ -14,8 +14,8 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -61,7 +61,6 @@ class Done:
     took: int | None = None
     made: int | None = None
     bytes: int | None = None
-    warnings: tuple[str, ...] = ()
     # False for a rehearsal (--dry-run), which leaves no trace in the log.
     logged: bool = True
 
@@ -314,7 +313,8 @@ def _worked(stage: Stage, vm: VM) -> VM:
         )
     started = _now()
     began = time.monotonic()
-    done = stage.step(vm)
+    with _heard() as warnings:
+        done = stage.step(vm)
     if not done.logged:
         return done.vm
     log.info("%s: done in %.1f s", vm.name, time.monotonic() - began)
@@ -329,9 +329,40 @@ def _worked(stage: Stage, vm: VM) -> VM:
         took=took,
         made=made,
         bytes=done.bytes,
-        warnings=done.warnings,
+        warnings=tuple(dict.fromkeys(_bare(text, vm) for text in warnings)),
     )
     return done.vm.having(generation=made, log=(*vm.log, entry))
+
+
+@contextmanager
+def _heard() -> Iterator[list[str]]:
+    """Yield a list that gets every warning said in the block, by whichever module."""
+    heard: list[str] = []
+    handler = _Collector(heard)
+    logging.getLogger().addHandler(handler)
+    try:
+        yield heard
+    finally:
+        logging.getLogger().removeHandler(handler)
+
+
+class _Collector(logging.Handler):
+    def __init__(self, into: list[str]) -> None:
+        super().__init__(logging.WARNING)
+        self.into = into
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno == logging.WARNING:
+            self.into.append(record.getMessage())
+
+
+def _bare(text: str, vm: VM) -> str:
+    """Return a warning without what a terminal needs: whose it is, and that it is one.
+
+    Guests have names that are no UTF-8, and documents have not.
+    """
+    text = text.removeprefix(f"{vm.name}: ").removeprefix("warning: ")
+    return text.encode("utf-8", "replace").decode()
 
 
 def _now() -> str:

@@ -3,6 +3,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -78,6 +79,30 @@ def test_an_empty_disk_gets_safe_hardware_and_a_warning(
     assert 'bus="sata"' in xml and 'type="e1000e"' in xml
 
 
+def test_a_host_without_room_is_not_taken_for_a_broken_guest(
+    copy_of: Copy, vmx_of: Vmx, tmp_path: Path
+) -> None:
+    disk = copy_of("debian12-dep")
+    before = digest(disk)
+    small = tmp_path / "small"
+    small.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(small)]
+    subprocess.run(mount, check=True)
+    try:
+        statuses, _ = run(
+            tmp_path / "said",
+            inspect(vmx_of(disk)),
+            command("v2v-fixup", "--work", small),
+        )
+        left = list(small.rglob("*.qcow2"))
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+    assert statuses == [0, 4]
+    assert "no room is left" in (tmp_path / "said").read_text()
+    assert left == []
+    assert digest(disk) == before
+
+
 def test_a_hibernated_guest_is_refused_and_unchanged(
     copy_of: Copy, vmx_of: Vmx, tmp_path: Path
 ) -> None:
@@ -117,6 +142,12 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(
     assert statuses == [0, 0]
     said = (tmp_path / "said").read_text()
     assert "would edit /etc/fstab" in said
+    assert "disks have other kernel names on KVM" in said
+    assert re.search(r"would need \d+\.\d MiB of \d+ MiB free on /$", said, re.M)
+    [change] = [c for c in vm["changes"] if c["path"] == "/etc/fstab"]
+    assert change["before"].startswith("/dev/sda2") and "UUID=" in change["after"]
+    [root] = [fs for fs in vm["guest"]["filesystems"] if fs.get("mountpoint") == "/"]
+    assert 0 < root["needed"] < root["free"]
     assert "overlay" not in vm["disks"][0]
     assert [entry["stage"] for entry in vm["log"]] == ["inspect"]
     assert digest(disk) == before

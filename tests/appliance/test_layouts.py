@@ -124,7 +124,7 @@ def test_without_its_key_a_disk_is_left_alone(
 ) -> None:
     guest, found = inspection.look(running, Asked(keys=keys))
     assert guest.roots == (ON_BTRFS,)
-    assert [f.code for f in found] == ["disk-encrypted"]
+    assert [f.code for f in found] == ["guest-data-encrypted"]
     assert "/dev/sda" in found[0].message
     array = running.g.list_md_devices()[0]
     assert {f.mountpoint: f.device for f in guest.filesystems if f.mountpoint} == {

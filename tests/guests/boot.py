@@ -67,6 +67,12 @@ class Boot:
         """The guest's cards as (name, driver, address)."""
         return [tuple(nic.split(":", 2)) for nic in self.report["nics"].split(",")]
 
+    @property
+    def over(self) -> dict[str, str]:
+        """The addresses of what is made over the cards: bonds, VLANs, bridges."""
+        pairs = (each.partition(":") for each in self.report["over"].split(","))
+        return {name: address for name, _, address in pairs}
+
 
 def boot(
     machine: Machine, seconds: float = 240, answers: Mapping[bytes, bytes] | None = None

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The manual says what the code does: options, statuses, fields, examples."""
 
+import ast
 import re
 from importlib import import_module
 from pathlib import Path
@@ -80,3 +81,40 @@ def test_the_pipeline_of_the_readme_names_our_commands() -> None:
     readme = (ROOT / "README.md").read_text()
     for command in COMMANDS:
         assert f"`{command}" in readme or command in readme
+
+
+def finding_codes(path: Path) -> set[str]:
+    """Return the codes that the module at *path* gives to findings.
+
+    They go straight into Finding(), or through a function that takes a ``code``.
+    """
+    tree = ast.parse(path.read_text())
+    places = {"Finding": -1}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            names = [argument.arg for argument in node.args.args]
+            if "code" in names:
+                places[node.name] = names.index("code")
+    found = set()
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+            continue
+        if node.func.id in places:
+            place = places[node.func.id]
+            given = [k.value for k in node.keywords if k.arg == "code"]
+            given += [a for i, a in enumerate(node.args) if i == place]
+            found |= {
+                word.value
+                for value in given
+                for word in ast.walk(value)
+                if isinstance(word, ast.Constant) and isinstance(word.value, str)
+            }
+    return found
+
+
+def test_every_code_of_a_finding_is_described() -> None:
+    modules = (ROOT / "lib").rglob("*.py")
+    codes = set[str]().union(*(finding_codes(path) for path in modules))
+    assert len(codes) > 30
+    listed = text("v2v-document.5").partition("\nFINDINGS\n")[2]
+    assert codes == set(re.findall(r"(?m)^([a-z]+(?:-[a-z]+)*)$", listed))

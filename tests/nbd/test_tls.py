@@ -247,19 +247,26 @@ X
 
 
 def ssh_server(hosts: Hosts, folder: Path) -> Pipeline:
-    """Run an sshd on build8."""
-    for name in ("id", "host"):
-        make = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)]
-        subprocess.run(make, check=True)
-    allowed = folder / "authorized"
+    """Run an SSH server on build8, which has a home of its own.
+
+    Dropbear, since to install Debian's openssh-server starts it on the real host.
+    """
+    make = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "id")]
+    subprocess.run(make, check=True)
+    host = ["dropbearkey", "-t", "ed25519", "-f", str(folder / "host")]
+    subprocess.run(host, check=True, capture_output=True)
+    home = folder / "home"
+    (home / ".ssh").mkdir(mode=0o700, parents=True)
+    home.chmod(0o700)
+    allowed = home / ".ssh" / "authorized_keys"
     allowed.write_text((folder / "id.pub").read_text())
-    (folder / "sshd_config").write_text(
-        f"HostKey {folder}/host\nAuthorizedKeysFile {allowed}\nStrictModes no\n"
-        "UsePAM no\nPermitRootLogin yes\nPidFile none\n"
-    )
-    serve = (
-        f"mkdir -p /run/sshd; exec /usr/sbin/sshd -D -e -p 2222 -f {folder}/sshd_config"
-    )
+    allowed.chmod(0o600)
+    serve = f"""
+        sed -E 's#^(root:.*):[^:]*:([^:]*)$#\\1:{home}:\\2#' /etc/passwd \
+            > {folder}/passwd
+        mount --bind {folder}/passwd /etc/passwd
+        exec dropbear -F -E -s -p 2222 -r {folder}/host -P ''
+    """
     server = Pipeline([hosts.argv("build8", serve)]).start(folder / "sshd")
     listening = [*within("build8"), "ss", "-ltn"]
 

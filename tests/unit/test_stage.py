@@ -2,6 +2,7 @@
 """Documents, generations and streams, without processes."""
 
 import io
+import logging
 import os
 import tempfile
 from pathlib import Path
@@ -167,6 +168,23 @@ def test_a_claim_holds_while_its_process_lives(tmp_path: Path) -> None:
     assert metadata.claim(store, vm(), "fixup").busy is None
     known = metadata.find(store, "x1")
     assert known and known.busy and known.busy.pid == os.getpid()
+
+
+def test_what_was_warned_of_is_in_the_log_of_that_vm(tmp_path: Path) -> None:
+    def step(vm: VM) -> stage.Done:
+        logging.getLogger("v2v.targets.local").warning("a: warning: no KVM")
+        logging.getLogger("v2v.guests").warning("warning: \udcff is odd")
+        logging.getLogger("v2v").info("and this is none")
+        return stage.Done(vm=vm)
+
+    run = stage.Stage(name="define", step=step, settings=stage.Settings())
+    for name in ("a", "b"):
+        [entry] = stage._take(run, vm(name=name)).log
+        assert entry.warnings[-2:] == (
+            "no KVM" if name == "a" else "a: warning: no KVM",
+            "? is odd",
+        )
+        assert len(entry.warnings) == 2
 
 
 def test_disk_ids_go_on_after_z() -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from v2v.document import File
 from v2v.errors import SourceError
-from v2v.formats import Checked, Image, ends, read, truncated
+from v2v.formats import Checked, Image, checked_size, ends, read, truncated
 
 SECTOR = 512
 _MAX_DESCRIPTOR = 1 << 20
@@ -93,17 +93,13 @@ def examine(
         raise SourceError(
             f"{path} is no VMDK: it has neither a sparse header nor a descriptor",
             "if this is the -flat.vmdk, name the descriptor beside it, or give "
-            "--format raw",
+            "--input-format raw",
         )
     found = descriptor(path)
     for extent in found.extents:
         _examine_extent(path, extent, checked)
-    return _image(found)
-
-
-def _image(found: Descriptor) -> Image:
     return Image(
-        size=found.size,
+        size=checked_size(path, found.size),
         differencing=found.parent_cid != _NO_PARENT,
         parent=found.parent,
     )
@@ -217,6 +213,7 @@ def _examine_sparse(path: Path, head: bytes, offset: int, length: int | None) ->
         raise SourceError(
             f"{path} gives no capacity in its header", "copy it again from the source"
         )
+    checked_size(path, capacity * SECTOR)
     if not grain or grain > 2**16 or not per_table or per_table > 2**16:
         raise SourceError(f"{path}: the header is broken", "copy it again")
     end = path.stat().st_size - offset if length is None else length

@@ -10,7 +10,6 @@ from __future__ import annotations
 import fnmatch
 import logging
 import os
-import re
 import signal
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -80,8 +79,8 @@ class Appliance:
             # One such name, and the binding gives none at all.
             return sorted(
                 path
-                for plain in _without_braces(pattern)
-                for path in _matching(self, plain.lstrip("/").split("/"), "")
+                for one in expanded(pattern)
+                for path in _matching(self, one.lstrip("/").split("/"), "")
             )
 
     def names(self, folder: str) -> list[str]:
@@ -104,20 +103,6 @@ def printable(text: str, most: int = 200) -> str:
     return text[:most].encode("utf-8", "replace").decode()
 
 
-def _without_braces(pattern: str) -> list[str]:
-    """Return the patterns that *pattern* stands for: a{b,c} is ab and ac."""
-    match = re.search(r"\{([^{}]*)\}", pattern)
-    if not match:
-        return [pattern]
-    return [
-        plain
-        for word in match[1].split(",")
-        for plain in _without_braces(
-            pattern[: match.start()] + word + pattern[match.end() :]
-        )
-    ]
-
-
 def _matching(appliance: Appliance, parts: list[str], folder: str) -> Iterator[str]:
     """Yield the paths under *folder* that match the pattern *parts*."""
     for name in fnmatch.filter(appliance.names(folder or "/"), parts[0]):
@@ -126,6 +111,31 @@ def _matching(appliance: Appliance, parts: list[str], folder: str) -> Iterator[s
             yield path
         elif appliance.g.is_dir(path, followsymlinks=True):
             yield from _matching(appliance, parts[1:], path)
+
+
+def expanded(pattern: str) -> list[str]:
+    """Return the patterns that *pattern* stands for: a{b,c{d,e}} is ab, acd and ace."""
+    start = pattern.find("{")
+    if start < 0:
+        return [pattern]
+    depth, words, word = 0, [], ""
+    for end in range(start, len(pattern)):
+        char = pattern[end]
+        depth += (char == "{") - (char == "}")
+        if depth == 0 or (depth == 1 and char == ","):
+            words.append(word)
+            word = ""
+        elif end > start:
+            word += char
+        if depth == 0:
+            break
+    rest = expanded(pattern[end + 1 :])
+    return [
+        f"{pattern[:start]}{inside}{after}"
+        for each in words
+        for inside in expanded(each)
+        for after in rest
+    ]
 
 
 def _is_utf8(name: bytes) -> bool:
@@ -154,9 +164,11 @@ def opened(
         handle.set_backend_setting("force_tcg", "1")
     if unlocks:
         handle.set_memsize(_UNLOCKING)
-    for uri in uris:
+    for number, uri in enumerate(uris):
         socket = parse_qs(urlsplit(uri).query)["socket"][0]
         _add(handle, socket, write=write)
+        # On a host that is full QEMU would stop the appliance, and wait for ever.
+        handle.config("-set", f"drive.hd{number}.werror=report")
     with _signals_end_us():
         try:
             _launch(handle)

@@ -35,7 +35,7 @@ from v2v.guests.linux.roots import Root
 # All that this module may find; see fixes.FINDINGS.
 FINDINGS = (
     *("guest-several-systems", "guest-hibernated", "guest-encrypted"),
-    *("disk-encrypted", "disk-key-in-tpm"),
+    *("guest-data-encrypted", "disk-key-in-tpm"),
     *("filesystem-unsupported", "filesystem-dirty"),
 )
 _BIOS_BOOT = "21686148-6449-6e6f-744e-656564454649"
@@ -144,7 +144,7 @@ def findings(appliance: Appliance, guest: Guest) -> list[Finding]:
     if guest.roots and closed:
         found.append(
             _finding(
-                "disk-encrypted",
+                "guest-data-encrypted",
                 "info",
                 f"{', '.join(closed[:10])}: encrypted and not opened; left as it is",
                 "give the passphrase with --key, if device names in it matter",

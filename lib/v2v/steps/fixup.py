@@ -9,17 +9,16 @@ journal that lets the same command complete a commit that was broken off.
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import json
 import logging
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from v2v import layers, overlays, paths, process, server, targets
+from v2v import layers, paths, process, server, targets
 from v2v.copying import engine, ownership
 from v2v.document import (
     VM,
@@ -29,17 +28,19 @@ from v2v.document import (
     Finding,
     Guest,
     Layer,
-    LayerName,
-    layer_of,
     next_generation,
     top,
 )
-from v2v.errors import HostError, SourceError, TargetError, UsageError
+from v2v.errors import GuestError, HostError, SourceError, TargetError, UsageError
+from v2v.journal import Journal
 from v2v.servers import Access
 from v2v.stage import Done, warned
 
 # That a guest is none of those that can be fixed.
 _UNFIT = ("guest-unknown", "guest-no-kernel")
+
+# What a qcow2 overlay grows by at least: bytes.
+_CLUSTER = 2**16
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +55,8 @@ class Fixup:
     root: str | None = None
     # As the user wrote them, SELECTOR:file:FILE: see guests.encryption.
     keys: tuple[str, ...] = ()
+    # MAC:ip:ADDRESS...: see guests.linux.addresses.
+    macs: tuple[str, ...] = ()
     dry_run: bool = False
     work: Path | None = None
 
@@ -61,6 +64,7 @@ class Fixup:
 def check(options: Fixup) -> None:
     """Raise UsageError if what was asked makes no sense, HostError for a bad key."""
     _keys(options.keys)
+    _addresses(options.macs)
     if options.made_for not in targets.names():
         raise UsageError(
             f"--for {options.made_for}: no such target",
@@ -79,6 +83,14 @@ def _keys(words: tuple[str, ...]) -> tuple[Any, ...]:
     from v2v.guests import encryption
 
     return encryption.keys(words)
+
+
+def _addresses(words: tuple[str, ...]) -> tuple[Any, ...]:
+    if not words:
+        return ()
+    from v2v.guests.linux import addresses
+
+    return addresses.asked(words)
 
 
 def look(vm: VM, access: Access, keys: tuple[str, ...] = ()) -> VM:
@@ -162,7 +174,7 @@ def fixup(vm: VM, options: Fixup, access: Access) -> Done:
     writable = _is_writable(vm)
     folder = paths.work_folder(vm, options.work)
     vm = paths.granted(vm, folder)
-    journal = _Journal(vm, folder)
+    journal = Journal(vm, folder)
     if writable and journal.is_there():
         log.info("%s: completing the commit of an earlier run", vm.name)
         return _committed(vm, journal, access)
@@ -184,10 +196,15 @@ def _rehearsed(vm: VM, options: Fixup, access: Access) -> Done:
             detail,
             change.reason,
         )
+    for fs in work.guest.filesystems if work.guest else ():
+        if fs.needed:
+            free = "" if fs.free is None else f" of {fs.free / 2**20:.0f} MiB free"
+            place, room = fs.mountpoint, fs.needed / 2**20
+            log.info("%s: would need %.1f MiB%s on %s", vm.name, room, free, place)
     return Done(vm=work, logged=False)
 
 
-def _fixed(vm: VM, options: Fixup, access: Access, journal: _Journal) -> Done:
+def _fixed(vm: VM, options: Fixup, access: Access, journal: Journal) -> Done:
     try:
         with ExitStack() as stack:
             uris = [
@@ -195,8 +212,13 @@ def _fixed(vm: VM, options: Fixup, access: Access, journal: _Journal) -> Done:
                 for d in vm.disks
             ]
             work = _worked(vm, uris, options, write=True)
+        _prove_room(journal)
         for disk in vm.disks:
             engine.flush(journal.scratch(disk))
+    except GuestError:
+        _prove_room(journal)
+        journal.remove()
+        raise
     except BaseException:
         journal.remove()
         raise
@@ -208,6 +230,21 @@ def _fixed(vm: VM, options: Fixup, access: Access, journal: _Journal) -> Done:
         journal.write(work, made)
         return _committed(vm, journal, access)
     return _kept(work, journal, made)
+
+
+def _prove_room(journal: Journal) -> None:
+    """Raise HostError, and remove what was made, if the host's file system is full.
+
+    A guest sees no more of it than an I/O error, which is no damage of its own
+    (virt-v2v issue 90); and what it still had in its cache is lost without a word.
+    """
+    if shutil.disk_usage(journal.folder).free >= _CLUSTER:
+        return
+    journal.remove()
+    raise HostError(
+        f"{journal.folder.parent}: no room is left for what changes in the guest",
+        "make room, or name another folder with --work",
+    )
 
 
 @contextmanager
@@ -222,7 +259,7 @@ def _written(disk: Disk, file: Path, access: Access) -> Iterator[str]:
 def _worked(vm: VM, uris: Sequence[str], options: Fixup, *, write: bool) -> VM:
     """Return *vm* with its guest, devices and changes; with *write* they are done."""
     from v2v.guests import appliance, inspection
-    from v2v.guests.linux import drivers, fixes, system
+    from v2v.guests.linux import fixes, system, virtual
 
     unlocks = bool(options.keys)
     with appliance.opened(uris, write=write, unlocks=unlocks) as running:
@@ -230,15 +267,24 @@ def _worked(vm: VM, uris: Sequence[str], options: Fixup, *, write: bool) -> VM:
             root=options.root, disks=vm.disks, keys=_keys(options.keys)
         )
         guest = inspection.inspect(running, asked)
-        devices = drivers.devices(guest, options.made_for, agent=options.agent)
+        devices = virtual.devices(
+            guest, options.made_for, agent=options.agent, disks=len(vm.disks)
+        )
         own = system.clock(running) if guest.type == "linux" else None
         devices = devices.having(clock=own or vm.clock)
         if not _can_be_fixed(guest):
             found = [_unfit(guest)]
             warned(vm, "%s", found[0].message)
             return _described(vm, guest, found).having(devices=devices, changes=())
-        actions = fixes.plan(running, vm, guest, devices, options.agent_packages)
-        fixes.gate(guest, actions)
+        actions = fixes.plan(
+            running,
+            vm,
+            guest,
+            devices,
+            options.agent_packages,
+            _addresses(options.macs),
+        )
+        guest = fixes.gate(guest, actions)
         if write:
             fixes.apply(running, guest, actions)
             guest = fixes.verify(running, guest, devices)
@@ -253,19 +299,9 @@ def _worked(vm: VM, uris: Sequence[str], options: Fixup, *, write: bool) -> VM:
     return _described(vm, guest, found).having(devices=devices, changes=changes)
 
 
-def _top_layer(disk: Disk) -> tuple[LayerName, Layer]:
-    name = top(disk)
-    layer = layer_of(disk, name) if name else None
-    if name is None or layer is None:
-        raise SourceError(
-            f"disk {disk.id} has no content", "see what v2v-inspect says of its file"
-        )
-    return name, layer
-
-
 def _is_writable(vm: VM) -> bool:
     """Whether the topmost layers may be written.  Raises TargetError if only some."""
-    found = {not _top_layer(disk)[1].readonly for disk in vm.disks}
+    found = {not layers.topmost(disk)[1].readonly for disk in vm.disks}
     if len(found) > 1:
         raise TargetError(
             "some disks of the VM can be written and others not",
@@ -274,7 +310,7 @@ def _is_writable(vm: VM) -> bool:
     return found.pop()
 
 
-def _kept(work: VM, journal: _Journal, made: int) -> Done:
+def _kept(work: VM, journal: Journal, made: int) -> Done:
     """Return *work* with the scratch overlays as its overlays, over what was on top."""
     disks = []
     for disk in work.disks:
@@ -293,7 +329,7 @@ def _kept(work: VM, journal: _Journal, made: int) -> Done:
     return Done(vm=work.having(disks=tuple(disks)), made=made)
 
 
-def _committed(vm: VM, journal: _Journal, access: Access) -> Done:
+def _committed(vm: VM, journal: Journal, access: Access) -> Done:
     """Write what the scratch overlays hold into the disks; return *vm* with it.
 
     May be broken off and done again: each cluster is written as it shall be.
@@ -302,7 +338,7 @@ def _committed(vm: VM, journal: _Journal, access: Access) -> Done:
     made = int(record["made"])
     disks = []
     for disk in vm.disks:
-        name, layer = _top_layer(disk)
+        name, layer = layers.topmost(disk)
         _commit(disk, journal.scratch(disk), access)
         changed = {name: layer.having(generation=made)}
         if name == "endpoint" and disk.overlay and layer.over == "overlay":
@@ -343,102 +379,3 @@ def _recorded(vm: VM, record: dict[str, Any]) -> VM:
         firmware=work["firmware"],
         firmware_known=work["firmware_known"],
     )
-
-
-class _Journal:
-    """The note that scratch overlays are finished and have to be committed.
-
-    It lies with them in a folder of its own for each state of each disk: a commit
-    into one target is never taken for that into another.
-    """
-
-    def __init__(self, vm: VM, folder: Path) -> None:
-        self.vm = vm
-        of = json.dumps([vm.generation, _files(vm)], sort_keys=True)
-        self.folder = folder / f"fixup-{hashlib.sha256(of.encode()).hexdigest()[:12]}"
-        self.path = self.folder / "commit.json"
-
-    def scratch(self, disk: Disk) -> Path:
-        """Return the file that takes the changes to *disk*."""
-        return self.folder / f"{disk.id}.qcow2"
-
-    def made(self, disk: Disk, access: Access) -> Path:
-        """Make the scratch overlay of *disk*, empty; return its file."""
-        try:
-            self.folder.mkdir(mode=0o700, exist_ok=True)
-        except OSError as e:
-            raise HostError(
-                f"{self.folder}: {e.strerror}", "name another folder with --work"
-            ) from e
-        overlays.create(self.scratch(disk), layers.measured(disk, access))
-        return self.scratch(disk)
-
-    def is_there(self) -> bool:
-        """Whether there is a commit to complete.
-
-        Raises TargetError if what was to be committed is lost.
-        """
-        if not self.path.exists():
-            return False
-        if all(self.scratch(disk).exists() for disk in self.vm.disks):
-            return True
-        raise TargetError(
-            f"{self.folder}: changes that may be half written are not there any more",
-            "convert the VM again, from its source: v2v-convert --again",
-        )
-
-    def read(self) -> dict[str, Any]:
-        record: dict[str, Any] = json.loads(self.path.read_text())
-        return record
-
-    def write(self, work: VM, made: int) -> None:
-        assert work.guest and work.devices
-        record = {
-            "made": made,
-            "work": {
-                "guest": work.guest.model_dump(mode="json"),
-                "devices": work.devices.model_dump(mode="json"),
-                "changes": [c.model_dump(mode="json") for c in work.changes],
-                "findings": [f.model_dump(mode="json") for f in work.findings],
-                "firmware": work.firmware,
-                "firmware_known": work.firmware_known,
-            },
-        }
-        part = self.path.with_name(f"{self.path.name}.part")
-        try:
-            engine.flush(self.folder)
-            part.write_text(json.dumps(record))
-            engine.flush(part)
-            part.rename(self.path)
-            engine.flush(self.folder)
-        except OSError as e:
-            raise HostError(
-                f"{self.path}: {e.strerror}", "name another folder with --work"
-            ) from e
-
-    def remove(self) -> None:
-        """Remove the note and the overlays, if they are there."""
-        if not self.folder.exists():
-            return
-        # The note first: without it the overlays mean nothing.
-        self.path.unlink(missing_ok=True)
-        engine.flush(self.folder)
-        for disk in self.vm.disks:
-            self.scratch(disk).unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            self.folder.rmdir()
-        engine.flush(self.folder.parent)
-
-
-def _files(vm: VM) -> dict[str, str | None]:
-    """Return the file (or address) that the bytes of each disk are written to.
-
-    An endpoint has a new address in each run, and shows what it lies over.
-    """
-    found = {}
-    for disk in vm.disks:
-        layer = _top_layer(disk)[1]
-        if layer is disk.endpoint and layer.over:
-            layer = layer_of(disk, layer.over) or layer
-        found[disk.id] = layer.path or layer.uri
-    return found

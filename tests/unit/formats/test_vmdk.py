@@ -115,6 +115,16 @@ def test_a_header_without_capacity_is_not_given_to_qemu(images: Path) -> None:
         vmdk.examine(bad, within(images))
 
 
+def test_a_disk_larger_than_any_is_refused(images: Path, tmp_path: Path) -> None:
+    data = bytearray((images / "monolithicSparse.vmdk").read_bytes())
+    data[12:20] = (2**62).to_bytes(8, "little")
+    (tmp_path / "huge.vmdk").write_bytes(data)
+    (tmp_path / "zero.vmdk").write_text(text(f"RW {2**62} ZERO"))
+    for name in ("huge.vmdk", "zero.vmdk"):
+        with pytest.raises(SourceError, match="broken"):
+            vmdk.examine(tmp_path / name, within(tmp_path))
+
+
 def test_a_parent_that_was_changed_after_the_snapshot_is_found_out(
     tmp_path: Path,
 ) -> None:

@@ -4,8 +4,7 @@
 import pytest
 
 from v2v.document import Disk, Filesystem, Guest
-from v2v.guests.linux import boot, debconf, stable
-from v2v.guests.linux.boot import Entry
+from v2v.guests.linux import debconf, stable
 from v2v.guests.linux.stable import Names
 
 GUEST = Guest(
@@ -130,47 +129,3 @@ def test_a_question_without_an_answer_gets_one() -> None:
     after = debconf.changed(DEBCONF, name, lambda _: "true")
     assert f"Template: {name}\nValue: true\nOwners: grub-efi-amd64\n" in after
     assert debconf.changed(after, name, lambda _: "true") == after
-
-
-GRUB = """\
-set default=0
-menuentry 'Debian' {
-    search --no-floppy --fs-uuid --set=root u-a1
-    linux   /boot/vmlinuz-6.1 root=/dev/sda1 ro resume=/dev/sda2 quiet
-    initrd  /boot/intel-ucode.img /boot/initrd.img-6.1
-}
-menuentry 'old' {
-    linux16 /vmlinuz-5.10 root=/dev/sda1
-    initrd16 /initrd.img-5.10
-}
-menuentry 'btrfs' {
-    linux (hd0,gpt2)/@/boot/vmlinuz-btrfs root=UUID=x rootflags=subvol=@
-}
-menuentry 'computed' {
-    linux $kernel root=UUID=x
-}
-# linux /boot/vmlinuz-comment root=/dev/sda1
-"""
-
-
-def test_what_grub_starts() -> None:
-    assert list(boot.parsed(GRUB)) == [
-        Entry(kernel="/boot/vmlinuz-6.1", initramfs="/boot/initrd.img-6.1"),
-        Entry(kernel="/boot/vmlinuz-5.10", initramfs="/boot/initrd.img-5.10"),
-        Entry(kernel="/boot/vmlinuz-btrfs"),
-    ]
-
-
-def test_kernel_parameters_name_disks_by_uuid_and_the_rest_stays() -> None:
-    after = boot.renamed(GRUB, ONE.stable, whole=False)
-    assert after == GRUB.replace(
-        "-6.1 root=/dev/sda1 ro resume=/dev/sda2",
-        "-6.1 root=UUID=u-a1 ro resume=UUID=u-a2",
-    ).replace("5.10 root=/dev/sda1", "5.10 root=UUID=u-a1")
-
-
-def test_the_defaults_of_grub_are_read_in_their_quotes() -> None:
-    text = 'GRUB_CMDLINE_LINUX="resume=/dev/sda2"\nGRUB_DEVICE=/dev/sda1\n'
-    assert boot.renamed(text, ONE.stable, whole=False) == text.replace(
-        "resume=/dev/sda2", "resume=UUID=u-a2"
-    )

@@ -12,6 +12,8 @@ from v2v.errors import GuestError
 from v2v.guests.appliance import printable
 from v2v.guests.linux import boot, debconf, initramfs, interfaces, netplan, plan, stable
 from v2v.guests.linux.initramfs import Initramfs
+from v2v.guests.linux.loaders import parameters
+from v2v.guests.linux.loaders.menu import Files
 
 
 def entry(name: str, size: bytes = b"%08X" % 0, body: bytes = b"") -> bytes:
@@ -64,7 +66,17 @@ def test_a_file_that_replaces_a_link_is_no_link_any_more() -> None:
     assert image.resolved("lib/modules") == "lib/modules"
 
 
+LOADERS = (
+    *("/boot/grub/grub.cfg", "/boot/grub/menu.lst", "/boot/extlinux.conf"),
+    *("/efi/loader/entries/a.conf", "/efi/loader/loader.conf", "/boot/grub/grubenv"),
+    *("/etc/kernel/cmdline", "/etc/default/grub", "/boot/photon.cfg"),
+)
 SLOW = {
+    "open menus": "submenu 'a' {\n" * 100_000,
+    "parameters": "linux /boot/x " + "root=/dev/sda1 earlyprintk=xen " * 50_000,
+    "quotes": "linux /x " + "\"'" * 200_000 + "\nset default=" + "a>" * 200_000,
+    "labels": "title a\nlabel a\nmenuentry 'a' {\nlinux /a\n}\n" * 20_000,
+    "initrds": "menuentry a {\nlinux /a\ninitrd " + "(hd0)/a " * 200_000,
     "blank lines": "\n" * 2**18,
     "one line of blanks": "a" + " " * 2**20 + "b",
     "open stanzas": "iface\n" * 100_000,
@@ -81,8 +93,10 @@ def test_a_text_that_is_hard_to_read_takes_no_time(name: str) -> None:
     for _, reader in interfaces._READERS:
         short = [line for line in text.splitlines() if len(line) < 1000]
         list(reader("/x", "\n".join(short)))
-    list(boot.parsed(text))
-    boot.renamed(text, lambda _: None, whole=False)
+    for path in LOADERS:
+        files = Files(paths=[path], texts={path: text})
+        boot.in_use(files)
+        parameters.cleaned(path, text, lambda _: None, lambda _: None, set())
     debconf.changed(text, "grub-pc/install_devices", lambda _: "x")
     stable.Names(Guest()).replaced(text)
     stable._guarded(text)

@@ -20,7 +20,9 @@ from v2v.guests.linux import (
     network,
     stable,
     tools,
+    virtual,
 )
+from v2v.guests.linux.addresses import Address
 from v2v.guests.linux.plan import Action
 
 # All that findings() may yield: an old one of these is replaced by a new look.
@@ -28,6 +30,9 @@ FINDINGS = frozenset(
     {
         *("nic-name-undecided", *stable.FINDINGS),
         *("kernel-without-virtio", "initramfs-without-virtio"),
+        *boot.FINDINGS,
+        *efi.FINDINGS,
+        *network.FINDINGS,
     }
 )
 _SHOWN = 20  # of each kind
@@ -43,6 +48,7 @@ def plan(
     guest: Guest,
     devices: Devices,
     packages: Path | None,
+    addresses: Sequence[Address] = (),
 ) -> list[Action]:
     """Return what has to be done; nothing is written.
 
@@ -52,32 +58,41 @@ def plan(
     actions = [
         *tools.plan(appliance, guest),
         *stable.plan(appliance, names),
-        *boot.plan(appliance, names.stable),
-        *network.plan(appliance, vm, guest),
+        *boot.plan(appliance, names.stable, guest),
+        *network.plan(appliance, vm, guest, addresses),
         *efi.plan(appliance, guest),
     ]
+    actions += drivers.plan(appliance, guest, names, virtual.needed(devices))
     if devices.block == "virtio":
-        actions += drivers.plan(appliance, guest, names)
         actions += stable.renames(appliance, names)
     if devices.agent:
         actions += agent.plan(appliance, guest, packages)
     return actions
 
 
-def gate(guest: Guest, actions: Sequence[Action]) -> None:
-    """Raise GuestError if a file system has too little room for *actions*."""
+def gate(guest: Guest, actions: Sequence[Action]) -> Guest:
+    """Return *guest* with the room that *actions* need on each file system.
+
+    Raises GuestError if one has too little.
+    """
     needed: Counter[str] = Counter()
-    free = {fs.mountpoint: fs.free for fs in guest.filesystems if fs.mountpoint}
+    points = [fs.mountpoint for fs in guest.filesystems if fs.mountpoint]
     for action in actions:
-        needed[_place(action.change.path, list(free))] += action.space
-    for place, count in needed.items():
-        room = free.get(place)
-        if room is not None and count + _SPARE > room:
+        needed[_place(action.change.path, points)] += action.space
+    for fs in guest.filesystems:
+        count = needed[fs.mountpoint or ""]
+        if count and fs.free is not None and count + _SPARE > fs.free:
             raise GuestError(
-                f"{place} in the guest has {room / 2**20:.1f} MiB free and needs "
-                f"{(count + _SPARE) / 2**20:.1f} MiB",
+                f"{fs.mountpoint} in the guest has {fs.free / 2**20:.1f} MiB free and "
+                f"needs {(count + _SPARE) / 2**20:.1f} MiB",
                 "remove old kernels or files there on the source",
             )
+    return guest.having(
+        filesystems=tuple(
+            fs.having(needed=needed[fs.mountpoint or ""] or None)
+            for fs in guest.filesystems
+        )
+    )
 
 
 def _place(path: str, points: list[str]) -> str:
@@ -118,8 +133,8 @@ def verify(appliance: Appliance, guest: Guest, devices: Devices) -> Guest:
     """
     boot.verify(appliance, renamed=devices.block == "virtio")
     guest = guest.having(kernels=kernels.again(appliance, guest.kernels))
-    if devices.block == "virtio":
-        drivers.verify(guest)
+    if devices.block in ("virtio", "scsi"):
+        drivers.verify(guest, virtual.needed(devices))
     return guest
 
 
@@ -134,4 +149,7 @@ def findings(appliance: Appliance, vm: VM, guest: Guest) -> Iterator[Finding]:
             message=f"which network card {name} was cannot be told",
             remedy="check the network configuration after the first boot",
         )
+    yield from network.findings(appliance, vm, guest)
+    yield from boot.findings(appliance, guest)
+    yield from efi.findings(appliance, guest)
     yield from drivers.findings(guest)

@@ -29,8 +29,15 @@ _MAX_SEGMENTS = 64
 _TEXTS = re.compile(
     r"conf/conf\.d/[^/]+|cryptroot/crypttab|etc/(?:fstab|crypttab|cmdline\.d/[^/]+)"
     r"|etc/(?:lvm/(?:lvm\.conf|devices/[^/]+)|mdadm(?:/mdadm)?\.conf)"
-    r"|(?:usr/)?lib/modules/[^/]+/modules\.dep"
+    r"|(?:usr/)?lib/dracut/(?:modules\.txt|hooks/initqueue/finished/[^/]+\.sh)"
+    r"|(?:usr/)?lib/modules/[^/]+/modules\.dep|init"
 )
+# Red Hat's until RHEL 5, and SUSE's until SLES 11: modules are loaded from a list.
+_NASH = ("bin/nash", "sbin/nash")
+_LISTED = (*_NASH, "run_all.sh", "linuxrc")
+# What loads modules as the kernel reports devices: udev, and Alpine's own.
+_BY_EVENTS = ("/udevd", "/systemd-udevd", "/udevadm", "/nlplug-findfs")
+_LOADED = re.compile(r"^[ \t]*(?:insmod|modprobe)[ \t]+(?:-\w+[ \t]+)?(\S+)", re.M)
 _MAX_TEXT = 4 * 2**20
 _LZ4 = b"\x02\x21\x4c\x18"  # the "legacy" frame, the only one that Linux reads
 _MAGICS = (b"070701", b"070702")
@@ -82,6 +89,10 @@ class Initramfs:
         there = {name for name in self.names if ".ko" in name.rpartition("/")[2]}
         if not version:
             return {module(name) for name in there}
+        if not self.names.isdisjoint(_NASH):
+            script = self.texts.get("init", b"").decode("utf-8", "replace")
+            loaded = {module(name) for name in _LOADED.findall(script)}
+            return loaded & {module(name) for name in there}
         folder = self.resolved(f"lib/modules/{version}")
         found = {module(name) for name in there if name.startswith(f"{folder}/")}
         index = self.texts.get(f"{folder}/modules.dep")
@@ -267,13 +278,11 @@ _PACKERS = {"lz4": ["lz4", "-l", "-c"], "zstd": ["zstd", "-q", "-c"]}
 def can_append(image: Initramfs) -> bool:
     """Whether files that are added to *image* will be used.
 
-    It must load drivers by events (udev) and not by a fixed list, as nash and SUSE's
-    linuxrc did.
+    It must load drivers by events and not by a fixed list.
     """
-    udev = any(
-        name.endswith(("/udevd", "/systemd-udevd", "/udevadm")) for name in image.names
-    )
-    return udev and "init" in image.names
+    if "init" not in image.names or not image.names.isdisjoint(_LISTED):
+        return False
+    return any(name.endswith(_BY_EVENTS) for name in image.names)
 
 
 def appended(data: bytes, image: Initramfs, files: Mapping[str, bytes]) -> bytes:

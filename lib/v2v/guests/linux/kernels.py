@@ -12,19 +12,27 @@ from pathlib import Path
 from v2v.document import Kernel
 from v2v.errors import GuestError
 from v2v.guests.appliance import Appliance
-from v2v.guests.linux import boot, initramfs
+from v2v.guests.linux import boot, initramfs, ranking
 from v2v.guests.linux.initramfs import Initramfs, module
+from v2v.guests.linux.loaders import parameters, uki
+from v2v.guests.linux.loaders.menu import Entry
 
+DISK = ranking.DISK
+deciding = ranking.deciding
 # What may matter on KVM, or says what the guest could do before.
 DRIVERS = (
     *("virtio_blk", "virtio_scsi", "virtio_net", "virtio_pci", "virtio_rng"),
     *("virtio_balloon", "virtio_gpu", "virtio_console", "sd_mod", "ahci", "ata_piix"),
-    *("nvme", "e1000", "e1000e", "vmw_pvscsi", "mptspi", "vmxnet3"),
+    *("nvme", "e1000", "e1000e", "8139cp", "8139too", "vmw_pvscsi", "mptspi"),
+    *("vmxnet3", "vmw_vsock_virtio_transport"),
+    *("pvpanic", "pvpanic_mmio", "pvpanic_pci"),
 )
-_FILES = ("/boot/vmlinuz*", "/boot/vmlinux-*", "/boot/kernel-*", "/boot/bzImage-*")
+_FILES = "/boot/{vmlinuz*,vmlinux-*,kernel-*,bzImage-*}"
 _IMAGES = ("/boot/initrd.img-{}", "/boot/initramfs-{}.img", "/boot/initrd-{}")
 _NO_KERNEL = re.compile(r"kdump|rescue|\.(old|bak|dpkg-\w+|rpmsave|hmac)$")
+_XEN = re.compile(r"^CONFIG_X86(?:_64)?_XEN=y", re.MULTILINE)
 _MAX_KERNELS = 32
+_MAX_OPTIONS = 65536  # bytes
 # Documentation/arch/x86/boot.rst: the magic number, and where the version's text is.
 _MAGIC_AT, _MAGIC = 0x202, b"HdrS"
 _VERSION_AT, _VERSION_BASE = 0x20E, 0x200
@@ -40,6 +48,7 @@ def found(appliance: Appliance) -> tuple[Kernel, ...]:
     """
     entries = boot.entries(appliance)
     default = boot.default_kernel(appliance)
+    offered = {entry.kernel for entry in entries}
     kernels: dict[str, Kernel] = {}
     for path, image in _files(appliance, entries):
         # Links like /boot/vmlinuz lead to the same kernel.
@@ -49,6 +58,8 @@ def found(appliance: Appliance) -> tuple[Kernel, ...]:
             kernels[real] = _kernel(
                 appliance, version, real, image_path(appliance, real, image)
             )
+        if real in kernels and path in offered:
+            kernels[real] = kernels[real].having(offered=True)
         if real in kernels and path == default:
             kernels[real] = kernels[real].having(default=True)
     return tuple(sorted(kernels.values(), key=lambda k: not k.default))
@@ -56,34 +67,37 @@ def found(appliance: Appliance) -> tuple[Kernel, ...]:
 
 def again(appliance: Appliance, kernels: Sequence[Kernel]) -> tuple[Kernel, ...]:
     """Return *kernels* as they are now, after some of their files were written."""
+    path = boot.default_kernel(appliance)
+    known = path is not None and appliance.g.exists(path)
+    default = appliance.g.realpath(path) if path and known else None
     return tuple(
-        kernel
-        if kernel.initramfs in appliance.known
-        else _kernel(
-            appliance,
-            kernel.version,
-            kernel.path,
-            image_path(appliance, kernel.path, kernel.initramfs),
-        ).having(default=kernel.default)
+        (
+            kernel
+            if kernel.initramfs in appliance.known
+            else _kernel(
+                appliance,
+                kernel.version,
+                kernel.path,
+                image_path(appliance, kernel.path, kernel.initramfs),
+            )
+        ).having(
+            default=kernel.path == default if default else kernel.default,
+            offered=kernel.offered,
+        )
         for kernel in kernels
     )
 
 
-def deciding(kernels: Sequence[Kernel]) -> list[Kernel]:
-    """Return the kernels that must boot: the default one; all, if none is known."""
-    return [k for k in kernels if k.default] or list(kernels)
-
-
 def _files(
-    appliance: Appliance, entries: Sequence[boot.Entry]
+    appliance: Appliance, entries: Sequence[Entry]
 ) -> Iterator[tuple[str, str | None]]:
     """Yield the paths that may be kernels, and the initramfs started with each."""
     images: dict[str, str | None] = {}
     for entry in entries:
-        images.setdefault(entry.kernel, entry.initramfs)
-    for pattern in _FILES:
-        for path in appliance.glob(pattern):
-            images.setdefault(path, None)
+        if entry.kernel:
+            images.setdefault(entry.kernel, entry.initramfs)
+    for path in appliance.glob(_FILES):
+        images.setdefault(path, None)
     for path, image in images.items():
         if not _NO_KERNEL.search(path) and appliance.g.is_file(
             path, followsymlinks=True
@@ -94,7 +108,9 @@ def _files(
 def _version(appliance: Appliance, path: str) -> str | None:
     """Return the release of the kernel at *path*, by which its modules are found."""
     named = path.rpartition("/")[2].partition("-")[2]
-    for version in (_in_header(appliance, path), named):
+    sections = _sections(appliance, path)
+    at = sections[".linux"].offset if sections else 0
+    for version in (_in_header(appliance, path, at), named, *_parents(path)):
         if version and appliance.g.is_dir(
             f"/lib/modules/{version}", followsymlinks=True
         ):
@@ -102,13 +118,40 @@ def _version(appliance: Appliance, path: str) -> str | None:
     return None
 
 
-def _in_header(appliance: Appliance, path: str) -> str | None:
-    """Return what the header of an x86 kernel says; None for others."""
-    head = bytes(appliance.g.pread(path, 0x210, 0))
+def _parents(path: str) -> tuple[str, ...]:
+    """Return the folder's name: /MACHINE-ID/VERSION/linux says its version there."""
+    parts = path.split("/")
+    return (parts[-2],) if parts[-1] == "linux" and len(parts) > 3 else ()
+
+
+def _sections(appliance: Appliance, path: str) -> dict[str, uki.Section]:
+    """Return the sections of the unified kernel image at *path*; none of others."""
+    if not path.lower().endswith(".efi"):
+        return {}
+    found = uki.sections(bytes(appliance.g.pread(path, uki.HEAD, 0)))
+    return found if uki.is_one(found) else {}
+
+
+def _sealed_options(appliance: Appliance, path: str) -> str:
+    """Return the parameters in the unified kernel image at *path*."""
+    section = _sections(appliance, path).get(".cmdline")
+    if section is None or section.size > _MAX_OPTIONS:
+        return ""
+    data = bytes(appliance.g.pread(path, section.size, section.offset))
+    return data.decode("utf-8", "replace")
+
+
+def _in_header(appliance: Appliance, path: str, start: int = 0) -> str | None:
+    """Return what the header of an x86 kernel says; None for others.
+
+    It is at *start*, in bytes, of the file at *path*.
+    """
+    head = bytes(appliance.g.pread(path, 0x210, start))
     if len(head) < 0x210 or head[_MAGIC_AT : _MAGIC_AT + 4] != _MAGIC:
         return None
     at = int.from_bytes(head[_VERSION_AT : _VERSION_AT + 2], "little")
-    match = _VERSION.match(bytes(appliance.g.pread(path, 200, at + _VERSION_BASE)))
+    text = bytes(appliance.g.pread(path, 200, start + at + _VERSION_BASE))
+    match = _VERSION.match(text)
     return match[0].decode() if match else None
 
 
@@ -122,6 +165,13 @@ def _kernel(appliance: Appliance, version: str, path: str, image: str | None) ->
             log.warning("warning: %s: %s", image, e.message)
     there = builtin | set(dependencies)
     reachable = {d for d in DRIVERS if not lacking([d], builtin, dependencies, inside)}
+    if image == path:
+        # What is sealed cannot be given more: it has what it can reach, and a root
+        # that it calls sda2 is called so on SATA only.
+        named = parameters.root_of_hardware(_sealed_options(appliance, path))
+        there -= set(DISK) if named else set(DISK) - reachable
+    if _is_for_xen(appliance, version):
+        there = reachable = set()
     return Kernel(
         version=version,
         path=path,
@@ -129,6 +179,14 @@ def _kernel(appliance: Appliance, version: str, path: str, image: str | None) ->
         drivers=tuple(d for d in DRIVERS if d in there),
         initramfs_drivers=tuple(d for d in DRIVERS if d in reachable),
     )
+
+
+def _is_for_xen(appliance: Appliance, version: str) -> bool:
+    """Whether this kernel runs on Xen only: of before paravirt_ops, and SUSE's."""
+    if "xen" not in version:
+        return False
+    config = appliance.read(f"/boot/config-{version}")
+    return config is None or _XEN.search(config) is not None
 
 
 def image_path(appliance: Appliance, kernel: str, said: str | None) -> str | None:
@@ -157,10 +215,17 @@ def parsed(appliance: Appliance, path: str) -> Initramfs:
 
 def content(appliance: Appliance, path: str) -> bytes:
     """Return the bytes of the initramfs at *path*.  Raises GuestError."""
-    if appliance.g.filesize(path) > initramfs.MAX_SIZE:
+    sections = _sections(appliance, path)
+    size = sections[".initrd"].size if sections else appliance.g.filesize(path)
+    if size > initramfs.MAX_SIZE:
         raise GuestError(f"{path} is too large for an initramfs")
     with tempfile.TemporaryDirectory(prefix="v2v-") as folder:
-        return appliance.fetched(path, Path(folder)).read_bytes()
+        if not sections:
+            return appliance.fetched(path, Path(folder)).read_bytes()
+        file = Path(folder) / "initrd"
+        offset = sections[".initrd"].offset
+        appliance.g.download_offset(path, str(file), offset, size)
+        return file.read_bytes()
 
 
 def modules(appliance: Appliance, version: str) -> tuple[set[str], dict[str, str]]:

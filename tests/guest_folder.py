@@ -1,0 +1,278 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A guest that is a folder of this host, in place of an appliance with its disks.
+
+It answers as libguestfs does, links inside the guest included, but takes no time to
+start.  ``command`` runs nothing: a test says what each of the guest's programs does.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import shutil
+import struct
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from v2v.document import Kernel
+from v2v.guests import appliance
+from v2v.guests.appliance import Appliance
+from v2v.guests.linux import initramfs
+from v2v.guests.linux.plan import Action
+
+Files = dict[str, str | bytes]
+Program = Callable[["Folder", list[str]], None]
+
+
+class Folder:
+    """The calls of libguestfs that are used, for the guest in ``root``."""
+
+    def __init__(self, root: Path, programs: Mapping[str, Program]) -> None:
+        self.root = root
+        self.programs = programs
+        self.ran: list[list[str]] = []
+
+    def host(self, path: str, *, follow: bool = True) -> Path:
+        """Return where the guest's *path* is here; links stay inside the guest."""
+        return self.root / self._resolved(path, follow=follow).lstrip("/")
+
+    def _resolved(self, path: str, *, follow: bool) -> str:
+        done: list[str] = []
+        todo = [part for part in path.split("/") if part not in ("", ".")]
+        for _ in range(200):
+            if not todo:
+                return "/" + "/".join(done)
+            part = todo.pop(0)
+            if part == "..":
+                done = done[:-1]
+                continue
+            here = self.root.joinpath(*done, part)
+            if here.is_symlink() and (todo or follow):
+                target = str(here.readlink())
+                done = [] if target.startswith("/") else done
+                todo = [p for p in target.split("/") if p not in ("", ".")] + todo
+            else:
+                done.append(part)
+        raise RuntimeError(f"{path}: too many links")
+
+    def exists(self, path: str) -> bool:
+        return self.host(path).exists()
+
+    def is_file(self, path: str, *, followsymlinks: bool = False) -> bool:
+        file = self.host(path, follow=followsymlinks)
+        return file.is_file() and not file.is_symlink()
+
+    def is_dir(self, path: str, *, followsymlinks: bool = False) -> bool:
+        file = self.host(path, follow=followsymlinks)
+        return file.is_dir() and not file.is_symlink()
+
+    def is_symlink(self, path: str) -> bool:
+        return self.host(path, follow=False).is_symlink()
+
+    def filesize(self, path: str) -> int:
+        return self.host(path).stat().st_size
+
+    def realpath(self, path: str) -> str:
+        if not self.exists(path):
+            raise RuntimeError(f"{path}: no such file")
+        return self._resolved(path, follow=True)
+
+    def glob_expand(self, pattern: str) -> list[str]:
+        found = []
+        for one in appliance.expanded(pattern):
+            for name in glob.glob(one.lstrip("/"), root_dir=self.root):  # noqa: PTH207
+                end = "/" if self.host(f"/{name}").is_dir() else ""
+                found.append(f"/{name}{end}")
+        return found
+
+    def case_sensitive_path(self, path: str) -> str:
+        done = ""
+        for part in path.strip("/").split("/"):
+            here = self.host(done or "/")
+            names = [p.name for p in here.iterdir()] if here.is_dir() else []
+            same = [name for name in names if name.lower() == part.lower()]
+            if not same:
+                raise RuntimeError(f"{path}: no such file")
+            done += f"/{part if part in same else same[0]}"
+        return done
+
+    def pread(self, path: str, count: int, offset: int) -> bytes:
+        with self.host(path).open("rb") as file:
+            file.seek(offset)
+            return file.read(count)
+
+    def read_file(self, path: str) -> bytes:
+        return self.host(path).read_bytes()
+
+    def download(self, path: str, to: str) -> None:
+        shutil.copyfile(self.host(path), to)
+
+    def download_offset(self, path: str, to: str, offset: int, size: int) -> None:
+        Path(to).write_bytes(self.pread(path, size, offset))
+
+    def upload(self, file: str, path: str) -> None:
+        shutil.copyfile(file, self.host(path))
+
+    def write(self, path: str, content: bytes) -> None:
+        self.host(path).write_bytes(content)
+
+    def ls0(self, folder: str, to: str) -> None:
+        names = [os.fsencode(path.name) for path in self.host(folder).iterdir()]
+        Path(to).write_bytes(b"".join(name + b"\0" for name in names))
+
+    def mkdir_p(self, path: str) -> None:
+        self.host(path).mkdir(parents=True, exist_ok=True)
+
+    def mv(self, source: str, to: str) -> None:
+        self.host(source).replace(self.host(to))
+
+    def cp(self, source: str, to: str) -> None:
+        shutil.copyfile(self.host(source), self.host(to))
+
+    def cp_a(self, source: str, to: str) -> None:
+        shutil.copy2(self.host(source), self.host(to))
+
+    def copy_attributes(self, source: str, to: str, *, all: bool = False) -> None:
+        shutil.copystat(self.host(source), self.host(to))
+
+    def rm_f(self, path: str) -> None:
+        self.host(path, follow=False).unlink(missing_ok=True)
+
+    def ln_sf(self, target: str, link: str) -> None:
+        self.rm_f(link)
+        self.host(link, follow=False).symlink_to(target)
+
+    def chmod(self, mode: int, path: str) -> None:
+        self.host(path).chmod(mode)
+
+    def command(self, arguments: list[str]) -> str:
+        self.ran.append(arguments)
+        name = next(a for a in arguments if a in self.programs)
+        self.programs[name](self, arguments)
+        return ""
+
+
+def guest(
+    root: Path,
+    files: Mapping[str, str | bytes] | None = None,
+    programs: Mapping[str, Program] | None = None,
+) -> Appliance:
+    """Return a guest in the empty folder *root* that holds *files*."""
+    for path, content in (files or {}).items():
+        put(root, path, content)
+    for path in programs or {}:
+        put(root, path, "")
+    return Appliance(cast(Any, Folder(root, programs or {})))
+
+
+def put(root: Path, path: str, content: str | bytes) -> None:
+    """Write *content* to *path* of the guest in *root*; "-> x" makes a link to x."""
+    file = root / path.lstrip("/")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(content, str) and content.startswith("-> "):
+        file.symlink_to(content.removeprefix("-> "))
+    else:
+        file.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def applied(appliance_: Appliance, actions: Iterable[Action]) -> list[str]:
+    """Do *actions*, which are planned before any is done; return their paths."""
+    there = list(actions)
+    for action in there:
+        action.apply(appliance_)
+    return [action.change.path for action in there]
+
+
+def tree(root: Path) -> dict[str, int | str]:
+    """Return the checksums of all files in *root*, and what links point to."""
+    return {
+        f"/{path.relative_to(root)}": str(path.readlink())
+        if path.is_symlink()
+        else zlib.crc32(path.read_bytes())
+        for path in root.rglob("*")
+        if path.is_symlink() or path.is_file()
+    }
+
+
+def vmlinuz(version: str) -> bytes:
+    """Return the head of an x86 kernel of this version."""
+    head = bytearray(0x400)
+    head[0x202:0x206] = b"HdrS"
+    head[0x20E:0x210] = (0x100).to_bytes(2, "little")
+    text = f"{version} (made@test) #1".encode()
+    head[0x300 : 0x300 + len(text)] = text
+    return bytes(head)
+
+
+def image(files: Mapping[str, str | bytes]) -> bytes:
+    """Return an initramfs, not compressed, that holds *files*; "-> x" is a link."""
+    made = b""
+    for inode, (path, content) in enumerate(files.items(), 1):
+        data = content.encode() if isinstance(content, str) else content
+        mode = 0o120777 if data.startswith(b"-> ") else 0o100644
+        made += initramfs._entry(inode, path, mode, data.removeprefix(b"-> "))
+    return made + initramfs._entry(9999, "TRAILER!!!", 0, b"")
+
+
+VIRTIO = {
+    "virtio": "",
+    "virtio_ring": "",
+    "virtio_pci": "kernel/virtio_ring.ko{0} kernel/virtio.ko{0}",
+    "virtio_blk": "kernel/virtio.ko{0}",
+    "virtio_net": "kernel/virtio.ko{0}",
+}
+DISK = ("virtio", "virtio_ring", "virtio_pci", "virtio_blk")
+
+
+def modules(version: str, suffix: str = "") -> Files:
+    """Return the files of a kernel's virtio modules, compressed as *suffix* says."""
+    folder = f"/lib/modules/{version}"
+    lines = [
+        f"kernel/{name}.ko{suffix}: {needs.format(suffix)}\n"
+        for name, needs in VIRTIO.items()
+    ]
+    files: Files = {f"{folder}/kernel/{n}.ko{suffix}": f"module {n}" for n in VIRTIO}
+    return {f"{folder}/modules.dep": "".join(lines), **files}
+
+
+def ready(version: str, suffix: str = "", *, udev: bool = True) -> bytes:
+    """Return an initramfs with the virtio modules of *version*."""
+    there = {k.lstrip("/"): v for k, v in modules(version, suffix).items()}
+    return image({**(BASE if udev else {"init": "#!/bin/sh\n"}), **there})
+
+
+BASE = {"init": "#!/bin/sh\n", "usr/lib/systemd/systemd-udevd": ""}
+
+
+def unified(version: str, initrd: bytes, cmdline: str) -> bytes:
+    """Return a unified kernel image: a PE file with these sections."""
+    content = {
+        b".cmdline": cmdline.encode(),
+        b".linux": vmlinuz(version),
+        b".initrd": initrd,
+    }
+    head = bytearray(0x400)
+    head[0:2], head[0x3C:0x40] = b"MZ", (0x80).to_bytes(4, "little")
+    head[0x80:0x98] = struct.pack("<4s2xH12xHH", b"PE\0\0", len(content), 0, 0)
+    at, body = len(head), b""
+    for index, (name, data) in enumerate(content.items()):
+        padded = data + bytes(-len(data) % 512)
+        start = 0x98 + 40 * index
+        row = (name, len(data), 0x1000 * (index + 1), len(padded), at + len(body))
+        head[start : start + 24] = struct.pack("<8sIIII", *row)
+        body += padded
+    return bytes(head) + body
+
+
+def kernel(version: str, initramfs_: str | None, *early: str) -> Kernel:
+    """Return a kernel with virtio, of which *early* are in its initramfs."""
+    return Kernel(
+        version=version,
+        path=f"/boot/vmlinuz-{version}",
+        initramfs=initramfs_,
+        drivers=("virtio_blk", "virtio_pci", "virtio_net"),
+        initramfs_drivers=early,
+        default=True,
+    )
