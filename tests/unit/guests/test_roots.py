@@ -151,3 +151,18 @@ def test_the_device_of_a_subvolume_on_lvm() -> None:
     devices = ["/dev/vg/lv", "/dev/vg/lv2"]
     assert subvolumes.device_of("btrfsvol:/dev/vg/lv/@/x", devices) == "/dev/vg/lv"
     assert subvolumes.device_of("/dev/vg/lv2", devices) == "/dev/vg/lv2"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("open_ctree failed"),
+        UnicodeDecodeError("utf-8", b"\xff", 0, 1, "x"),
+    ],
+)
+def test_a_btrfs_that_is_broken_is_passed_over(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    running = guest({}, {("btrfs_subvolume_get_default", BTRFS): error})
+    assert subvolumes.seen(running, BTRFS) == []
+    assert BTRFS in caplog.text
