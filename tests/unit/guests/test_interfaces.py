@@ -80,6 +80,15 @@ def test_cards_of_netplan() -> None:
     assert found[2].addresses == ("198.51.100.3/24", "198.51.100.4/24")
 
 
+def test_a_card_without_settings_is_one_all_the_same() -> None:
+    """As a bond's ports are written."""
+    text = "network:\n  ethernets:\n    ens192: {}\n    ens224: {dhcp4: true}\n"
+    found = list(netplan.read("/etc/netplan/01.yaml", text))
+    assert [(i.name, i.method) for i in found] == [
+        *(("ens192", "unknown"), ("ens224", "dhcp")),
+    ]
+
+
 def test_networks_of_networkd() -> None:
     text = f"[Match]\nName=ens192\nMACAddress={A}\n[Network]\nAddress=192.0.2.5/24\n"
     [found] = interfaces.networkd("/etc/systemd/network/a.network", text)

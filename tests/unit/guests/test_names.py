@@ -33,6 +33,10 @@ def test_more_names_than_cards_are_not_guessed() -> None:
     assert known == {}
 
 
+def test_xens_names_are_those_of_cards() -> None:
+    assert network.names((Nic(mac=A),), (interface("enX0"),)) == {A: "enX0"}
+
+
 def test_bridges_and_vlans_are_no_cards() -> None:
     names = ("br0", "bond0", "ens3.100", "docker0", "ens3")
     known = network.names((Nic(mac=A),), tuple(map(interface, names)))
