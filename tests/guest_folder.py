@@ -33,8 +33,6 @@ class Folder:
         self.root = root
         self.programs = programs
         self.ran: list[list[str]] = []
-        # UUID of a file system -> that of its partition
-        self.partitions: dict[str, str] = {}
 
     def host(self, path: str, *, follow: bool = True) -> Path:
         """Return where the guest's *path* is here; links stay inside the guest."""
@@ -148,14 +146,6 @@ class Folder:
 
     def chmod(self, mode: int, path: str) -> None:
         self.host(path).chmod(mode)
-
-    def findfs_uuid(self, uuid: str) -> str:
-        if uuid not in self.partitions:
-            raise RuntimeError("no such file system")
-        return uuid
-
-    def blkid(self, device: str) -> dict[str, str]:
-        return {"PART_ENTRY_UUID": self.partitions[device]}
 
     def command(self, arguments: list[str]) -> str:
         self.ran.append(arguments)

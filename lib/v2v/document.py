@@ -248,6 +248,8 @@ class Devices(Record):
     transitional: bool = False
     rng: bool = False
     balloon: bool = False
+    pvpanic: bool = False
+    vsock: bool = False
     serial: bool = True
     agent: bool = False
     clock: Literal["utc", "localtime"] = "utc"

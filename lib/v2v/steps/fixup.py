@@ -259,7 +259,7 @@ def _written(disk: Disk, file: Path, access: Access) -> Iterator[str]:
 def _worked(vm: VM, uris: Sequence[str], options: Fixup, *, write: bool) -> VM:
     """Return *vm* with its guest, devices and changes; with *write* they are done."""
     from v2v.guests import appliance, inspection
-    from v2v.guests.linux import drivers, fixes, system
+    from v2v.guests.linux import fixes, system, virtual
 
     unlocks = bool(options.keys)
     with appliance.opened(uris, write=write, unlocks=unlocks) as running:
@@ -267,7 +267,9 @@ def _worked(vm: VM, uris: Sequence[str], options: Fixup, *, write: bool) -> VM:
             root=options.root, disks=vm.disks, keys=_keys(options.keys)
         )
         guest = inspection.inspect(running, asked)
-        devices = drivers.devices(guest, options.made_for, agent=options.agent)
+        devices = virtual.devices(
+            guest, options.made_for, agent=options.agent, disks=len(vm.disks)
+        )
         own = system.clock(running) if guest.type == "linux" else None
         devices = devices.having(clock=own or vm.clock)
         if not _can_be_fixed(guest):

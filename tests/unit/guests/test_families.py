@@ -27,7 +27,7 @@ from guest_folder import (
 )
 from v2v.document import Disk, Filesystem, Guest
 from v2v.guests.appliance import Appliance
-from v2v.guests.linux import boot, drivers, kernels
+from v2v.guests.linux import boot, drivers, kernels, virtual
 from v2v.guests.linux.plan import Action
 from v2v.guests.linux.stable import Names
 
@@ -194,7 +194,7 @@ def test_a_second_run_changes_nothing_and_what_is_there_would_boot(
     found = SYSTEM.having(kernels=kernels.found(again))
     boot.verify(again, renamed=True)
     drivers.verify(found)
-    assert drivers.devices(found, "libvirt", agent=False).block == "virtio"
+    assert virtual.devices(found, "libvirt", agent=False).block == "virtio"
     assert [k.default for k in found.kernels].count(True) == 1
     assert list(boot.findings(again, found)) == []
 

@@ -2,7 +2,7 @@
 import pytest
 
 from v2v.document import Filesystem, Guest, Interface, Nic
-from v2v.guests.linux import drivers, kernels, network, stable
+from v2v.guests.linux import drivers, kernels, network, stable, virtual
 
 A, B = "00:50:56:00:00:0a", "00:50:56:00:00:0b"
 
@@ -92,5 +92,5 @@ def test_a_driver_that_is_nowhere_is_lacking() -> None:
 
 
 def test_a_guest_without_known_kernels_gets_safe_hardware() -> None:
-    devices = drivers.devices(Guest(type="linux"), "local", agent=True)
+    devices = virtual.devices(Guest(type="linux"), "local", agent=True)
     assert (devices.block, devices.net, devices.agent) == ("sata", "e1000e", False)

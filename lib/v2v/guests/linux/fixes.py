@@ -20,6 +20,7 @@ from v2v.guests.linux import (
     network,
     stable,
     tools,
+    virtual,
 )
 from v2v.guests.linux.addresses import Address
 from v2v.guests.linux.plan import Action
@@ -61,8 +62,8 @@ def plan(
         *network.plan(appliance, vm, guest, addresses),
         *efi.plan(appliance, guest),
     ]
+    actions += drivers.plan(appliance, guest, names, virtual.needed(devices))
     if devices.block == "virtio":
-        actions += drivers.plan(appliance, guest, names)
         actions += stable.renames(appliance, names)
     if devices.agent:
         actions += agent.plan(appliance, guest, packages)
@@ -132,8 +133,8 @@ def verify(appliance: Appliance, guest: Guest, devices: Devices) -> Guest:
     """
     boot.verify(appliance, renamed=devices.block == "virtio")
     guest = guest.having(kernels=kernels.again(appliance, guest.kernels))
-    if devices.block == "virtio":
-        drivers.verify(guest)
+    if devices.block in ("virtio", "scsi"):
+        drivers.verify(guest, virtual.needed(devices))
     return guest
 
 

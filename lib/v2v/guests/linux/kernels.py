@@ -23,7 +23,9 @@ deciding = ranking.deciding
 DRIVERS = (
     *("virtio_blk", "virtio_scsi", "virtio_net", "virtio_pci", "virtio_rng"),
     *("virtio_balloon", "virtio_gpu", "virtio_console", "sd_mod", "ahci", "ata_piix"),
-    *("nvme", "e1000", "e1000e", "vmw_pvscsi", "mptspi", "vmxnet3"),
+    *("nvme", "e1000", "e1000e", "8139cp", "8139too", "vmw_pvscsi", "mptspi"),
+    *("vmxnet3", "vmw_vsock_virtio_transport"),
+    *("pvpanic", "pvpanic_mmio", "pvpanic_pci"),
 )
 _FILES = "/boot/{vmlinuz*,vmlinux-*,kernel-*,bzImage-*}"
 _IMAGES = ("/boot/initrd.img-{}", "/boot/initramfs-{}.img", "/boot/initrd-{}")
