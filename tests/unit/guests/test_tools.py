@@ -117,6 +117,15 @@ def test_modules_of_the_old_hardware_are_not_loaded() -> None:
     )
 
 
+def test_a_module_in_place_of_the_kernels_own_is_said() -> None:
+    path = "/lib/modules/2.6.32/misc/vsock.ko"
+    own = "/lib/modules/2.6.32/kernel/net/vmw_vsock/vsock.ko"
+    [found] = tools.findings(guest_with({path: "", own: ""}))
+    assert path in found.message and own not in found.message
+    assert {found.code} == tools.FINDINGS
+    assert list(tools.findings(guest_with({own: ""}))) == []
+
+
 MODPROBE = (
     "alias eth0 vmxnet\nalias eth1 tg3\nalias scsi_hostadapter mptbase\n"
     "alias scsi_hostadapter1 mptspi\noptions bonding mode=1\n"
