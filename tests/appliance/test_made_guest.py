@@ -38,7 +38,7 @@ class Opened:
 
     def plan(self) -> list[Action]:
         devices = virtual.devices(self.guest, "local", agent=False)
-        return fixes.plan(self.running, self.vm, self.guest, devices, None)
+        return fixes.plan(self.running, self.vm, self.guest, devices, fixes.Wanted())
 
 
 @pytest.fixture(scope="module")

@@ -33,6 +33,7 @@ from v2v.document import (
 )
 from v2v.errors import GuestError, HostError, SourceError, TargetError, UsageError
 from v2v.journal import Journal
+from v2v.operations import Operation
 from v2v.servers import Access
 from v2v.stage import Done, warned
 
@@ -57,8 +58,10 @@ class Fixup:
     keys: tuple[str, ...] = ()
     # MAC:ip:ADDRESS...: see guests.linux.addresses.
     macs: tuple[str, ...] = ()
+    remove_tools: bool = False
     dry_run: bool = False
     work: Path | None = None
+    operations: tuple[Operation, ...] = ()
 
 
 def check(options: Fixup) -> None:
@@ -75,6 +78,10 @@ def check(options: Fixup) -> None:
             f"--agent-packages {options.agent_packages}: no such folder",
             "name a folder with qemu-guest-agent_*.deb or .rpm and what it needs",
         )
+    if options.operations:
+        from v2v.guests import customize
+
+        customize.parsed(options.operations)
 
 
 def _keys(words: tuple[str, ...]) -> tuple[Any, ...]:
@@ -258,7 +265,7 @@ def _written(disk: Disk, file: Path, access: Access) -> Iterator[str]:
 
 def _worked(vm: VM, uris: Sequence[str], options: Fixup, *, write: bool) -> VM:
     """Return *vm* with its guest, devices and changes; with *write* they are done."""
-    from v2v.guests import appliance, inspection
+    from v2v.guests import appliance, customize, inspection
     from v2v.guests.linux import fixes, system, virtual
 
     unlocks = bool(options.keys)
@@ -272,18 +279,24 @@ def _worked(vm: VM, uris: Sequence[str], options: Fixup, *, write: bool) -> VM:
         )
         own = system.clock(running) if guest.type == "linux" else None
         devices = devices.having(clock=own or vm.clock)
+        works = customize.parsed(options.operations)
         if not _can_be_fixed(guest):
             found = [_unfit(guest)]
+            if works:
+                raise GuestError(
+                    f"the guest cannot be customised: {found[0].message}",
+                    "leave out the options that customise it",
+                )
             warned(vm, "%s", found[0].message)
             return _described(vm, guest, found).having(devices=devices, changes=())
-        actions = fixes.plan(
-            running,
-            vm,
-            guest,
-            devices,
-            options.agent_packages,
-            _addresses(options.macs),
+        wanted = fixes.Wanted(
+            packages=options.agent_packages,
+            addresses=_addresses(options.macs),
+            works=works,
+            remove_tools=options.remove_tools,
+            folder=paths.work_folder(vm, options.work) if write else None,
         )
+        actions = fixes.plan(running, vm, guest, devices, wanted)
         guest = fixes.gate(guest, actions)
         if write:
             fixes.apply(running, guest, actions)
@@ -295,6 +308,9 @@ def _worked(vm: VM, uris: Sequence[str], options: Fixup, *, write: bool) -> VM:
     for finding in found:
         if write and finding.severity == "warn":
             warned(vm, "%s", finding.message)
+    for work in works:
+        if work.warning:
+            warned(vm, "%s", work.warning)
     changes = tuple(action.change for action in actions)
     return _described(vm, guest, found).having(devices=devices, changes=changes)
 

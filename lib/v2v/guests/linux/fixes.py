@@ -6,23 +6,30 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from v2v.document import VM, Devices, Finding, Guest
 from v2v.errors import GuestError
 from v2v.guests.appliance import Appliance
+from v2v.guests.customize import Place, Work
 from v2v.guests.linux import (
     agent,
     boot,
     drivers,
     efi,
+    firstboot,
     kernels,
     network,
+    removal,
+    seed,
+    selinux,
     stable,
     tools,
     virtual,
 )
 from v2v.guests.linux.addresses import Address
+from v2v.guests.linux.firstboot import Step
 from v2v.guests.linux.plan import Action
 
 # All that findings() may yield: an old one of these is replaced by a new look.
@@ -30,6 +37,7 @@ FINDINGS = frozenset(
     {
         *("nic-name-undecided", *stable.FINDINGS),
         *("kernel-without-virtio", "initramfs-without-virtio"),
+        *selinux.FINDINGS,
         *boot.FINDINGS,
         *efi.FINDINGS,
         *network.FINDINGS,
@@ -43,13 +51,23 @@ _SPARE = 2**20
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What the user wants to be done besides.
+
+    ``packages`` is the folder with the agent's packages; ``works`` are what the guest
+    is customised by, with ``folder`` for their secrets.
+    """
+
+    packages: Path | None = None
+    addresses: Sequence[Address] = ()
+    works: Sequence[Work] = ()
+    remove_tools: bool = False
+    folder: Path | None = None
+
+
 def plan(
-    appliance: Appliance,
-    vm: VM,
-    guest: Guest,
-    devices: Devices,
-    packages: Path | None,
-    addresses: Sequence[Address] = (),
+    appliance: Appliance, vm: VM, guest: Guest, devices: Devices, wanted: Wanted
 ) -> list[Action]:
     """Return what has to be done; nothing is written.
 
@@ -60,15 +78,26 @@ def plan(
         *tools.plan(appliance, guest),
         *stable.plan(appliance, names),
         *boot.plan(appliance, names.stable, guest),
-        *network.plan(appliance, vm, guest, addresses),
+        *network.plan(appliance, vm, guest, wanted.addresses),
         *efi.plan(appliance, guest),
     ]
     actions += drivers.plan(appliance, guest, names, virtual.needed(devices))
     if devices.block == "virtio":
         actions += stable.renames(appliance, names)
+    steps: list[Step] = []
     if devices.agent:
-        actions += agent.plan(appliance, guest, packages)
-    return actions
+        actions += agent.plan(appliance, guest, wanted.packages)
+        steps += agent.steps(appliance, guest, wanted.packages)
+    if wanted.remove_tools:
+        steps += removal.steps(tools.packages(appliance, guest), guest.package_format)
+    place = Place(appliance=appliance, guest=guest, folder=wanted.folder)
+    for work in wanted.works:
+        actions += work.actions(place)
+        steps += work.steps
+    actions += firstboot.plan(appliance, guest, steps)
+    if actions:
+        actions += seed.plan(appliance)
+    return [*actions, *selinux.plan(appliance, actions)]
 
 
 def gate(guest: Guest, actions: Sequence[Action]) -> Guest:
@@ -110,9 +139,12 @@ def apply(appliance: Appliance, guest: Guest, actions: Sequence[Action]) -> None
     points = [fs.mountpoint for fs in guest.filesystems if fs.mountpoint]
     for place in {_place(action.change.path, points) for action in actions}:
         _prove_writable(appliance, place)
+    labels = selinux.noted(appliance, guest, actions)
     for action in actions:
         log.debug("%s %s", action.change.kind, action.change.path)
         action.apply(appliance)
+    if labels:
+        selinux.restore(appliance, guest, labels)
 
 
 def _prove_writable(appliance: Appliance, place: str) -> None:
@@ -155,3 +187,4 @@ def findings(appliance: Appliance, vm: VM, guest: Guest) -> Iterator[Finding]:
     yield from boot.findings(appliance, guest)
     yield from efi.findings(appliance, guest)
     yield from drivers.findings(guest)
+    yield from selinux.findings(appliance)

@@ -18,11 +18,14 @@ class Action:
     """One change, as people see it and as it is done.
 
     ``space`` is what it needs, in bytes, on the file system of the change's path.
+    ``also`` are other paths that it makes; ``tree``: it makes files under its path.
     """
 
     change: Change
     apply: Callable[[Appliance], None]
     space: int = 0
+    also: tuple[str, ...] = ()
+    tree: bool = False
 
 
 def edit(path: str, before: str, after: str, reason: str) -> Iterator[Action]:

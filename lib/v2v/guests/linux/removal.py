@@ -7,12 +7,29 @@ has taken applications with the tools (RHEL-233944).
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable
 
-NAME = "remove-tools"
+from v2v.guests.linux.firstboot import Step
+
+log = logging.getLogger(__name__)
+
 # A package's name, in which a star may stand for any rest; nothing for a shell.
 _PACKAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._-]*\*?")
+
+
+def steps(packages: Iterable[str], kind: str | None) -> list[Step]:
+    """Return what a guest has to do at its first boot to be rid of *packages*.
+
+    See script(); nothing, with a warning, where that has none for this guest.
+    """
+    text = script(packages, kind)
+    if text is None:
+        log.warning("warning: no package of the old machine's tools can be removed")
+        return []
+    reason = "the packages of the old machine's tools are not wanted any more"
+    return [Step(name="remove-tools", script=text, reason=reason)]
 
 
 def script(packages: Iterable[str], kind: str | None) -> str | None:
