@@ -40,6 +40,13 @@ def test_interfaces_of_ifupdown_and_the_cards_under_them() -> None:
     assert {"ens256", "ens161", "ens193", "ens225"} <= set(by_name)
 
 
+def test_a_card_that_comes_up_by_hotplug_is_one() -> None:
+    """Forklift 8562: ifquery -l shows those that are "auto" alone."""
+    text = "allow-hotplug ens192\niface ens192 inet static\n  address 192.0.2.9/24\n"
+    [found] = interfaces.ifupdown("/etc/network/interfaces", text)
+    assert (found.name, found.method) == ("ens192", "static")
+
+
 NETPLAN = f"""\
 # Let cloud-init not touch it.
 network:

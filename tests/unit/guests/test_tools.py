@@ -54,6 +54,14 @@ def test_hyper_vs_daemons_see_for_themselves_that_there_is_no_hyper_v() -> None:
     assert fixed(guest) == []
 
 
+def test_vmwares_uninstaller_is_not_run() -> None:
+    """libguestfs 144: a file system was damaged while it ran."""
+    uninstaller = "/usr/bin/vmware-uninstall-tools.pl"
+    guest = guest_with({uninstaller: "#!/usr/bin/perl\n"})
+    assert tools.found(guest) == ("vmware-tools",)
+    assert [action.change.kind for action in fixed(guest)] == []
+
+
 def test_a_unit_of_the_administrators_folder_is_not_wanted_any_more() -> None:
     """There VMware's installer puts it; a mask would take its place."""
     wanted = f"{MASKS}/multi-user.target.wants/vmware-tools.service"
