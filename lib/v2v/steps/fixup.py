@@ -100,6 +100,11 @@ def _addresses(words: tuple[str, ...]) -> tuple[Any, ...]:
     return addresses.asked(words)
 
 
+def _is_readdressed(vm: VM, options: Fixup) -> bool:
+    macs = {nic.mac for nic in vm.nics}
+    return any(address.mac in macs for address in _addresses(options.macs))
+
+
 def look(vm: VM, access: Access, keys: tuple[str, ...] = ()) -> VM:
     """Return *vm* with its guest described; nothing is written.
 
@@ -282,10 +287,10 @@ def _worked(vm: VM, uris: Sequence[str], options: Fixup, *, write: bool) -> VM:
         works = customize.parsed(options.operations)
         if not _can_be_fixed(guest):
             found = [_unfit(guest)]
-            if works:
+            if works or _is_readdressed(vm, options):
                 raise GuestError(
                     f"the guest cannot be customised: {found[0].message}",
-                    "leave out the options that customise it",
+                    "leave out --mac and the options that customise it",
                 )
             warned(vm, "%s", found[0].message)
             return _described(vm, guest, found).having(devices=devices, changes=())
