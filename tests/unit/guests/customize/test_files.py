@@ -129,7 +129,8 @@ def test_a_file_keeps_its_mode_and_may_go_into_a_folder(tmp_path: Path) -> None:
     assert [a.change.path for a in actions] == ["/opt/script.sh", "/b"]
     for action in actions:
         action.apply(appliance)
-    assert (root / "opt/script.sh").stat().st_mode & 0o777 == 0o750
+    for name in ("opt/script.sh", "b", "new/script.sh"):
+        assert (root / name).stat().st_mode & 0o777 == 0o750
 
 
 def test_the_document_shows_what_is_done_but_no_contents(tmp_path: Path) -> None:
