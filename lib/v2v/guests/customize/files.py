@@ -165,7 +165,6 @@ def _upload(value: str, _: Settings) -> Work:
     local, path = split("upload", value, "FILE:DEST")
     source, to = host_file("upload", local), guest_path("upload", path, root=True)
     facts = source.stat()
-
     inside = f"{to.rstrip('/')}/{source.name}"
 
     def actions(place: Place) -> list[Action]:

@@ -123,10 +123,10 @@ def test_a_file_keeps_its_mode_and_may_go_into_a_folder(tmp_path: Path) -> None:
     source.chmod(0o750)
     root = tmp_path / "guest"
     appliance = folder_guest.made(root, {"/opt/": ""})
-    actions = planned(
-        appliance, ("upload", f"{source}:/opt"), ("upload", f"{source}:/b")
-    )
-    assert [a.change.path for a in actions] == ["/opt/script.sh", "/b"]
+    uploads = (("upload", f"{source}:{to}") for to in ("/opt", "/b", "/new"))
+    actions = planned(appliance, ("mkdir", "/new"), *uploads)
+    paths = [a.change.path for a in actions]
+    assert paths == ["/new", "/opt/script.sh", "/b", "/new"]
     for action in actions:
         action.apply(appliance)
     for name in ("opt/script.sh", "b", "new/script.sh"):
