@@ -146,8 +146,15 @@ def test_a_password_and_a_key(opened: Appliance, tmp_path: Path) -> None:
     assert opened.read("/root/.ssh/authorized_keys") == f"{key}\n"
 
 
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("--write", "/etc/motd:hello"),
+        ("--mac", "00:50:56:01:02:03:ip:192.0.2.20,192.0.2.1,24"),
+    ],
+)
 def test_a_disk_without_a_system_cannot_be_customised(
-    vmx_of: Callable[..., Path], tmp_path: Path
+    option: tuple[str, str], vmx_of: Callable[..., Path], tmp_path: Path
 ) -> None:
     """Then it is an error: what was asked for would not be there."""
     disk = tmp_path / "empty.img"
@@ -156,7 +163,7 @@ def test_a_disk_without_a_system_cannot_be_customised(
     job = Pipeline(
         [
             command("v2v-inspect", "--no-guest", "--json", vmx_of(disk)),
-            command("v2v-fixup", "--write", "/etc/motd:hello"),
+            command("v2v-fixup", *option),
         ]
     ).start(tmp_path / "said")
     [vm] = vms(job.finish(300))

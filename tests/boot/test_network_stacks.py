@@ -75,7 +75,10 @@ def assert_nothing_is_left_to_do(vm: dict[str, Any], folder: Path) -> None:
 def test_a_static_address_is_up_at_both_boots(
     stack: str, guest: Guest, tmp_path: Path
 ) -> None:
-    """virtio_net is in the initramfs: a name given there is not the last word."""
+    """virtio_net is in the initramfs: a name given there is not the last word.
+
+    systemd 9807; and cloudstack 13704, a static address that was not there any more.
+    """
     vm = converted(guest(f"debian12-{stack}"), tmp_path)
     assert "virtio_net" in vm["guest"]["kernels"][0]["initramfs_drivers"]
     assert_nothing_is_left_to_do(vm, tmp_path)

@@ -35,6 +35,7 @@ FAILURES = re.compile(
     rb"|No bootable device|No bootable option or device|UEFI Interactive Shell"
 )
 REPORT = re.compile(r"FIXTURE-REPORT (.*)")
+_REPORTED = re.compile(rb"FIXTURE-REPORT .*\n")  # the whole of it
 OVMF = Path("/usr/share/OVMF")
 
 
@@ -139,7 +140,7 @@ def watch(
         with selectors.DefaultSelector() as selector:
             selector.register(child.stdout, selectors.EVENT_READ)
             while not (failure := _failed(console, start, seconds)):
-                if b" login: " in console and b"FIXTURE-REPORT" in console:
+                if b" login: " in console and _REPORTED.search(console):
                     break
                 if selector.select(1):
                     chunk = child.stdout.read1(65536)  # type: ignore[attr-defined]

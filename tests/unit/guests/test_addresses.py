@@ -185,6 +185,17 @@ CASES = {
 }
 
 
+# Cards that are part of a bond or a bridge, in each stack's words.
+PORTS = {
+    NET: "iface bond0 inet static\n  address 192.0.2.9/24\n  bond-slaves ens192\n",
+    IFCFG: "DEVICE=ens192\nMASTER=bond0\nSLAVE=yes\n",
+    PLAN: "network:\n  ethernets:\n    ens192: {}\n  bonds:\n    bond0:\n"
+    "      interfaces: [ens192]\n      addresses: [192.0.2.9/24]\n",
+    NETWORKD: "[Match]\nName=ens192\n[Network]\nBridge=br0\n",
+    KEYFILE: "[connection]\ntype=ethernet\ninterface-name=ens192\nmaster=bond0\n",
+}
+
+
 def planned(guest: Appliance, word: str) -> list[str]:
     """Do what --mac *word* asks for; return the paths of what was changed."""
     described = Guest(interfaces=interfaces.found(guest))
@@ -270,6 +281,7 @@ def test_a_file_that_was_loosened_too_is_edited_once() -> None:
             {NET: "iface ens192 inet dhcp\n", NETWORKD: "[Match]\nName=ens192\n"},
             *(V4, "in several files"),
         ),
+        *(({path: text}, V4, "what is made over it") for path, text in PORTS.items()),
         (
             {NET: "iface ens1 inet dhcp\niface ens2 inet dhcp\n"},
             *(V4, "which of ens1, ens2 this card is"),

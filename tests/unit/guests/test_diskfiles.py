@@ -248,3 +248,14 @@ def test_of_three_disks_only_the_roots_is_known_then() -> None:
     names.learn("/dev/sdb1 / ext4\n")
     assert names.stable("/dev/sdb1") == "UUID=root"
     assert names.stable("/dev/sda1") is None
+
+
+def test_grubs_record_of_an_nvme_disk_is_followed() -> None:
+    """virt-v2v warned and the guest crashed: its issue 80."""
+    on = (Filesystem(device="/dev/sda1", type="ext4", uuid="u1", mountpoint="/"),)
+    names = Names(Guest(filesystems=on), (Disk(id="sda", bus="nvme", slot="nvme0:0"),))
+    files = {"/boot/grub2/device.map": "(hd0)   /dev/nvme0n1\n"}
+    running = guest(files)
+    assert done(running, list(stable.renames(running, names))) == {
+        "/boot/grub2/device.map": "(hd0)   /dev/vda\n"
+    }

@@ -78,7 +78,10 @@ NOTED: dict[str, tuple[str, str | bytes]] = {
 
 @pytest.mark.parametrize("source", NOTED)
 def test_a_name_is_known_by_what_the_guest_noted(source: str) -> None:
-    """Of two cards: so the other is known as well, against their order."""
+    """Of two cards: so the other is known as well, against their order.
+
+    Forklift 1358 and 3781: cards swapped, since only their order was known.
+    """
     path, noted = NOTED[source]
     found = interfaces.found(guest_with({**TWO, path: noted}))
     assert Interface(name="ens224", config=path, mac=B) in found

@@ -131,6 +131,11 @@ RULES = [
         'ACTION=="add", SUBSYSTEM=="net", KERNELS=="0000:0b:00.0", NAME="ens192"\n',
         f'ACTION=="add", SUBSYSTEM=="net", {ADDRESS}, NAME="ens192"\n',
     ),
+    (
+        f'SUBSYSTEM=="net", SUBSYSTEMS=="xen", {ADDRESS}, NAME="eth0"\n',
+        f'SUBSYSTEM=="net", {ADDRESS}, NAME="eth0"\n',
+    ),
+    (f'SUBSYSTEM=="net", SUBSYSTEMS=="pci", {ADDRESS}, NAME="eth0"\n', None),
     (f'SUBSYSTEM=="net", DRIVERS=="?*", {ADDRESS}, NAME="eth0"\n', None),
     ('# SUBSYSTEM=="net", KERNELS=="0000:0b:00.0", NAME="ens192"\n', None),
     ('SUBSYSTEM=="block", KERNELS=="0000:0b:00.0", NAME="x"\n', None),

@@ -40,6 +40,13 @@ def test_interfaces_of_ifupdown_and_the_cards_under_them() -> None:
     assert {"ens256", "ens161", "ens193", "ens225"} <= set(by_name)
 
 
+def test_a_card_that_comes_up_by_hotplug_is_one() -> None:
+    """Forklift 8562: ifquery -l shows those that are "auto" alone."""
+    text = "allow-hotplug ens192\niface ens192 inet static\n  address 192.0.2.9/24\n"
+    [found] = interfaces.ifupdown("/etc/network/interfaces", text)
+    assert (found.name, found.method) == ("ens192", "static")
+
+
 NETPLAN = f"""\
 # Let cloud-init not touch it.
 network:
@@ -78,6 +85,15 @@ def test_cards_of_netplan() -> None:
     ]
     assert found[1].addresses == ("192.0.2.30/24", "2001:db8::30/64")
     assert found[2].addresses == ("198.51.100.3/24", "198.51.100.4/24")
+
+
+def test_a_card_without_settings_is_one_all_the_same() -> None:
+    """As a bond's ports are written."""
+    text = "network:\n  ethernets:\n    ens192: {}\n    ens224: {dhcp4: true}\n"
+    found = list(netplan.read("/etc/netplan/01.yaml", text))
+    assert [(i.name, i.method) for i in found] == [
+        *(("ens192", "unknown"), ("ens224", "dhcp")),
+    ]
 
 
 def test_networks_of_networkd() -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The scripts by which a guest installs and removes packages itself."""
+"""The scripts by which a guest installs and updates packages itself."""
 
 import os
 import shutil
@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 
 from v2v.guests.linux import packages
-
-INSTALLED = ["open-vm-tools", "open-vm-tools-desktop", "openssh-server", "vim"]
 
 
 def ran(script: str, folder: Path, **programs: str) -> list[str]:
@@ -67,30 +65,9 @@ def test_a_failure_is_one(tmp_path: Path) -> None:
     assert ran(packages.updating(), tmp_path / "apt", apt_get="exit 100") == ["100"]
 
 
-def test_just_what_is_named_and_installed_is_removed(tmp_path: Path) -> None:
-    script = packages.removing(["open-vm-tools*", "virtualbox-guest-*"])
-    dpkg = "".join(f"echo 'install ok installed {n}'\n" for n in INSTALLED)
-    dpkg += "echo 'deinstall ok config-files open-vm-tools-dev'"
-    assert ran(script, tmp_path / "deb", dpkg_query=dpkg, dpkg="") == [
-        *("dpkg --purge open-vm-tools open-vm-tools-desktop", "0")
-    ]
-    folder = tmp_path / "rpm"
-    names = f"if [ $1 = -qa ]; then echo '{' '.join(INSTALLED)}'; else echo rpm $* >> "
-    assert ran(script, folder, rpm=f"{names}{folder}/log; fi") == [
-        *("rpm -e open-vm-tools open-vm-tools-desktop", "0")
-    ]
-    assert ran(script, tmp_path / "no", apk="[ $1 = info ] && echo vim") == ["0"]
-
-
-@pytest.mark.parametrize("patterns", [[], ["a b"], ["*) rm -rf /"], ["-y"]])
-def test_what_is_no_pattern_is_refused(patterns: list[str]) -> None:
-    with pytest.raises(ValueError, match="no patterns"):
-        packages.removing(patterns)
-
-
 @pytest.mark.parametrize(
     "script",
-    [packages.installing(["a"]), packages.updating(), packages.removing(["a*"])],
+    [packages.installing(["a"]), packages.updating()],
 )
 def test_shellcheck_finds_nothing(script: str) -> None:
     if not shutil.which("shellcheck"):

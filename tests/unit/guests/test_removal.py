@@ -80,6 +80,7 @@ def test_rpm_erases_one_by_one_if_some_are_needed(
 
 
 def test_nothing_is_removed_by_what_solves_dependencies() -> None:
+    """RHEL-233944: applications went with the tools."""
     assert removal.script(["open-vm-tools"], "apk") is None
     assert removal.script([], "deb") is None
 

@@ -54,6 +54,14 @@ def test_hyper_vs_daemons_see_for_themselves_that_there_is_no_hyper_v() -> None:
     assert fixed(guest) == []
 
 
+def test_vmwares_uninstaller_is_not_run() -> None:
+    """libguestfs 144: a file system was damaged while it ran."""
+    uninstaller = "/usr/bin/vmware-uninstall-tools.pl"
+    guest = guest_with({uninstaller: "#!/usr/bin/perl\n"})
+    assert tools.found(guest) == ("vmware-tools",)
+    assert [action.change.kind for action in fixed(guest)] == []
+
+
 def test_a_unit_of_the_administrators_folder_is_not_wanted_any_more() -> None:
     """There VMware's installer puts it; a mask would take its place."""
     wanted = f"{MASKS}/multi-user.target.wants/vmware-tools.service"
@@ -115,6 +123,15 @@ def test_modules_of_the_old_hardware_are_not_loaded() -> None:
         "# ours\n# not on KVM: vmw_balloon\n# not on KVM: vmxnet3\nloop\n"
         "# not on KVM: vmw-vsock-vmci-transport\nbr_netfilter\n"
     )
+
+
+def test_a_module_in_place_of_the_kernels_own_is_said() -> None:
+    path = "/lib/modules/2.6.32/misc/vsock.ko"
+    own = "/lib/modules/2.6.32/kernel/net/vmw_vsock/vsock.ko"
+    [found] = tools.findings(guest_with({path: "", own: ""}))
+    assert path in found.message and own not in found.message
+    assert {found.code} == tools.FINDINGS
+    assert list(tools.findings(guest_with({own: ""}))) == []
 
 
 MODPROBE = (

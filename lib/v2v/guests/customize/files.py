@@ -165,17 +165,29 @@ def _upload(value: str, _: Settings) -> Work:
     local, path = split("upload", value, "FILE:DEST")
     source, to = host_file("upload", local), guest_path("upload", path, root=True)
     facts = source.stat()
+    inside = f"{to.rstrip('/')}/{source.name}"
 
     def actions(place: Place) -> list[Action]:
         into = place.appliance.g.is_dir(to, followsymlinks=True)
-        name = f"{to.rstrip('/')}/{source.name}" if into else to
+        path, other = (inside, to) if into else (to, inside)
 
         def apply(appliance: Appliance) -> None:
+            # The folder may have been made by an option before this.
+            into = appliance.g.is_dir(to, followsymlinks=True)
+            name = inside if into else to
             appliance.g.upload(str(source), name)
             appliance.g.chmod(facts.st_mode & 0o7777, name)
 
-        size = facts.st_size
-        return [action("upload", name, "create", apply, after=str(source), space=size)]
+        made = action(
+            "upload",
+            path,
+            "create",
+            apply,
+            after=str(source),
+            space=facts.st_size,
+            also=(other,),
+        )
+        return [made]
 
     return Work(actions=actions)
 

@@ -164,6 +164,8 @@ def _configured(guest: Guest, known: Mapping[str, str], wanted: Address) -> Inte
         raise _refused(
             wanted, f"this card is configured {what if files else 'nowhere'}"
         )
+    if {i.method for i in there} == {"manual"}:
+        raise _refused(wanted, "its address is that of what is made over it")
     return max(there, key=lambda i: len(i.addresses))
 
 

@@ -41,6 +41,7 @@ FINDINGS = frozenset(
         *boot.FINDINGS,
         *efi.FINDINGS,
         *network.FINDINGS,
+        *tools.FINDINGS,
     }
 )
 _SHOWN = 20  # of each kind
@@ -182,6 +183,7 @@ def findings(appliance: Appliance, vm: VM, guest: Guest) -> Iterator[Finding]:
             remedy="check the network configuration after the first boot",
         )
     yield from network.findings(appliance, vm, guest)
+    yield from tools.findings(appliance)
     yield from boot.findings(appliance, guest)
     yield from efi.findings(appliance, guest)
     yield from drivers.findings(guest)

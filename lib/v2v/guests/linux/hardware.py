@@ -265,7 +265,8 @@ _TUNED = re.compile(
 )
 # What a rule for udev may say of old hardware: a match of the card's parents.
 _OF_OLD = re.compile(
-    r'(?:KERNELS|ID|BUS|SUBSYSTEMS|DEVPATH|ENV\{ID_PATH\})=="[^"]*"[ \t]*,?[ \t]*'
+    r'(?:KERNELS=="[^":-]{0,20}[:-][^"]*"|(?:SUBSYSTEMS|BUS)=="(?!pci")[^"]*"'
+    r'|(?:ID|DEVPATH|ENV\{ID_PATH\})=="[^"]*")[ \t]*,?[ \t]*'
 )
 _DRIVERS = re.compile(r'(DRIVERS==)"([^"]*)"')
 _MADE = re.compile(r'NAME:?="([^"]+)"')

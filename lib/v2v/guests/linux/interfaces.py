@@ -140,11 +140,18 @@ def networkd(path: str, text: str) -> Iterator[Interface]:
         return
     addresses = tuple(re.findall(r"(?m)^[ \t]*Address[ \t]*=[ \t]*(\S+)", text))
     dhcp = re.search(r"(?mi)^[ \t]*DHCP[ \t]*=[ \t]*(?:yes|true|ipv4|ipv6)", text)
+    port = _value(parsed, "Network", "bond", "bridge")
     for name in _value(parsed, "Match", "name").split()[:_MAX_FOUND]:
         yield Interface(
             name=name,
             config=path,
-            method="static" if addresses else "dhcp" if dhcp else "unknown",
+            method="static"
+            if addresses
+            else "dhcp"
+            if dhcp
+            else "manual"
+            if port
+            else "unknown",
             addresses=addresses,
             mac=_value(parsed, "Match", "permanentmacaddress", "macaddress"),
         )
@@ -188,11 +195,12 @@ def keyfile(path: str, text: str) -> Iterator[Interface]:
         for value in re.findall(r"(?m)^address(?:es)?\d{0,4}=([^\s;]+)", text)
     )
     manual = any(_value(parsed, f, "method") == "manual" for f in ("ipv4", "ipv6"))
+    port = _value(parsed, "connection", "master", "controller")
     if _value(parsed, "connection", "type") in _OF_CARDS:
         yield Interface(
             name=_value(parsed, "connection", "interface-name"),
             config=path,
-            method="static" if manual else "dhcp",
+            method="static" if manual else "manual" if port else "dhcp",
             addresses=addresses,
             mac=_value(parsed, "ethernet", "mac-address")
             or _value(parsed, "802-3-ethernet", "mac-address"),
@@ -216,7 +224,11 @@ def ifcfg(path: str, text: str) -> Iterator[Interface]:
         yield Interface(
             name=name,
             config=path,
-            method="static" if static and addresses else "dhcp",
+            method="static"
+            if static and addresses
+            else "manual"
+            if any(values.get(key) for key in ("MASTER", "BRIDGE"))
+            else "dhcp",
             addresses=addresses,
             mac=values.get("HWADDR") or name.partition("eth-id-")[2] or None,
         )

@@ -79,7 +79,7 @@ def _place(
     if device.type != "btrfs":
         return device.name
     if device.name not in trees:
-        trees[device.name] = subvolumes.found(appliance, device.name)
+        trees[device.name] = subvolumes.seen(appliance, device.name)
     subvolume = subvolumes.meant(trees[device.name], entry)
     return subvolume.name if subvolume else None
 

@@ -23,8 +23,8 @@ from v2v.guests.linux.interfaces import is_configured
 from v2v.guests.linux.plan import Action, create, edit
 
 # Names that a kernel or systemd gives to cards, and no bond, bridge or VLAN has.
-# netdevice(7): 15 characters at most.
-_CARD = re.compile(r"(?=.{1,15}$)(eth\d+|(en|em|p\d+p)[a-z0-9]*\d+[a-z0-9]*)")
+# netdevice(7): 15 characters at most.  Xen's is enX0.
+_CARD = re.compile(r"(?=.{1,15}$)(eth\d+|(en|em|p\d+p)[a-zX0-9]*\d+[a-z0-9]*)")
 _PERMANENT = 245  # the first systemd with PermanentMACAddress=
 # All that findings() may yield.
 FINDINGS = frozenset(

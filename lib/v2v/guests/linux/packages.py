@@ -57,37 +57,6 @@ _TOOLS = {
 }
 
 
-_REMOVING = r"""#!/bin/sh
-# Made by v2v: remove packages, but nothing that depends on them or was needed by them.
-export DEBIAN_FRONTEND
-DEBIAN_FRONTEND=noninteractive
-installed() {
-    if command -v dpkg-query > /dev/null; then
-        dpkg-query -W -f '${Status} ${Package}\n' | sed -n 's/^.* installed //p'
-    elif command -v rpm > /dev/null; then
-        rpm -qa --qf '%{NAME}\n'
-    elif command -v apk > /dev/null; then
-        apk info -q
-    fi
-}
-set --
-for name in $(installed); do
-    case $name in
-        PATTERNS) set -- "$@" "$name" ;;
-    esac
-done
-[ $# -gt 0 ] || exit 0
-echo "removing $*"
-if command -v dpkg > /dev/null; then
-    dpkg --purge "$@"
-elif command -v rpm > /dev/null; then
-    rpm -e "$@"
-else
-    apk del --no-network "$@"
-fi
-"""
-
-
 def is_name(name: str) -> bool:
     """Whether *name* may be a package's."""
     return bool(_NAME.fullmatch(name))
@@ -102,19 +71,6 @@ def installing(names: Iterable[str]) -> str:
 def updating() -> str:
     """Return the script by which a guest updates all of its packages."""
     return _script("update all packages", [(t, c[1]) for t, c in _TOOLS.items()])
-
-
-def removing(patterns: Iterable[str]) -> str:
-    """Return the script by which a guest removes packages itself, and just those.
-
-    *patterns* may have "*" in them; what they brought along stays.  A package that
-    others need stays as well, and is a failure.  Raises ValueError for what is no
-    pattern.
-    """
-    words = list(patterns)
-    if not words or not all(is_name(word.replace("*", "x")) for word in words):
-        raise ValueError(f"no patterns of packages: {words}")
-    return _REMOVING.replace("PATTERNS", "|".join(words))
 
 
 def _script(what: str, commands: Iterable[tuple[str, str]], words: str = "") -> str:

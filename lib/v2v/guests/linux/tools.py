@@ -12,8 +12,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from v2v.document import Guest
-from v2v.guests.appliance import Appliance
+from v2v.document import Finding, Guest
+from v2v.guests.appliance import Appliance, printable
 from v2v.guests.linux import leftovers, services
 from v2v.guests.linux.plan import Action
 
@@ -32,6 +32,9 @@ class Tools:
     inert: bool = False
 
 
+FINDINGS = frozenset({"tools-module"})
+# depmod(8) prefers these folders; of VMware's modules it is vsock that others use.
+_SHADOWS = "/lib/modules/*/{misc,extra,updates,updates/dkms}/vsock.ko*"
 KINDS = {
     "open-vm-tools": Tools(
         services=(
@@ -151,6 +154,19 @@ def plan(appliance: Appliance, guest: Guest) -> Iterator[Action]:
         }
         yield from services.off(appliance, guest.init, reasons)
     yield from leftovers.plan(appliance, guest)
+
+
+def findings(appliance: Appliance) -> Iterator[Finding]:
+    """Yield that modules of the tools take the place of the kernel's own."""
+    there = appliance.glob(_SHADOWS)
+    if there:
+        yield Finding(
+            code="tools-module",
+            severity="warn",
+            message=f"{printable(', '.join(there[:5]))}: a module of VMware's tools is "
+            "loaded in place of the kernel's own, and does not work on KVM",
+            remedy="run depmod in the guest after the tools are removed",
+        )
 
 
 def packages(appliance: Appliance, guest: Guest) -> tuple[str, ...]:

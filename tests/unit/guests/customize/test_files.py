@@ -123,13 +123,14 @@ def test_a_file_keeps_its_mode_and_may_go_into_a_folder(tmp_path: Path) -> None:
     source.chmod(0o750)
     root = tmp_path / "guest"
     appliance = folder_guest.made(root, {"/opt/": ""})
-    actions = planned(
-        appliance, ("upload", f"{source}:/opt"), ("upload", f"{source}:/b")
-    )
-    assert [a.change.path for a in actions] == ["/opt/script.sh", "/b"]
+    uploads = (("upload", f"{source}:{to}") for to in ("/opt", "/b", "/new"))
+    actions = planned(appliance, ("mkdir", "/new"), *uploads)
+    paths = [a.change.path for a in actions]
+    assert paths == ["/new", "/opt/script.sh", "/b", "/new"]
     for action in actions:
         action.apply(appliance)
-    assert (root / "opt/script.sh").stat().st_mode & 0o777 == 0o750
+    for name in ("opt/script.sh", "b", "new/script.sh"):
+        assert (root / name).stat().st_mode & 0o777 == 0o750
 
 
 def test_the_document_shows_what_is_done_but_no_contents(tmp_path: Path) -> None:
