@@ -363,7 +363,7 @@ def test_what_is_no_address_is_refused(word: str) -> None:
     ],
 )
 def test_hostile_texts_take_no_time(text: str) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     static = addresses.asked_for(addresses.parse(V4))
     addressing.suse_routes(text, static)
     for edited in addresses._EDITS.values():
@@ -373,7 +373,7 @@ def test_hostile_texts_take_no_time(text: str) -> None:
             continue
     with pytest.raises(addressing.CannotError):
         netplan_address.edited("", "ens192", static)
-    assert time.monotonic() - began < 10
+    assert time.process_time() - began < 10
 
 
 def test_an_address_for_another_vms_card_is_passed_over(

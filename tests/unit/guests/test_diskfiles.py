@@ -213,12 +213,12 @@ def test_what_is_left_is_said_with_file_and_line() -> None:
     ],
 )
 def test_no_text_takes_long(text: str) -> None:
-    start = time.monotonic()
+    start = time.process_time()
     for path in ("/etc/mdadm.conf", "/etc/crypttab", "/etc/lvm/lvm.conf", "/etc/x"):
         diskfiles.corrected(path, text, NAMES)
     diskfiles.unit(text, NAMES)
     diskfiles.multipath(text, NAMES)
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_the_root_says_in_which_order_the_kernel_met_the_disks() -> None:
