@@ -253,9 +253,21 @@ def test_of_three_disks_only_the_roots_is_known_then() -> None:
 def test_grubs_record_of_an_nvme_disk_is_followed() -> None:
     """virt-v2v warned and the guest crashed: its issue 80."""
     on = (Filesystem(device="/dev/sda1", type="ext4", uuid="u1", mountpoint="/"),)
-    names = Names(Guest(filesystems=on), (Disk(id="sda", bus="nvme", slot="nvme0:0"),))
-    files = {"/boot/grub2/device.map": "(hd0)   /dev/nvme0n1\n"}
+    disks = (Disk(id="sda", bus="nvme", slot="nvme0:0"), Disk(id="sdb", bus="scsi"))
+    names = Names(Guest(filesystems=on), disks)
+    files = {"/boot/grub2/device.map": "(hd0)   /dev/nvme0n1\n(hd1) /dev/sda\n"}
     running = guest(files)
     assert done(running, list(stable.renames(running, names))) == {
-        "/boot/grub2/device.map": "(hd0)   /dev/vda\n"
+        "/boot/grub2/device.map": "(hd0)   /dev/vda\n(hd1) /dev/vdb\n"
     }
+    assert list(stable.renames(running, names)) == []
+
+
+def test_the_root_on_a_btrfs_with_other_places_says_the_order_as_well() -> None:
+    on = (
+        Filesystem(device="/dev/sda1", type="btrfs", uuid="u", mountpoint="/"),
+        Filesystem(device="/dev/sda1", type="btrfs", uuid="u", mountpoint="/home"),
+    )
+    names = Names(Guest(filesystems=on), (Disk(id="sda"), Disk(id="sdb")))
+    names.learn("/dev/sdb1 / btrfs subvol=@\n")
+    assert names.stable("/dev/sdb1") == "UUID=u"

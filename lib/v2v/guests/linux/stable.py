@@ -50,15 +50,15 @@ class Names:
         )
         self.part_uses = Counter(fs.partuuid for fs in all_ if fs.partuuid)
         self.disks = disks
+        self.root = next((f for f in guest.filesystems if f.mountpoint == "/"), None)
         self._learned: dict[str, str] = {}
 
     def learn(self, text: str) -> None:
         """Learn from fstab's *text* what the guest calls the disk of its root."""
-        root = next((f for f in self.by_device.values() if f.mountpoint == "/"), None)
-        for entry in fstab.parsed(text):
-            if root and entry.point == "/":
-                self._learned = order.learned(entry.spec, root.device, self.disks)
-                return
+        entries = (entry for entry in fstab.parsed(text) if entry.point == "/")
+        first = next(entries, None)
+        if first and self.root:
+            self._learned = order.learned(first.spec, self.root.device, self.disks)
 
     def filesystem(self, name: str) -> Filesystem | None:
         """Return what the guest's device *name* holds."""
@@ -105,8 +105,10 @@ class Names:
     def virtio(self, name: str) -> str:
         """Return what the disk or partition *name* is called on virtio.
 
-        *name* itself, if it cannot be told which one it is.
+        *name* itself, if it cannot be told which one it is, or it is such a name.
         """
+        if name.startswith("/dev/vd"):
+            return name
         match = order.KERNEL_NAME.fullmatch(self.device(name) or "")
         return f"/dev/vd{match[2]}{match[3]}" if match else name
 
