@@ -19,7 +19,7 @@ from v2v.guests.linux.plan import Action, edit
 
 # All that findings() may yield.
 FINDINGS = ("fstab-device-name", "disk-name-left")
-_SPEC = re.compile(r"^(\s*)(/dev/\S+)(\s+\S+\s+(\S+).*)", re.DOTALL)
+_SPEC = re.compile(r"^(\s*)(/dev/\S+)(\s+(\S+)\s+(\S+).*)", re.DOTALL)
 _FIELDS = re.compile(r"^(\s*(\S+)\s+(\S+)\s+(\S+)\s+)(\S+)(.*)", re.DOTALL)
 # Folders of the host that only the old hypervisor can show.
 _SHARED = {"vmhgfs", "fuse.vmhgfs-fuse", "vboxsf", "prl_fs"}
@@ -52,11 +52,14 @@ class Names:
         self.disks = disks
         self.root = next((f for f in guest.filesystems if f.mountpoint == "/"), None)
         self._learned: dict[str, str] = {}
+        # Where fstab mounts something.
+        self.points: set[str] = set()
 
     def learn(self, text: str) -> None:
-        """Learn from fstab's *text* what the guest calls the disk of its root."""
-        entries = (entry for entry in fstab.parsed(text) if entry.point == "/")
-        first = next(entries, None)
+        """Learn from fstab's *text* what is mounted, and which disk the root's is."""
+        entries = list(fstab.parsed(text))
+        self.points = {entry.point for entry in entries}
+        first = next((entry for entry in entries if entry.point == "/"), None)
         if first and self.root:
             self._learned = order.learned(first.spec, self.root.device, self.disks)
 
@@ -131,9 +134,13 @@ def _fstab_line(line: str, names: Names) -> str:
     match = _SPEC.match(line)
     if not match or line.lstrip().startswith("#"):
         return line
-    blank, spec, rest, kind = match.groups()
+    blank, spec, rest, point, kind = match.groups()
     fs = names.filesystem(spec)
     if fs is None or not _fits(kind, fs.type):
+        return line
+    # What is the root's or another line's cannot be what is meant here.
+    others = names.points - {fstab.unescaped(point)}
+    if fs.mountpoint in others and fs.type != "btrfs":
         return line
     return f"{blank}{names.stable(spec) or spec}{rest}"
 
