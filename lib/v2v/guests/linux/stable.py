@@ -139,8 +139,8 @@ def _fstab_line(line: str, names: Names) -> str:
     if fs is None or not _fits(kind, fs.type):
         return line
     # What is the root's or another line's cannot be what is meant here.
-    others = names.points - {fstab.unescaped(point)}
-    if fs.mountpoint in others and fs.type != "btrfs":
+    elsewhere = fs.mountpoint != fstab.unescaped(point)
+    if elsewhere and fs.mountpoint in names.points and fs.type != "btrfs":
         return line
     return f"{blank}{names.stable(spec) or spec}{rest}"
 
