@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Which label a path gets: as libselinux finds it in file_contexts(5)."""
 
+import os
+import shutil
 import stat
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -67,11 +68,12 @@ def test_the_last_line_that_fits_decides(path: str, mode: int, kind: str) -> Non
 
 
 @pytest.mark.parametrize("kind", ["file", "dir", "lnk_file"])
-def test_libselinux_says_the_same(
-    tmp_path: Path, kind: str, requires: Callable[..., None]
-) -> None:
+def test_libselinux_says_the_same(tmp_path: Path, kind: str) -> None:
     """As tried with Debian's whole policy: 5363 lines, 3013 paths, no difference."""
-    requires("matchpathcon")
+    # It is in a folder for administrators, and works for all.
+    program = shutil.which("matchpathcon", path=f"{os.environ['PATH']}:/usr/sbin")
+    if program is None:
+        pytest.skip("matchpathcon is not installed")
     texts = {"": MAIN, ".homedirs": HOMES, ".local": LOCAL, ".subs": SUBS}
     for end, text in {**texts, ".subs_dist": DIST}.items():
         good = [
@@ -85,7 +87,7 @@ def test_libselinux_says_the_same(
         "/usr",
     ]
     done = subprocess.run(
-        ["matchpathcon", "-f", str(tmp_path / "fc"), "-m", kind, *paths],
+        [program, "-f", str(tmp_path / "fc"), "-m", kind, *paths],
         capture_output=True,
         text=True,
         check=True,
