@@ -124,7 +124,9 @@ class Folder:
         here = self.host(folder or "/")
         if not here.is_dir():
             return
-        names = sorted(os.listdir(here)) if _is_pattern(parts[0]) else parts[:1]
+        names = parts[:1]
+        if _is_pattern(parts[0]):
+            names = sorted(path.name for path in here.iterdir())
         for name in names:
             path = f"{folder}/{name}"
             # A name that starts with a dot has to be asked for.

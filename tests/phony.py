@@ -85,7 +85,8 @@ def content(phony: Phony) -> dict[str, str | bytes]:
     for path, lines in phony.spec.get("grubenv", {}).items():
         # GRUB wants exactly 1024 bytes.
         files[path] = f"# GRUB Environment Block\n{lines}".ljust(1024, "#")
-    return files | phony.spec["files"]
+    files |= phony.spec["files"]
+    return files
 
 
 def _kernel(said: Mapping[str, Any]) -> dict[str, str | bytes]:
