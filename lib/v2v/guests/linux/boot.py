@@ -43,7 +43,8 @@ _TEXTS = (
     *("boot/efi/EFI/*/grub.cfg", "efi/EFI/*/grub.cfg", "boot/efi/EFI/*/grub.conf"),
     *("boot/efi/EFI/*/grubenv", "etc/default/grub", "etc/default/grub.d/*.cfg"),
     *("etc/kernel/cmdline", "etc/cmdline.d/*.conf", "etc/update-extlinux.conf"),
-    *("etc/sysconfig/bootloader", "etc/zipl.conf", "etc/lilo.conf"),
+    *("etc/sysconfig/bootloader", "etc/sysconfig/grub2"),
+    *("etc/zipl.conf", "etc/lilo.conf"),
 )
 _BINARIES = (
     *("boot/efi/EFI/systemd/systemd-boot*.efi", "efi/EFI/systemd/systemd-boot*.efi"),
@@ -163,6 +164,9 @@ def plan(
     texts: dict[str, str] = {}
     for path, text in there.texts.items():
         alone = {line for file, line in bare if file == path}
+        if bare and path.startswith("/etc/"):
+            # The next menu is made from it, and may be for a kernel alone as well.
+            alone = set(range(len(text.splitlines())))
         after = parameters.cleaned(path, text, stable, by_partition, alone)
         if path.endswith("/grubenv"):
             after = grubenv.resized(text, after)
@@ -175,9 +179,10 @@ def plan(
 
 def _partition(appliance: Appliance, stable: Stable, name: str) -> str | None:
     """Return ``PARTUUID=…`` for device *name*: all that a kernel alone can find."""
-    kind, _, uuid = (stable(name) or "").partition("=")
+    known = stable(name) or ""
+    kind, _, uuid = known.partition("=")
     if kind != "UUID":
-        return None
+        return known or None
     try:
         device = appliance.g.findfs_uuid(uuid)
         found = appliance.g.blkid(device).get("PART_ENTRY_UUID")
