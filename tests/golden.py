@@ -119,6 +119,18 @@ def _head(guest: Guest, devices: Devices, findings: Sequence[Finding]) -> Iterat
         yield f"# finding {finding.code}: {finding.message}"
 
 
+def headers(actions: Sequence[Action]) -> list[str]:
+    """Return the lines over each change, in the order in which they are shown."""
+    changes = [action.change for action in actions]
+    order = list(dict.fromkeys(change.path for change in changes))
+    return [_header(c) for path in order for c in changes if c.path == path]
+
+
+def _header(change: Change) -> str:
+    ran = f" (run: {change.after})" if change.kind == "run" else ""
+    return f"# {change.path} — {section(change)}: {change.reason}{ran}"
+
+
 def section(change: Change) -> str:
     """Return the sections that demand *change*; an AssertionError if there is none."""
     for reason, path, sections in SECTIONS:
@@ -141,10 +153,7 @@ def _shown(
     after: bytes | str | None,
 ) -> Iterator[str]:
     yield ""
-    for change in changes:
-        line = f"# {path} — {section(change)}: {change.reason}"
-        ran = f" (run: {change.after})" if change.kind == "run" else ""
-        yield line + ran
+    yield from map(_header, changes)
     assert before != after, f"{path} is as it was before"
     if after is None:
         yield "removed"
