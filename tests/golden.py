@@ -11,12 +11,14 @@ import difflib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from v2v.document import VM, Change, Devices, Finding, Guest
+from phony import Phony
+from v2v.document import Change, Devices, Finding, Guest
 from v2v.errors import GuestError
 from v2v.guests import inspection
 from v2v.guests.appliance import Appliance
-from v2v.guests.linux import drivers, fixes, initramfs
+from v2v.guests.linux import firstboot, fixes, initramfs, virtual
 from v2v.guests.linux.initramfs import Initramfs
 from v2v.guests.linux.plan import Action
 
@@ -28,34 +30,49 @@ SECTIONS: tuple[tuple[str, str, str], ...] = (
     ("disks have other kernel names", r"/etc/mdadm.*", "§5.2 RAID"),
     ("disks have other kernel names", r"/etc/multipath/.*", "§5.2 multipath"),
     ("disks have other kernel names", r"/etc/.*", "§5.2 list of files"),
-    ("LVM would only use disks of the old machine", r"/etc/lvm/.*", "§5.2 LVM"),
+    ("LVM would only use disks of the old", r"/etc/lvm/.*", "§5.2 LVM"),
     ("LVM's filter would refuse", r"/etc/lvm/lvm.conf", "§5.2 LVM"),
     ("it lists the old machine's disks", r"/etc/.*", "§5.2 caches"),
     ("GRUB's records must name", r"/boot/grub2?/device.map", "§3.2, §5.2 boot"),
     ("GRUB's records must name", r"/etc/.*", "§5.2 boot"),
     ("GRUB's records must name", r"/var/cache/debconf/.*", "§5.2 debconf"),
-    ("kernel parameters must hold", r".*/(menu\.lst|grub\.conf)", "§3.2, §3.6"),
-    ("kernel parameters must hold", r".*/grub\.cfg", "§3.3, §3.6"),
-    ("kernel parameters must hold", r".*/grubenv", "§3.3 grubenv, §3.6"),
-    ("kernel parameters must hold", r".*/loader/entries/.*", "§3.3 BLS, §3.6"),
-    (
-        "kernel parameters must hold",
-        r"/boot/(photon|linux-.*|systemd)\.cfg",
-        "§3.4, §3.6",
-    ),
-    ("kernel parameters must hold", r".*linux\.conf", "§3.4 extlinux, §3.6"),
-    ("kernel parameters must hold", r"/etc/.*", "§3.3 source of the next menu, §3.6"),
+    ("kernel parameters", r".*/(menu\.lst|grub\.conf)", "§3.2, §3.6"),
+    ("kernel parameters", r".*/grub\.cfg", "§3.3, §3.6"),
+    ("kernel parameters", r".*/grubenv", "§3.3 grubenv, §3.6"),
+    ("kernel parameters", r".*/loader/entries/.*", "§3.3 BLS, §3.6"),
+    ("kernel parameters", r"/boot/(linux-.*|systemd)\.cfg", "§3.4 Photon, §3.6"),
+    ("kernel parameters", r".*/extlinux\.conf", "§3.4 extlinux, §3.6"),
+    ("kernel parameters", r"/etc/update-extlinux\.conf", "§3.4 extlinux, §3.6"),
+    ("kernel parameters", r"/etc/.*", "§3.3 source of the next menu, §3.6"),
     ("the default, .* is not for KVM", r".*", "§2.4"),
-    ("the firmware of a new machine starts nothing else", r".*/EFI/BOOT/.*", "§3.5"),
+    ("the firmware of a new machine starts", r".*/EFI/BOOT/.*", "§3.5"),
     ("shim's fallback reads from it", r".*\.CSV", "§3.5"),
     ("updates of GRUB must reach the copy", r".*", "§3.5 Debian"),
-    ("it lacks the virtio drivers", r"/boot/.*", "§4.3"),
+    ("it lacks drivers", r"/boot/.*", "§4.3 level 1"),
+    ("it lacks the virtio drivers", r"/boot/.*", "§4.2 old images, §4.3 level 2"),
     ("it names disks as the old machine did", r"/boot/.*", "§4.3 condition 5"),
     ("the next initramfs needs virtio", r"/etc/.*", "§4.1 persistent"),
+    ("mkinitrd puts the drivers", r"/etc/modprobe.conf", "§8.7 aliases"),
     (".* has nothing to serve on KVM", r"/etc/.*", "§6"),
+    ("VMware's tools are of no use", r"/etc/.*", "§6 repositories"),
+    ("its hardware is not on KVM", r"/etc/modules.*", "§8.7 modules"),
+    ("the X server starts only with", r"/etc/X11/.*", "§8.6"),
+    ("Xen's console is the first serial port", r"/etc/.*", "§8.5"),
     ("an address is bound to this name", r"/etc/.*", "§7.2"),
+    ("the card has another driver", r"/etc/udev/.*", "§7.2 persistent-net.rules"),
+    ("the card has another driver", r"/etc/.*", "§7.2 per stack"),
+    ("cloud-init may not write", r"/etc/cloud/.*", "§7.2 cloud-init"),
+    ("cloud-init would wait", r"/etc/cloud/.*", "§6 rules"),
     ("the guest installs qemu-guest-agent", r".*", "§8.1, §8.2"),
+    ("the guest does what is left", r".*", "§8.2"),
+    ("the labels of new files cannot be told", r"/\.autorelabel", "§8.3"),
+    ("the packages of the old machine's tools", r"/var/lib/v2v/.*", "§6 rules"),
+    ("the host talks to the guest by", r"/etc/.*", "§8.1 right (1)"),
+    ("two machines must not draw", r"/var/lib/.*", "§8.4"),
 )
+
+
+_DRIVER = Path(firstboot.__file__).with_suffix(".sh").read_bytes()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,17 +95,22 @@ class Planned:
     actions: Sequence[Action]
 
 
-def planned(appliance: Appliance, vm: VM, *, agent: bool) -> Planned:
+def planned(appliance: Appliance, phony: Phony) -> Planned:
     """Look into the guest and plan, as v2v-fixup does."""
+    vm = phony.vm
     guest = inspection.inspect(appliance, inspection.Asked(disks=vm.disks))
-    devices = drivers.devices(guest, "libvirt", agent=agent)
-    actions = fixes.plan(appliance, vm, guest, devices, None)
+    devices = virtual.devices(
+        guest, "libvirt", agent=phony.wants("agent"), disks=len(vm.disks)
+    )
+    wanted = fixes.Wanted(remove_tools=phony.wants("remove_tools"))
+    actions = fixes.plan(appliance, vm, guest, devices, wanted)
     return Planned(guest=guest, devices=devices, actions=actions)
 
 
-def fixed(appliance: Appliance, vm: VM, *, agent: bool) -> Fixed:
+def fixed(appliance: Appliance, phony: Phony) -> Fixed:
     """Do all that v2v-fixup does, and show it."""
-    plan = planned(appliance, vm, agent=agent)
+    vm = phony.vm
+    plan = planned(appliance, phony)
     paths = list(dict.fromkeys(a.change.path for a in plan.actions))
     before = {path: _state(appliance, path) for path in paths}
     fixes.gate(plan.guest, plan.actions)
@@ -99,6 +121,7 @@ def fixed(appliance: Appliance, vm: VM, *, agent: bool) -> Fixed:
     for path in paths:
         changes = [a.change for a in plan.actions if a.change.path == path]
         shown += _shown(path, changes, before[path], _state(appliance, path))
+        shown += _label(appliance, path)
     return Fixed(
         guest=guest,
         devices=plan.devices,
@@ -157,6 +180,12 @@ def _shown(
     assert before != after, f"{path} is as it was before"
     if after is None:
         yield "removed"
+    elif after == b"":
+        yield "empty"
+    elif after == _DRIVER:
+        yield "a copy of v2v/guests/linux/firstboot.sh"
+    elif "random numbers" in changes[0].reason:
+        yield changes[0].after or ""
     elif isinstance(after, str):
         yield after
     elif "copy of" in (changes[0].after or ""):
@@ -166,6 +195,15 @@ def _shown(
     else:
         old = before if isinstance(before, bytes) else b""
         yield from _diff(path, _text(old), _text(after))
+
+
+def _label(appliance: Appliance, path: str) -> Iterator[str]:
+    """Yield the SELinux label of *path*, if it has one."""
+    try:
+        found = bytes(appliance.g.lgetxattr(path, "security.selinux"))
+    except RuntimeError:
+        return  # no file, or no label
+    yield f"label: {found.rstrip(bytes(1)).decode()}"
 
 
 def _image(data: bytes) -> Initramfs | None:

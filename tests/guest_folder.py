@@ -57,8 +57,7 @@ class Folder:
         self.volumes = dict(volumes or {})
         self.mounted = {} if volumes else {"/": root}
         self.ran: list[list[str]] = []
-        # UUID of a file system -> that of its partition
-        self.partitions: dict[str, str] = {}
+        self.labels: dict[Path, bytes] = {}
 
     def host(self, path: str, *, follow: bool = True) -> Path:
         """Return where the guest's *path* is here; links stay inside the guest."""
@@ -203,7 +202,23 @@ class Folder:
         return str(self.host(path, follow=False).readlink())
 
     def lstatns(self, path: str) -> dict[str, int]:
-        return {"st_mtime_sec": int(self.host(path, follow=False).lstat().st_mtime)}
+        here = self.host(path, follow=False)
+        if not os.path.lexists(here):
+            raise RuntimeError(f"{path}: no such file")
+        facts = here.lstat()
+        return {"st_mtime_sec": int(facts.st_mtime), "st_mode": facts.st_mode}
+
+    def lgetxattr(self, path: str, name: str) -> bytes:
+        assert name == "security.selinux"
+        here = self.host(path, follow=False)
+        if here not in self.labels:
+            raise RuntimeError(f"{path}: no label")
+        return self.labels[here]
+
+    def lsetxattr(self, name: str, value: str, length: int, path: str) -> None:
+        assert name == "security.selinux"
+        here = self.host(path, follow=False)
+        self.labels[here] = value.encode().ljust(length, b"\0")
 
     def statvfs(self, path: str) -> dict[str, int]:
         return {"blocks": 2**21, "bavail": 2**20, "frsize": 2**10}
@@ -261,20 +276,8 @@ class Folder:
             for path, number in self.volumes[device].subvolumes.items()
         ]
 
-    def findfs_uuid(self, uuid: str) -> str:
-        for name, volume in self.volumes.items():
-            if volume.facts.get("UUID") == uuid:
-                return name
-        if uuid not in self.partitions:
-            raise RuntimeError("no such file system")
-        return uuid
-
     def blkid(self, device: str) -> dict[str, str]:
-        if device in self.volumes:
-            return dict(self.volumes[device].facts)
-        if device not in self.partitions:
-            raise RuntimeError(f"{device}: nothing is known")
-        return {"PART_ENTRY_UUID": self.partitions[device]}
+        return dict(self.volumes[device].facts)
 
     def command(self, arguments: list[str]) -> str:
         self.ran.append(arguments)

@@ -11,11 +11,15 @@ from typing import Any, cast
 from v2v.guests.appliance import Appliance
 from v2v.guests.linux.plan import Action
 
+_LINK = "-> "
+
 
 class InMemoryGuest:
     """What of an Appliance is needed to read ``files`` (path -> text).
 
-    ``answers`` has what calls to libguestfs return, by name and argument.
+    A path that ends in "/" is a folder; a text that starts with "-> " is a link to what
+    follows, and leads nowhere.  ``answers`` has what calls to libguestfs return, by
+    name and argument.  All devices show the same files.
     """
 
     def __init__(
@@ -46,13 +50,25 @@ class InMemoryGuest:
         return []
 
     def is_file(self, path: str, *, followsymlinks: bool = False) -> bool:
-        return path in self.files
+        return path in self.files and not self.is_symlink(path)
 
     def is_dir(self, path: str, *, followsymlinks: bool = False) -> bool:
         return any(file.startswith(f"{path}/") for file in self.files)
 
     def is_symlink(self, path: str) -> bool:
-        return False
+        return self.files.get(path, "").startswith(_LINK)
+
+    def readlink(self, path: str) -> str:
+        return self.files[path].removeprefix(_LINK)
+
+    def mount_ro(self, device: str, point: str) -> None:
+        pass
+
+    def mount_options(self, options: str, device: str, point: str) -> None:
+        pass
+
+    def umount_all(self) -> None:
+        pass
 
     def exists(self, path: str) -> bool:
         return self.is_file(path) or self.is_dir(path)

@@ -50,10 +50,9 @@ class Phony:
             source=Source(kind="vmx", location=f"/{self.name}.vmx"),
         )
 
-    @property
-    def agent(self) -> bool:
-        """Whether the guest agent is wanted; its scripts are shown for a few only."""
-        return bool(self.spec["vm"].get("agent", False))
+    def wants(self, what: str) -> bool:
+        """Whether the agent, or remove_tools, is asked for: scripts are shown then."""
+        return bool(self.spec["vm"].get(what, False))
 
     @property
     def filesystems(self) -> list[dict[str, Any]]:

@@ -6,13 +6,15 @@ from typing import Annotated, Literal
 
 import typer
 
-from v2v import options
+from v2v import options, ordered
 
-app = options.application()
+# With rich the options are shown in groups.
+app = options.application(rich_markup_mode="rich")
 
 
-@app.command()
+@app.command(cls=ordered.Customizable)
 def main(
+    context: typer.Context,
     made_for: Annotated[
         str, typer.Option("--for", metavar="TARGET", help="Where the VM will run.")
     ] = "libvirt",
@@ -33,6 +35,20 @@ def main(
         typer.Option("--root", metavar="DEVICE", help="The system to fix, of many."),
     ] = "",
     key: options.Key = None,
+    mac: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--mac",
+            metavar="MAC:ip:ADDRESS...",
+            help="Give the NIC with this MAC another static address.",
+        ),
+    ] = None,
+    remove_tools: Annotated[
+        bool,
+        typer.Option(
+            "--remove-tools", help="Remove the old tools' packages at first boot."
+        ),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done; change nothing.")
     ] = False,
@@ -60,8 +76,11 @@ def main(
         agent_packages=agent_packages,
         root=root or None,
         keys=tuple(key or ()),
+        macs=tuple(mac or ()),
+        remove_tools=remove_tools,
         dry_run=dry_run,
         work=work,
+        operations=ordered.operations(context),
     )
     keys = options.keys(tls_psk, tls_dir, check=not no_check_certificate)
     stage.main(

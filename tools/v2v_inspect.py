@@ -84,7 +84,8 @@ def main(
         keys=tuple(key or ()),
         only=only,
         rename=name,
-        macs=tuple(mac or ()),
+        # MAC:ip:... is for v2v-fixup; v2v hands each stage all that it has.
+        macs=tuple(word for word in mac or () if ":ip:" not in word),
     )
     stage.main(
         stage.Stage(

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from copy import copy
 from importlib import import_module
-from typing import Any, cast
+from typing import Any
 
 import typer
-from typer.core import TyperCommand, TyperOption
+from typer.core import TyperOption
+
+from v2v import ordered
 
 STAGES = ("inspect", "export", "fixup", "convert", "define")
 # What v2v decides itself, for every stage or for the one that has it.
@@ -24,7 +26,7 @@ _OWN = {
 _KEPT = {"inspect": {"only", "name"}, "convert": {"keep_overlay"}}
 
 
-class Command(TyperCommand):
+class Command(ordered.Command):
     """A command that accepts the stages' options besides its own."""
 
     def __init__(self, *args: Any, **settings: Any) -> None:
@@ -43,18 +45,13 @@ def _options() -> list[TyperOption]:
         for option in _of_stage(stage):
             lent = copy(option)
             lent.expose_value = False
-            lent.callback = cast(Any, _remember)
-            lent.rich_help_panel = f"Options of v2v-{stage}"
+            lent.rich_help_panel = (
+                f"Options of v2v-{stage}"
+                if option.expose_value
+                else "Customise the guest (v2v-fixup)"
+            )
             found.append(lent)
     return found
-
-
-def _remember(context: typer.Context, param: TyperOption, value: Any) -> Any:
-    """Note *value* if the user gave it, for arguments()."""
-    source = context.get_parameter_source(param.name or "")
-    if source is not None and source.name == "COMMANDLINE":
-        context.meta.setdefault(__name__, {})[param.name] = value
-    return value
 
 
 def _of_stage(stage: str) -> list[TyperOption]:
@@ -69,22 +66,20 @@ def _of_stage(stage: str) -> list[TyperOption]:
 
 
 def arguments(context: typer.Context) -> dict[str, tuple[str, ...]]:
-    """Return the arguments for each stage that the user gave to v2v."""
-    given = context.meta.get(__name__, {})
-    return {
-        stage: tuple(
+    """Return the arguments for each stage that the user gave to v2v, in their order."""
+    given = ordered.given(context)
+    found = {}
+    for stage in STAGES:
+        options = {option.name: option for option in _of_stage(stage)}
+        found[stage] = tuple(
             word
-            for option in _of_stage(stage)
-            if option.name in given
-            for word in _words(option, given[option.name])
+            for name, value in given
+            if name in options
+            for word in _words(options[name], value)
         )
-        for stage in STAGES
-    }
+    return found
 
 
 def _words(option: TyperOption, value: Any) -> list[str]:
     word = option.opts[-1]
-    if option.is_flag:
-        return [word]
-    values = value if isinstance(value, list | tuple) else [value]
-    return [part for each in values for part in (word, str(each))]
+    return [word] if option.is_flag else [word, str(value)]

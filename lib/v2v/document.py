@@ -191,7 +191,7 @@ class Filesystem(Record):
     """A file system, swap area or other content of a guest's block device.
 
     ``container`` is the encrypted device that was opened to reach it; ``partuuid`` the
-    UUID of the partition that it fills.
+    UUID of the partition that it fills; ``needed`` the bytes that fixup writes there.
     """
 
     device: str
@@ -201,6 +201,7 @@ class Filesystem(Record):
     label: str | None = None
     size: Size | None = None
     free: Size | None = None
+    needed: Size | None = None
     mountpoint: str | None = None
     container: str | None = None
 
@@ -247,6 +248,8 @@ class Devices(Record):
     transitional: bool = False
     rng: bool = False
     balloon: bool = False
+    pvpanic: bool = False
+    vsock: bool = False
     serial: bool = True
     agent: bool = False
     clock: Literal["utc", "localtime"] = "utc"

@@ -3,6 +3,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -141,6 +142,12 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(
     assert statuses == [0, 0]
     said = (tmp_path / "said").read_text()
     assert "would edit /etc/fstab" in said
+    assert "disks have other kernel names on KVM" in said
+    assert re.search(r"would need \d+\.\d MiB of \d+ MiB free on /$", said, re.M)
+    [change] = [c for c in vm["changes"] if c["path"] == "/etc/fstab"]
+    assert change["before"].startswith("/dev/sda2") and "UUID=" in change["after"]
+    [root] = [fs for fs in vm["guest"]["filesystems"] if fs.get("mountpoint") == "/"]
+    assert 0 < root["needed"] < root["free"]
     assert "overlay" not in vm["disks"][0]
     assert [entry["stage"] for entry in vm["log"]] == ["inspect"]
     assert digest(disk) == before

@@ -2,8 +2,10 @@
 """LVM on LUKS, btrfs subvolumes and an mdadm array, in one appliance."""
 
 import os
+import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -38,6 +40,8 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Appliance]:
             image = folder / f"{name}.img"
             image.touch()
             os.truncate(image, size * MIB)
+            if name == "a":
+                _encrypt(image, size)
             uris.append(stack.enter_context(served(image, folder / f"{name}.sock")))
         made = stack.enter_context(appliance.opened(uris, write=True, unlocks=True))
         _make_encrypted(made.g)
@@ -46,8 +50,15 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Appliance]:
         yield made
 
 
+def _encrypt(image: Path, size: int) -> None:
+    """Make *image* a LUKS volume that is opened in no time, as cryptsetup's are not."""
+    secret = ["--object", f"secret,id=s,data={PASSPHRASE}"]
+    options = ["-o", "key-secret=s,iter-time=10"]
+    create = ["qemu-img", "create", "-q", "-f", "luks", *secret, *options]
+    subprocess.run([*create, str(image), f"{size}M"], check=True)
+
+
 def _make_encrypted(g: Any) -> None:
-    g.luks_format("/dev/sda", PASSPHRASE, 0)
     g.cryptsetup_open("/dev/sda", PASSPHRASE, "making")
     g.pvcreate("/dev/mapper/making")
     g.vgcreate("vg", ["/dev/mapper/making"])
@@ -61,9 +72,10 @@ def _make_encrypted(g: Any) -> None:
 
 def close(g: Any) -> None:
     g.umount_all()
+    opened = g.list_dm_devices()
     if "vg" in g.vgs():
         g.vg_activate_all(False)
-    for name in g.list_dm_devices():
+    for name in opened:
         g.cryptsetup_close(name)
 
 

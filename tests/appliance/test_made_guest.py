@@ -24,7 +24,7 @@ from v2v.document import (
 from v2v.errors import GuestError
 from v2v.guests import appliance, inspection
 from v2v.guests.appliance import Appliance
-from v2v.guests.linux import drivers, efi, fixes, kernels, system
+from v2v.guests.linux import efi, fixes, kernels, system, virtual
 from v2v.guests.linux.plan import Action, create
 
 pytestmark = pytest.mark.smoke
@@ -37,8 +37,8 @@ class Opened:
     vm: VM
 
     def plan(self) -> list[Action]:
-        devices = drivers.devices(self.guest, "local", agent=False)
-        return fixes.plan(self.running, self.vm, self.guest, devices, None)
+        devices = virtual.devices(self.guest, "local", agent=False)
+        return fixes.plan(self.running, self.vm, self.guest, devices, fixes.Wanted())
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +119,7 @@ def test_the_changes_are_done_and_proved_and_not_wanted_again(opened: Opened) ->
     assert len(paths) == len(set(paths))
     fixes.gate(opened.guest, actions)
     fixes.apply(opened.running, opened.guest, actions)
-    devices = drivers.devices(opened.guest, "local", agent=False)
+    devices = virtual.devices(opened.guest, "local", agent=False)
     after = fixes.verify(opened.running, opened.guest, devices)
     assert "virtio_blk" in after.kernels[0].initramfs_drivers
 

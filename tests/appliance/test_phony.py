@@ -62,14 +62,14 @@ def test_an_appliance_makes_the_same_edits(
     phony_disk.write(guest, tmp_path, blank.g)
     if "(run: " in expected:
         # There is no program in it that could run.
-        plan = golden.planned(blank, guest.vm, agent=guest.agent)
+        plan = golden.planned(blank, guest)
         assert golden.headers(plan.actions) == headers(expected)
         return
-    made = golden.fixed(blank, guest.vm, agent=guest.agent)
+    made = golden.fixed(blank, guest)
     assert made.text == expected
     blank.g.umount_all()
     blank.known.clear()
-    again = golden.planned(blank, guest.vm, agent=guest.agent)
+    again = golden.planned(blank, guest)
     assert [action.change for action in again.actions] == []
 
 

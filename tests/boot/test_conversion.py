@@ -3,6 +3,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -92,7 +93,7 @@ def test_v2v_converts_resumes_and_says_what_became_of_each(
     good = str(guest("vmx-hosted") / "web01.vmx")
     other = tmp_path / "other" / "db01.vmx"
     other.parent.mkdir()
-    os.link(guest("vmdk-sparse") / "web01.vmdk", other.parent / "db01.vmdk")
+    shutil.copyfile(guest("vmdk-sparse") / "web01.vmdk", other.parent / "db01.vmdk")
     write_vmx(other, "db01.vmdk")
     broken = tmp_path / "broken" / "bad01.vmx"
     broken.parent.mkdir()

@@ -35,6 +35,7 @@ FAILURES = re.compile(
     rb"|No bootable device|No bootable option or device|UEFI Interactive Shell"
 )
 REPORT = re.compile(r"FIXTURE-REPORT (.*)")
+_REPORTED = re.compile(rb"FIXTURE-REPORT .*\n")  # the whole of it
 OVMF = Path("/usr/share/OVMF")
 
 
@@ -66,6 +67,12 @@ class Boot:
     def nics(self) -> list[tuple[str, ...]]:
         """The guest's cards as (name, driver, address)."""
         return [tuple(nic.split(":", 2)) for nic in self.report["nics"].split(",")]
+
+    @property
+    def over(self) -> dict[str, str]:
+        """The addresses of what is made over the cards: bonds, VLANs, bridges."""
+        pairs = (each.partition(":") for each in self.report["over"].split(","))
+        return {name: address for name, _, address in pairs}
 
 
 def boot(
@@ -133,7 +140,7 @@ def watch(
         with selectors.DefaultSelector() as selector:
             selector.register(child.stdout, selectors.EVENT_READ)
             while not (failure := _failed(console, start, seconds)):
-                if b" login: " in console and b"FIXTURE-REPORT" in console:
+                if b" login: " in console and _REPORTED.search(console):
                     break
                 if selector.select(1):
                     chunk = child.stdout.read1(65536)  # type: ignore[attr-defined]

@@ -32,9 +32,16 @@ GUESTS = {
     "debian12-bios": ["build-debian12-bios"],
     "debian12-dep": ["build-debian12-bios", "--dep"],
     "debian12-uefi-lvm": ["build-debian12-uefi-lvm"],
+    **{
+        f"debian12-{stack}": ["build-debian12-bios", "--network", stack]
+        for stack in ("netplan", "networkmanager", "networkd", "bond")
+    },
     "bls-dracut": ["build-bls-dracut"],
     "bls-dracut-cut": ["build-bls-dracut", "--cut"],
     "systemd-boot": ["build-systemd-boot"],
+    "loader-grub-legacy": ["build-loader", "grub-legacy"],
+    "loader-extlinux": ["build-loader", "extlinux"],
+    "loader-uki": ["build-loader", "uki"],
     "debian12-btrfs": ["build-debian12-btrfs"],
     "debian12-luks": ["build-debian12-luks"],
     "debian12-raid": ["build-debian12-raid"],

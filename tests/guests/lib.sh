@@ -204,7 +204,7 @@ swap=$(awk 'NR>1{printf "%s%s",s,$1; s=","}' /proc/swaps)
 for i in $(seq 20); do
     up=yes
     for d in /sys/class/net/*; do
-        [ -e $d/device/driver ] || continue
+        [ -e $d/device/driver ] && [ ! -e $d/master ] || continue
         ip -4 -o addr show dev ${d##*/} 2>/dev/null | grep -q inet || up=
     done
     [ -z "$up" ] || break
@@ -214,7 +214,11 @@ nics=$(cd /sys/class/net && for n in *; do
     [ -e $n/device/driver ] || continue
     a=$(ip -4 -o addr show dev $n 2>/dev/null | awk '{print $4; exit}')
     printf '%s%s:%s:%s' "$s" $n "$(basename $(readlink $n/device/driver))" "${a:-noaddr}"; s=,; done)
-echo "FIXTURE-REPORT kernel=$(uname -r) root=$root data=$data swap=${swap:-none} nics=${nics:-none} failed=$(systemctl --failed --no-legend --plain | awk '{printf "%s%s",s,$1; s=","}')" > /dev/console
+over=$(cd /sys/class/net && for n in *; do
+    [ ! -e $n/device/driver ] && [ $n != lo ] || continue
+    a=$(ip -4 -o addr show dev $n 2>/dev/null | awk '{print $4; exit}')
+    printf '%s%s:%s' "$s" $n "${a:-noaddr}"; s=,; done)
+echo "FIXTURE-REPORT kernel=$(uname -r) root=$root data=$data swap=${swap:-none} nics=${nics:-none} over=${over:-none} failed=$(systemctl --failed --no-legend --plain | awk '{printf "%s%s",s,$1; s=","}')" > /dev/console
 X
     chmod 755 "$r/usr/local/sbin/fixture-report"
     cat > "$r/etc/systemd/system/fixture-report.service" <<'X'
@@ -255,6 +259,70 @@ iface ens192 inet static
 	gateway 192.0.2.1
 	dns-nameservers 192.0.2.1
 X
+}
+
+# The same in the files of other network stacks; each takes over from ifupdown.
+static_netplan() {
+    mkdir -p "$WORK/root/etc/netplan"
+    cat > "$WORK/root/etc/netplan/01-netcfg.yaml" <<'X'
+# The primary network interface
+network:
+  version: 2
+  renderer: networkd
+  ethernets:
+    ens192:
+      addresses: [192.0.2.20/24]
+      nameservers:
+        addresses: [192.0.2.1]
+      routes:
+        - to: default
+          via: 192.0.2.1
+X
+    chmod 600 "$WORK/root/etc/netplan/01-netcfg.yaml"
+}
+static_networkmanager() {
+    local folder="$WORK/root/etc/NetworkManager/system-connections"
+    mkdir -p "$folder"
+    cat > "$folder/Wired connection 1.nmconnection" <<'X'
+[connection]
+id=Wired connection 1
+uuid=5c7d4d44-9d2f-4c36-9d1b-0a1e6c9f0001
+type=ethernet
+interface-name=ens192
+
+[ipv4]
+method=manual
+address1=192.0.2.20/24,192.0.2.1
+dns=192.0.2.1;
+
+[ipv6]
+method=ignore
+X
+    # NetworkManager passes over what others can read.
+    chmod 600 "$folder/Wired connection 1.nmconnection"
+}
+static_networkd() {
+    cat > "$WORK/root/etc/systemd/network/ens192.network" <<'X'
+[Match]
+Name=ens192
+
+[Network]
+Address=192.0.2.20/24
+Gateway=192.0.2.1
+X
+    in_guest systemctl enable -q systemd-networkd.service
+}
+# Two cards under a bond, and the address on a VLAN over it.
+static_bond() {
+    local folder="$WORK/root/etc/systemd/network" card
+    printf '[NetDev]\nName=bond0\nKind=bond\n\n[Bond]\nMode=active-backup\nMIIMonitorSec=100ms\n' > "$folder/bond0.netdev"
+    printf '[NetDev]\nName=vlan100\nKind=vlan\n\n[VLAN]\nId=100\n' > "$folder/vlan100.netdev"
+    for card in ens192 ens224; do
+        printf '[Match]\nName=%s\n\n[Network]\nBond=bond0\n' "$card" > "$folder/$card.network"
+    done
+    printf '[Match]\nName=bond0\n\n[Network]\nVLAN=vlan100\nLinkLocalAddressing=no\n' > "$folder/bond0.network"
+    printf '[Match]\nName=vlan100\n\n[Network]\nAddress=192.0.2.20/24\n' > "$folder/vlan100.network"
+    in_guest systemctl enable -q systemd-networkd.service
 }
 
 # finish IMAGE: unmount, detach, report

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+FOLDERS = (".ci", "benchmarks", "contrib", "lib", "tests")
 
 
 def check(*command: str) -> None:
@@ -35,7 +36,7 @@ def test_types_hold() -> None:
 
 def shell_scripts() -> list[str]:
     """Return the scripts, known by their first line, and what they source."""
-    folders = (ROOT / name for name in (".ci", "benchmarks", "contrib", "tests"))
+    folders = (ROOT / name for name in FOLDERS)
     files = [file for folder in folders for file in sorted(folder.rglob("*"))]
     shebang = re.compile(rb"#!/bin/(ba)?sh\b")
     return [

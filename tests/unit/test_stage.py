@@ -173,7 +173,7 @@ def test_a_claim_holds_while_its_process_lives(tmp_path: Path) -> None:
 def test_what_was_warned_of_is_in_the_log_of_that_vm(tmp_path: Path) -> None:
     def step(vm: VM) -> stage.Done:
         logging.getLogger("v2v.targets.local").warning("a: warning: no KVM")
-        logging.getLogger("v2v.guests").warning("warning: \udcff is odd")
+        logging.getLogger("v2v.guests").warning("warning: that is odd")
         logging.getLogger("v2v").info("and this is none")
         return stage.Done(vm=vm)
 
@@ -182,9 +182,11 @@ def test_what_was_warned_of_is_in_the_log_of_that_vm(tmp_path: Path) -> None:
         [entry] = stage._take(run, vm(name=name)).log
         assert entry.warnings[-2:] == (
             "no KVM" if name == "a" else "a: warning: no KVM",
-            "? is odd",
+            "that is odd",
         )
         assert len(entry.warnings) == 2
+    # Guests have names that are no UTF-8, and documents have not.
+    assert stage._bare("warning: \udcff is odd", vm()) == "? is odd"
 
 
 def test_disk_ids_go_on_after_z() -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import fnmatch
 import logging
 import os
-import re
 import signal
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -104,18 +103,6 @@ def printable(text: str, most: int = 200) -> str:
     return text[:most].encode("utf-8", "replace").decode()
 
 
-def expanded(pattern: str) -> list[str]:
-    """Return the patterns that *pattern* stands for: a{b,c} is ab and ac."""
-    match = re.search(r"\{([^{}]*)\}", pattern)
-    if not match:
-        return [pattern]
-    return [
-        plain
-        for word in match[1].split(",")
-        for plain in expanded(pattern[: match.start()] + word + pattern[match.end() :])
-    ]
-
-
 def _matching(appliance: Appliance, parts: list[str], folder: str) -> Iterator[str]:
     """Yield the paths under *folder* that match the pattern *parts*."""
     for name in fnmatch.filter(appliance.names(folder or "/"), parts[0]):
@@ -124,6 +111,31 @@ def _matching(appliance: Appliance, parts: list[str], folder: str) -> Iterator[s
             yield path
         elif appliance.g.is_dir(path, followsymlinks=True):
             yield from _matching(appliance, parts[1:], path)
+
+
+def expanded(pattern: str) -> list[str]:
+    """Return the patterns that *pattern* stands for: a{b,c{d,e}} is ab, acd and ace."""
+    start = pattern.find("{")
+    if start < 0:
+        return [pattern]
+    depth, words, word = 0, [], ""
+    for end in range(start, len(pattern)):
+        char = pattern[end]
+        depth += (char == "{") - (char == "}")
+        if depth == 0 or (depth == 1 and char == ","):
+            words.append(word)
+            word = ""
+        elif end > start:
+            word += char
+        if depth == 0:
+            break
+    rest = expanded(pattern[end + 1 :])
+    return [
+        f"{pattern[:start]}{inside}{after}"
+        for each in words
+        for inside in expanded(each)
+        for after in rest
+    ]
 
 
 def _is_utf8(name: bytes) -> bool:

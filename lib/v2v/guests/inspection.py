@@ -35,7 +35,8 @@ from v2v.guests.linux.roots import Root
 # All that this module may find; see fixes.FINDINGS.
 FINDINGS = (
     *("guest-several-systems", "guest-hibernated", "guest-encrypted"),
-    *("guest-data-encrypted", "filesystem-unsupported", "filesystem-dirty"),
+    *("guest-data-encrypted", "disk-key-in-tpm"),
+    *("filesystem-unsupported", "filesystem-dirty"),
 )
 _BIOS_BOOT = "21686148-6449-6e6f-744e-656564454649"
 _ASLEEP = "the guest is hibernated: its memory is on {}"
@@ -138,7 +139,7 @@ def locked(guest: Guest) -> Finding | None:
 
 def findings(appliance: Appliance, guest: Guest) -> list[Finding]:
     """Return what of the disks could not be seen, though the system is known."""
-    found = []
+    found = [*_unsupported(appliance, guest)]
     closed = _closed(guest)
     if guest.roots and closed:
         found.append(
@@ -149,19 +150,33 @@ def findings(appliance: Appliance, guest: Guest) -> list[Finding]:
                 "give the passphrase with --key, if device names in it matter",
             )
         )
+    locks = any(fs.type == "crypto_LUKS" for fs in guest.filesystems)
+    sealed = crypttab.sealed(appliance) if locks and guest.type == "linux" else []
+    if sealed:
+        found.append(
+            _finding(
+                "disk-key-in-tpm",
+                "warn",
+                f"{', '.join(sealed[:10])}: opened with a key in the TPM of the old "
+                "machine, which does not move",
+                "see that a passphrase is known (cryptsetup luksAddKey): the first "
+                "boot asks for it; then run systemd-cryptenroll anew",
+            )
+        )
+    return found
+
+
+def _unsupported(appliance: Appliance, guest: Guest) -> Iterator[Finding]:
     for kind, feature in _FEATURES.items():
         on = [fs.device for fs in guest.filesystems if fs.type == kind]
         if on and not appliance.g.feature_available([feature]):
-            found.append(
-                _finding(
-                    "filesystem-unsupported",
-                    "warn",
-                    f"{', '.join(on[:10])}: the appliance has no {feature}, so what "
-                    f"is there cannot be seen",
-                    "use a host whose kernel and libguestfs have it, as Debian's do",
-                )
+            yield _finding(
+                "filesystem-unsupported",
+                "warn",
+                f"{', '.join(on[:10])}: the appliance has no {feature}, so what is "
+                "there cannot be seen",
+                "use a host whose kernel and libguestfs have it, as Debian's do",
             )
-    return found
 
 
 def _closed(guest: Guest) -> list[str]:

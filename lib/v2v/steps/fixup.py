@@ -33,6 +33,7 @@ from v2v.document import (
 )
 from v2v.errors import GuestError, HostError, SourceError, TargetError, UsageError
 from v2v.journal import Journal
+from v2v.operations import Operation
 from v2v.servers import Access
 from v2v.stage import Done, warned
 
@@ -55,13 +56,18 @@ class Fixup:
     root: str | None = None
     # As the user wrote them, SELECTOR:file:FILE: see guests.encryption.
     keys: tuple[str, ...] = ()
+    # MAC:ip:ADDRESS...: see guests.linux.addresses.
+    macs: tuple[str, ...] = ()
+    remove_tools: bool = False
     dry_run: bool = False
     work: Path | None = None
+    operations: tuple[Operation, ...] = ()
 
 
 def check(options: Fixup) -> None:
     """Raise UsageError if what was asked makes no sense, HostError for a bad key."""
     _keys(options.keys)
+    _addresses(options.macs)
     if options.made_for not in targets.names():
         raise UsageError(
             f"--for {options.made_for}: no such target",
@@ -72,6 +78,10 @@ def check(options: Fixup) -> None:
             f"--agent-packages {options.agent_packages}: no such folder",
             "name a folder with qemu-guest-agent_*.deb or .rpm and what it needs",
         )
+    if options.operations:
+        from v2v.guests import customize
+
+        customize.parsed(options.operations)
 
 
 def _keys(words: tuple[str, ...]) -> tuple[Any, ...]:
@@ -80,6 +90,19 @@ def _keys(words: tuple[str, ...]) -> tuple[Any, ...]:
     from v2v.guests import encryption
 
     return encryption.keys(words)
+
+
+def _addresses(words: tuple[str, ...]) -> tuple[Any, ...]:
+    if not words:
+        return ()
+    from v2v.guests.linux import addresses
+
+    return addresses.asked(words)
+
+
+def _is_readdressed(vm: VM, options: Fixup) -> bool:
+    macs = {nic.mac for nic in vm.nics}
+    return any(address.mac in macs for address in _addresses(options.macs))
 
 
 def look(vm: VM, access: Access, keys: tuple[str, ...] = ()) -> VM:
@@ -185,6 +208,11 @@ def _rehearsed(vm: VM, options: Fixup, access: Access) -> Done:
             detail,
             change.reason,
         )
+    for fs in work.guest.filesystems if work.guest else ():
+        if fs.needed:
+            free = "" if fs.free is None else f" of {fs.free / 2**20:.0f} MiB free"
+            place, room = fs.mountpoint, fs.needed / 2**20
+            log.info("%s: would need %.1f MiB%s on %s", vm.name, room, free, place)
     return Done(vm=work, logged=False)
 
 
@@ -242,8 +270,8 @@ def _written(disk: Disk, file: Path, access: Access) -> Iterator[str]:
 
 def _worked(vm: VM, uris: Sequence[str], options: Fixup, *, write: bool) -> VM:
     """Return *vm* with its guest, devices and changes; with *write* they are done."""
-    from v2v.guests import appliance, inspection
-    from v2v.guests.linux import drivers, fixes, system
+    from v2v.guests import appliance, customize, inspection
+    from v2v.guests.linux import fixes, system, virtual
 
     unlocks = bool(options.keys)
     with appliance.opened(uris, write=write, unlocks=unlocks) as running:
@@ -251,15 +279,30 @@ def _worked(vm: VM, uris: Sequence[str], options: Fixup, *, write: bool) -> VM:
             root=options.root, disks=vm.disks, keys=_keys(options.keys)
         )
         guest = inspection.inspect(running, asked)
-        devices = drivers.devices(guest, options.made_for, agent=options.agent)
+        devices = virtual.devices(
+            guest, options.made_for, agent=options.agent, disks=len(vm.disks)
+        )
         own = system.clock(running) if guest.type == "linux" else None
         devices = devices.having(clock=own or vm.clock)
+        works = customize.parsed(options.operations)
         if not _can_be_fixed(guest):
             found = [_unfit(guest)]
+            if works or _is_readdressed(vm, options):
+                raise GuestError(
+                    f"the guest cannot be customised: {found[0].message}",
+                    "leave out --mac and the options that customise it",
+                )
             warned(vm, "%s", found[0].message)
             return _described(vm, guest, found).having(devices=devices, changes=())
-        actions = fixes.plan(running, vm, guest, devices, options.agent_packages)
-        fixes.gate(guest, actions)
+        wanted = fixes.Wanted(
+            packages=options.agent_packages,
+            addresses=_addresses(options.macs),
+            works=works,
+            remove_tools=options.remove_tools,
+            folder=paths.work_folder(vm, options.work) if write else None,
+        )
+        actions = fixes.plan(running, vm, guest, devices, wanted)
+        guest = fixes.gate(guest, actions)
         if write:
             fixes.apply(running, guest, actions)
             guest = fixes.verify(running, guest, devices)
@@ -270,6 +313,9 @@ def _worked(vm: VM, uris: Sequence[str], options: Fixup, *, write: bool) -> VM:
     for finding in found:
         if write and finding.severity == "warn":
             warned(vm, "%s", finding.message)
+    for work in works:
+        if work.warning:
+            warned(vm, "%s", work.warning)
     changes = tuple(action.change for action in actions)
     return _described(vm, guest, found).having(devices=devices, changes=changes)
 

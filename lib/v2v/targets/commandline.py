@@ -239,6 +239,8 @@ def _others(machine: Machine) -> Iterator[list[str]]:
         yield ["-device", f"{_virtio(machine, 'virtio-rng-pci')},rng=rng0"]
     if devices.balloon:
         yield ["-device", _virtio(machine, "virtio-balloon-pci")]
+    if devices.pvpanic:
+        yield ["-device", "pvpanic"]
     if devices.agent:
         # Short, and not after the VM: a socket's path has 108 bytes.
         path = f"{machine.vm.id[:8]}.agent"

@@ -26,12 +26,14 @@ Element = etree._Element
 
 NAMESPACE = "urn:v2v:document:1"
 
+# Of a host whose guests can have sockets to it: vhost_vsock.
+VSOCK = Path("/dev/vhost-vsock")
 _SCHEMA = Path("/usr/share/libvirt/schemas/domain.rng")
 _DESCRIPTION = 4000  # characters
 _SCSI_DRIVES = 7  # that libvirt puts on one controller
 _SPARE_PORTS = 4  # so that disks and cards can be added while the guest runs
-# Devices that take a port besides disks and cards: USB, virtio-serial, balloon, RNG.
-_OTHER_PORTS = 4
+# What takes a port besides disks and cards: USB, virtio-serial, balloon, RNG, vsock.
+_OTHER_PORTS = 5
 _SHOWN = 300  # characters of a refused part
 _KEYMAP = re.compile(r"[a-zA-Z0-9_-]+")
 
@@ -40,12 +42,14 @@ _KEYMAP = re.compile(r"[a-zA-Z0-9_-]+")
 class Host:
     """What the one that will run the domain can do.
 
-    ``cpu`` is the mode for KVM; ``tpm``: whether it can emulate one.
+    ``cpu`` is the mode for KVM; ``tpm``: whether it can emulate one; ``vsock``: whether
+    guests can have sockets to it.
     """
 
     kvm: bool = False
     cpu: Literal["host-model", "host-passthrough"] = "host-model"
     tpm: bool = False
+    vsock: bool = False
 
 
 def domain(machine: Machine, host: Host) -> Element:
@@ -69,7 +73,8 @@ def domain(machine: Machine, host: Host) -> Element:
         _clock(machine, host),
         _e("on_poweroff", "destroy"),
         _e("on_reboot", "restart"),
-        _e("on_crash", "destroy"),
+        # A guest that reports its panic must come back as it would have by itself.
+        _e("on_crash", "restart"),
         _e(
             "pm",
             _e("suspend-to-mem", enabled="no"),
@@ -263,6 +268,10 @@ def _devices(machine: Machine, host: Host) -> Iterator[Element]:
     yield _e(
         "memballoon", model=_virtio(machine) if machine.devices.balloon else "none"
     )
+    if machine.devices.pvpanic:
+        yield _e("panic", model="isa")
+    if machine.devices.vsock and host.vsock:
+        yield _e("vsock", _e("cid", auto="yes"), model="virtio")
     if machine.devices.rng:
         source = _e("backend", "/dev/urandom", model="random")
         yield _e("rng", source, model=_virtio(machine))

@@ -301,7 +301,9 @@ def _host(connection: libvirt.virConnect) -> Host:
     cpu: Literal["host-model", "host-passthrough"] = (
         "host-passthrough" if passthrough else "host-model"
     )
-    return Host(kvm=works, cpu=cpu, tpm=bool(tpm))
+    # Only of this host can it be told, and only root may use it.
+    vsock = connection.getURI() == "qemu:///system" and domain.VSOCK.exists()
+    return Host(kvm=works, cpu=cpu, tpm=bool(tpm), vsock=vsock)
 
 
 def _capabilities(connection: libvirt.virConnect, kind: str) -> etree._Element | None:

@@ -13,7 +13,7 @@ from v2v import kvm, names
 from v2v.document import VM, Defined
 from v2v.errors import TargetError
 from v2v.targets import Wish, domain, machine, networks
-from v2v.targets.domain import Host
+from v2v.targets.domain import VSOCK, Host
 from v2v.targets.networks import Place, Plan
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,11 @@ def preflight(vm: VM, wish: Wish) -> None:
 
 def define(vm: VM, wish: Wish) -> Defined:
     """See targets.Target."""
-    host = Host(kvm=kvm.usable(), tpm=shutil.which("swtpm") is not None)
+    host = Host(
+        kvm=kvm.usable(),
+        tpm=shutil.which("swtpm") is not None,
+        vsock=VSOCK.exists(),
+    )
     made = machine.of(vm, _networks(vm, wish))
     element = domain.domain(made, host)
     domain.validate(element)

@@ -19,7 +19,7 @@ from guest_folder import (
 from v2v.document import Filesystem, Guest
 from v2v.errors import GuestError
 from v2v.guests.appliance import Appliance
-from v2v.guests.linux import boot, drivers, kernels
+from v2v.guests.linux import boot, drivers, kernels, virtual
 from v2v.guests.linux.stable import Names
 
 SYSTEM = Guest(
@@ -27,7 +27,7 @@ SYSTEM = Guest(
     root="/dev/sda2",
     filesystems=(
         Filesystem(device="/dev/sda1", type="ext4", uuid="u1", mountpoint="/boot"),
-        Filesystem(device="/dev/sda2", type="ext4", uuid="u2", mountpoint="/"),
+        Filesystem(device="/dev/sda2", type="ext4", uuid="u2", partuuid="p2"),
         Filesystem(device="/dev/sda3", type="swap", uuid="u3"),
     ),
 )
@@ -91,7 +91,7 @@ def test_a_default_without_virtio_gives_way_to_a_kernel_that_has_it(
     files = {**grub(), **kernel(NEW, virtio=False), **kernel(OLD)}
     there = guest(tmp_path, files)
     found = SYSTEM.having(kernels=kernels.found(there))
-    assert drivers.devices(found, "libvirt", agent=False).block == "virtio"
+    assert virtual.devices(found, "libvirt", agent=False).block == "virtio"
     [finding] = [
         f for f in boot.findings(there, found) if f.code == "boot-default-unfit"
     ]
@@ -110,7 +110,7 @@ def test_a_kernel_that_no_entry_starts_cannot_become_the_default(
     files = {**grub(old="gone"), **kernel(NEW, virtio=False), **kernel(OLD)}
     there = guest(tmp_path, files)
     found = SYSTEM.having(kernels=kernels.found(there))
-    assert drivers.devices(found, "libvirt", agent=False).block == "sata"
+    assert virtual.devices(found, "libvirt", agent=False).block == "sata"
     assert fixed(there) == []
 
 
@@ -159,7 +159,7 @@ def test_a_guest_with_nothing_but_xen_kernels_gets_hardware_of_before(
     found = SYSTEM.having(kernels=kernels.found(guest(tmp_path, files)))
     [kernel_] = found.kernels
     assert kernel_.drivers == ()
-    assert drivers.devices(found, "libvirt", agent=False).block == "sata"
+    assert virtual.devices(found, "libvirt", agent=False).block == "sata"
 
 
 def test_the_same_kernel_is_started_without_xen(tmp_path: Path) -> None:
@@ -225,7 +225,7 @@ def test_a_unified_kernel_image_that_is_ready_gets_virtio_and_stays_as_it_is(
     [kernel_] = found.kernels
     assert kernel_.version == NEW and kernel_.default
     assert kernel_.path == kernel_.initramfs == "/efi/EFI/Linux/arch.efi"
-    assert drivers.devices(found, "libvirt", agent=False).block == "virtio"
+    assert virtual.devices(found, "libvirt", agent=False).block == "virtio"
     assert fixed(there) == [] and tree(tmp_path) == before
 
 
@@ -234,7 +234,7 @@ def test_a_unified_kernel_image_that_is_not_is_never_touched_and_gets_sata(
 ) -> None:
     there = unified_guest(tmp_path, image({"init": "", "usr/bin/udevadm": ""}))
     found = SYSTEM.having(kernels=kernels.found(there))
-    assert drivers.devices(found, "libvirt", agent=False).block == "sata"
+    assert virtual.devices(found, "libvirt", agent=False).block == "sata"
     [finding] = drivers.findings(found)
     assert "sealed" in finding.message and "anew" in (finding.remedy or "")
     assert fixed(there) == []
@@ -245,7 +245,7 @@ def test_a_unified_kernel_image_that_calls_its_root_sda2_stays_where_it_is_sda2(
 ) -> None:
     there = unified_guest(tmp_path, ready(NEW), "root=/dev/sda2 ro")
     found = SYSTEM.having(kernels=kernels.found(there))
-    assert drivers.devices(found, "libvirt", agent=False).block == "sata"
+    assert virtual.devices(found, "libvirt", agent=False).block == "sata"
 
 
 @pytest.mark.parametrize(
@@ -261,7 +261,6 @@ def test_what_is_no_unified_kernel_image_is_no_kernel(
 def test_a_kernel_alone_is_told_the_uuid_of_its_partition(tmp_path: Path) -> None:
     text = "menuentry 'a' {\n linux /vmlinuz-6.1.0 root=/dev/sda2\n}\n"
     there = guest(tmp_path, {"/boot/grub/grub.cfg": text, **kernel(NEW)})
-    there.g.partitions["u2"] = "p2"  # type: ignore[attr-defined]
     assert fixed(there) == ["/boot/grub/grub.cfg"]
     assert "root=PARTUUID=p2" in (tmp_path / "boot/grub/grub.cfg").read_text()
 

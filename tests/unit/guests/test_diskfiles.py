@@ -219,3 +219,43 @@ def test_no_text_takes_long(text: str) -> None:
     diskfiles.unit(text, NAMES)
     diskfiles.multipath(text, NAMES)
     assert time.monotonic() - start < 5
+
+
+def test_the_root_says_in_which_order_the_kernel_met_the_disks() -> None:
+    """virt-v2v's users end in a rescue shell there: forklift's pull request 1518."""
+    on = (
+        Filesystem(device="/dev/sda1", type="ext4", uuid="root", mountpoint="/"),
+        Filesystem(device="/dev/sdb1", type="ext4", uuid="data"),
+    )
+    disks = (Disk(id="sda"), Disk(id="sdb"))
+    before = "/dev/sdb1 / ext4 x 0 1\n/dev/sda1 /data ext4 nofail 0 2\n"
+    running = guest({"/etc/fstab": before})
+    names = Names(Guest(filesystems=on), disks)
+    assert done(running, list(stable.plan(running, names))) == {
+        "/etc/fstab": "UUID=root / ext4 x 0 1\nUUID=data /data ext4 nofail 0 2\n"
+    }
+    assert names.stable("/dev/sdb1") == "UUID=root"  # for the boot loader as well
+    assert names.virtio("/dev/sdb") == "/dev/vda"
+
+
+def test_of_three_disks_only_the_roots_is_known_then() -> None:
+    on = (
+        Filesystem(device="/dev/sda1", type="ext4", uuid="root", mountpoint="/"),
+        Filesystem(device="/dev/sdb1", type="ext4", uuid="b"),
+        Filesystem(device="/dev/sdc1", type="ext4", uuid="c"),
+    )
+    names = Names(Guest(filesystems=on), tuple(Disk(id=f"sd{x}") for x in "abc"))
+    names.learn("/dev/sdb1 / ext4\n")
+    assert names.stable("/dev/sdb1") == "UUID=root"
+    assert names.stable("/dev/sda1") is None
+
+
+def test_grubs_record_of_an_nvme_disk_is_followed() -> None:
+    """virt-v2v warned and the guest crashed: its issue 80."""
+    on = (Filesystem(device="/dev/sda1", type="ext4", uuid="u1", mountpoint="/"),)
+    names = Names(Guest(filesystems=on), (Disk(id="sda", bus="nvme", slot="nvme0:0"),))
+    files = {"/boot/grub2/device.map": "(hd0)   /dev/nvme0n1\n"}
+    running = guest(files)
+    assert done(running, list(stable.renames(running, names))) == {
+        "/boot/grub2/device.map": "(hd0)   /dev/vda\n"
+    }

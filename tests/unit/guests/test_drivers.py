@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Which hardware a guest gets, by the drivers of the kernel that is booted."""
+"""What an initramfs holds and lacks, and whether its kernel would boot."""
 
 import pytest
 
@@ -20,53 +20,6 @@ def kernel(*there: str, early: tuple[str, ...] = (), default: bool = False) -> K
         initramfs_drivers=early,
         default=default,
     )
-
-
-def devices(*all_: Kernel) -> tuple[str, str, str]:
-    guest = Guest(type="linux", kernels=all_)
-    found = drivers.devices(guest, "libvirt", agent=True)
-    return found.block, found.net, found.machine
-
-
-def test_virtio_is_taken_where_the_kernel_has_it_even_if_its_initramfs_does_not() -> (
-    None
-):
-    assert devices(kernel(*VIRTIO)) == ("virtio", "virtio", "q35")
-
-
-def test_an_old_kernel_that_is_not_booted_does_not_decide() -> None:
-    assert devices(kernel(*VIRTIO, default=True), kernel("ahci")) == (
-        *("virtio", "virtio"),
-        "q35",
-    )
-
-
-def test_without_a_known_default_all_kernels_decide() -> None:
-    assert devices(kernel(*VIRTIO), kernel("ahci", early=("ahci",)))[0] == "sata"
-
-
-def test_without_virtio_the_drivers_in_the_initramfs_choose_the_bus() -> None:
-    assert devices(kernel("ahci", "e1000", early=("ahci",))) == ("sata", "e1000", "q35")
-    old = kernel("ata_piix", "e1000", early=("ata_piix",))
-    assert devices(old) == ("ide", "e1000", "pc")
-
-
-@pytest.mark.parametrize(
-    ("version", "old"),
-    [
-        ("3.16.0-4-amd64", True),
-        ("2.6.32-754.el6.x86_64", True),
-        ("3.10.0-1160.el7.x86_64", False),
-        ("4.9.0-19-amd64", False),
-        ("6.1.0-56-cloud-amd64", False),
-    ],
-)
-def test_a_kernel_of_before_virtio_1_gets_transitional_devices(
-    version: str, old: bool
-) -> None:
-    there = kernel(*VIRTIO).having(version=version)
-    guest = Guest(type="linux", kernels=(there,))
-    assert drivers.devices(guest, "libvirt", agent=True).transitional is old
 
 
 def test_a_guest_without_virtio_is_said_to_be_one() -> None:

@@ -382,6 +382,7 @@ def test_photons_kernel_is_what_its_link_says() -> None:
     [
         ("/boot", "(hd0,0)/vmlinuz", "/boot/vmlinuz"),
         ("/boot", "/@/.snapshots/1/snapshot/boot/vmlinuz", "/boot/vmlinuz"),
+        ("/boot", "/@boot/vmlinuz", "/boot/vmlinuz"),
         ("/boot", "$kernel", None),
         ("/boot", "($root)/vmlinuz", "/boot/vmlinuz"),
         ("/boot", "'/vmlinuz'", "/boot/vmlinuz"),

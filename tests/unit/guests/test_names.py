@@ -2,7 +2,7 @@
 import pytest
 
 from v2v.document import Filesystem, Guest, Interface, Nic
-from v2v.guests.linux import drivers, kernels, network, stable
+from v2v.guests.linux import drivers, kernels, network, stable, virtual
 
 A, B = "00:50:56:00:00:0a", "00:50:56:00:00:0b"
 
@@ -22,7 +22,11 @@ def test_a_mac_in_the_configuration_decides() -> None:
 
 
 def test_vmwares_slots_name_the_cards() -> None:
-    """160 is ens160; 1184 is the second function behind the bridge: ens161."""
+    """160 is ens160; 1184 is the second function behind the bridge: ens161.
+
+    Else ens192 becomes enp1s0 and has no address: virt-v2v 99, libguestfs 363,
+    proxcenter-ui 554.
+    """
     nics = (Nic(mac=A, pci_slot=1184), Nic(mac=B, pci_slot=160))
     known = network.names(nics, (interface("ens160"), interface("ens161")))
     assert known == {A: "ens161", B: "ens160"}
@@ -31,6 +35,10 @@ def test_vmwares_slots_name_the_cards() -> None:
 def test_more_names_than_cards_are_not_guessed() -> None:
     known = network.names((Nic(mac=A),), (interface("ens1"), interface("ens2")))
     assert known == {}
+
+
+def test_xens_names_are_those_of_cards() -> None:
+    assert network.names((Nic(mac=A),), (interface("enX0"),)) == {A: "enX0"}
 
 
 def test_bridges_and_vlans_are_no_cards() -> None:
@@ -88,5 +96,5 @@ def test_a_driver_that_is_nowhere_is_lacking() -> None:
 
 
 def test_a_guest_without_known_kernels_gets_safe_hardware() -> None:
-    devices = drivers.devices(Guest(type="linux"), "local", agent=True)
+    devices = virtual.devices(Guest(type="linux"), "local", agent=True)
     assert (devices.block, devices.net, devices.agent) == ("sata", "e1000e", False)

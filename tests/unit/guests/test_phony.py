@@ -28,7 +28,7 @@ PLANNERS = sorted(
 def fixed(name: str, folder: Path) -> golden.Fixed:
     guest = phony.load(name)
     appliance = phony.opened(guest, folder)
-    return golden.fixed(appliance, guest.vm, agent=guest.agent)
+    return golden.fixed(appliance, guest)
 
 
 def expected(name: str) -> Path:
@@ -40,7 +40,7 @@ def test_each_guest_gets_exactly_the_edits_it_needs(name: str, tmp_path: Path) -
     guest = phony.load(name)
     appliance = phony.opened(guest, tmp_path)
     before = tree(tmp_path)
-    made = golden.fixed(appliance, guest.vm, agent=guest.agent)
+    made = golden.fixed(appliance, guest)
     if REGENERATE:
         expected(name).write_text(made.text)
     assert made.text == expected(name).read_text()
@@ -50,7 +50,7 @@ def test_each_guest_gets_exactly_the_edits_it_needs(name: str, tmp_path: Path) -
     assert len(changed) == len({action.change.path for action in made.actions})
     appliance.g.umount_all()
     appliance.known.clear()
-    again = golden.planned(appliance, guest.vm, agent=guest.agent)
+    again = golden.planned(appliance, guest)
     assert [action.change for action in again.actions] == []
 
 
@@ -59,7 +59,7 @@ def test_each_feature_is_held_by_a_golden(
     planner: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module, _, function = planner.partition(".")
-    monkeypatch.setattr(getattr(fixes, module), function, lambda *_, **__: iter(()))
+    monkeypatch.setattr(getattr(fixes, module), function, lambda *_, **__: ())
     assert any(differs(name, tmp_path / name) for name in NAMES)
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """An initramfs by the guest's own tool: which, how, and proved before it counts."""
 
+import hashlib
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from guest_folder import (
     DISK,
     Folder,
     Program,
+    applied,
     guest,
     image,
     kernel,
@@ -20,7 +22,14 @@ from guest_folder import (
 )
 from v2v.document import Guest
 from v2v.errors import GuestError
-from v2v.guests.linux import drivers, kernels, persistent, rebuild
+from v2v.guests.linux import (
+    drivers,
+    generators,
+    initramfs,
+    kernels,
+    persistent,
+    virtual,
+)
 from v2v.guests.linux.plan import Action
 from v2v.guests.linux.stable import Names
 
@@ -55,6 +64,7 @@ TOOLS: dict[str, tuple[Callable[[list[str]], str], str]] = {
         lambda a: a[-1],
         f"-k {VERSION} -S autodetect -g {IMAGE}.v2v",
     ),
+    "/usr/sbin/mkinitramfs": (lambda a: a[2], f"-o {IMAGE}.v2v {VERSION}"),
     "/sbin/mkinitfs": (lambda a: a[2], f"-o {IMAGE}.v2v {VERSION}"),
     "/usr/sbin/make-initrd": (lambda _: IMAGE, f"-k {VERSION}"),
     "/sbin/mkinitrd": (
@@ -141,8 +151,16 @@ def test_dracuts_programs_of_other_names_are_not_taken_for_theirs(
 ) -> None:
     names = ["/usr/sbin/update-initramfs", "/usr/bin/mkinitrd", "/usr/bin/dracut"]
     there = guest(tmp_path, dict.fromkeys(names, ""))
-    found = rebuild.tool(there)
+    found = generators.tool(there)
     assert found and found.path == "/usr/bin/dracut"
+
+
+def test_what_made_the_old_image_makes_the_new_one(tmp_path: Path) -> None:
+    there = guest(tmp_path, {"/usr/sbin/mkinitramfs": "", "/usr/bin/dracut": ""})
+    old = initramfs.parse(image({"init": "", "usr/lib/dracut/modules.txt": ""}))
+    for made, name in ((old, "dracut"), (None, "mkinitramfs")):
+        found = generators.tool(there, made)
+        assert found and found.path.endswith(name)
 
 
 def test_a_guest_without_a_tool_is_refused_before_anything_is_written(
@@ -152,6 +170,28 @@ def test_a_guest_without_a_tool_is_refused_before_anything_is_written(
     with pytest.raises(GuestError, match="lacks the virtio drivers") as e:
         actions(there)
     assert e.value.remedy
+
+
+def test_a_guest_that_boots_from_sata_and_cannot_be_given_virtio_stays_on_sata(
+    tmp_path: Path,
+) -> None:
+    """Row 6 of the users' reports: no tool, so it was refused."""
+    folder = f"lib/modules/{VERSION}"
+    there = modules(VERSION)
+    index = str(there[f"/{folder}/modules.dep"]) + "kernel/ahci.ko:\n"
+    there[f"/{folder}/modules.dep"] = index
+    old = image(
+        {"init": "", f"{folder}/kernel/ahci.ko": "", f"{folder}/modules.dep": index}
+    )
+    found = kernels.again(guest(tmp_path, {IMAGE: old, **there}), GUEST.kernels)
+    system = GUEST.having(kernels=found)
+    assert virtual.devices(system, "libvirt", agent=False).block == "sata"
+    [finding] = drivers.findings(system)
+    assert "nothing that is known can add it" in finding.message
+    with_tool = guest(tmp_path, {"/usr/bin/dracut": ""})
+    found = kernels.again(with_tool, GUEST.kernels)
+    system = GUEST.having(kernels=found)
+    assert virtual.devices(system, "libvirt", agent=False).block == "virtio"
 
 
 def test_an_image_that_cannot_be_read_is_made_anew_and_says_why(
@@ -284,6 +324,17 @@ def test_the_next_initramfs_is_asked_for_virtio_once(path: str, tmp_path: Path) 
         action.apply(there)
     assert (tmp_path / path[1:]).read_text() == after
     assert list(persistent.plan(there, ["virtio_blk", "virtio_pci"])) == []
+
+
+def test_update_initramfs_takes_the_new_image_for_its_own(tmp_path: Path) -> None:
+    """It refused: "has been altered. Cannot update" (Debian until 10)."""
+    state = f"/var/lib/initramfs-tools/{VERSION}"
+    files = {IMAGE: OLD, **modules(VERSION), state: f"{'0' * 40}  {IMAGE}\n"}
+    run = making(ready(VERSION), lambda a: a[2])
+    there = guest(tmp_path, files, {"/usr/sbin/mkinitramfs": run})
+    assert applied(there, actions(there)) == [IMAGE, state]
+    digest = hashlib.sha1(ready(VERSION)).hexdigest()
+    assert (tmp_path / state[1:]).read_text() == f"{digest}  {IMAGE}\n"
 
 
 def test_an_empty_list_and_one_that_is_not_there(tmp_path: Path) -> None:

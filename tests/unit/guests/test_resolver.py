@@ -187,3 +187,15 @@ def test_what_v2v_opened_is_called_as_the_guest_calls_it() -> None:
         "a;reboot UUID=c0ffee00-1111\nx UUID=u-2\n"
     )
     assert crypttab.names(text, resolver()) == [("/dev/sda3", "sda3_crypt")]
+
+
+def test_a_key_in_the_tpm_is_said_to_stay_behind() -> None:
+    text = (
+        "# a UUID=1 - tpm2-device=auto\nroot UUID=1 none luks,tpm2-device=auto\n"
+        "home UUID=2 /key luks\nshort UUID=3\n"
+    )
+    assert crypttab.sealed(guest({"/etc/crypttab": text})) == ["root"]
+    line = "linux /vmlinuz root=/dev/mapper/x rd.luks.options=tpm2-device=auto\n"
+    assert crypttab.sealed(guest({"/boot/grub/grub.cfg": line})) == [
+        "the kernel's command line"
+    ]

@@ -151,3 +151,52 @@ def test_the_device_of_a_subvolume_on_lvm() -> None:
     devices = ["/dev/vg/lv", "/dev/vg/lv2"]
     assert subvolumes.device_of("btrfsvol:/dev/vg/lv/@/x", devices) == "/dev/vg/lv"
     assert subvolumes.device_of("/dev/vg/lv2", devices) == "/dev/vg/lv2"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("open_ctree failed"),
+        UnicodeDecodeError("utf-8", b"\xff", 0, 1, "x"),
+    ],
+)
+def test_a_btrfs_that_is_broken_is_passed_over(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    running = guest({}, {("btrfs_subvolume_get_default", BTRFS): error})
+    assert subvolumes.seen(running, BTRFS) == []
+    assert BTRFS in caplog.text
+
+
+SYSTEM = {"bin/": "", "etc/fstab": "", "boot/vmlinuz-5": ""}
+
+
+def test_sles_has_one_system_and_no_sixteen() -> None:
+    """virt-v2v asked at a prompt that nobody saw: proxcenter-ui's pull request 740."""
+    paths = {256: "@", 257: "@/var"}
+    paths |= {270 + n: f"@/.snapshots/{n}/snapshot" for n in range(1, 17)}
+    answers = {
+        ("btrfs_subvolume_get_default", BTRFS): 271,
+        ("btrfs_subvolume_list", BTRFS): [
+            {"btrfssubvolume_id": number, "btrfssubvolume_path": path}
+            for number, path in paths.items()
+        ],
+    }
+    snapshots = [path for path in paths.values() if "snapshot" in path]
+    files = {f"/{path}/{file}": "" for path in snapshots for file in SYSTEM}
+    device = Device(name=BTRFS, type="btrfs", uuid="u")
+    [root] = roots.found(guest(files, answers), [device])
+    assert (root.name, root.boots) == (BTRFS, True)
+    assert root.subvolume and root.subvolume.path == "@/.snapshots/1/snapshot"
+
+
+@pytest.mark.parametrize(
+    ("bin_", "is_root"),
+    [("-> usr/bin", True), ("-> /usr/bin", True), ("-> elsewhere", False), ("", False)],
+)
+def test_a_root_whose_usr_is_on_another_device_is_one(bin_: str, is_root: bool) -> None:
+    """libguestfs' pull request 187: Ubuntu 22 with /usr on a volume of its own."""
+    files = {"/etc/fstab": "LABEL=boot /boot ext4\n", "/bin": bin_}
+    found = roots.found(guest(files), [Device(name="/dev/sda1", type="ext4")])
+    assert [root.name for root in found] == (["/dev/sda1"] if is_root else [])
+    assert all(root.boots for root in found)

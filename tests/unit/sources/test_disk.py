@@ -3,7 +3,6 @@ import os
 import struct
 import subprocess
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -207,35 +206,6 @@ def test_a_broken_partition_table_does_not_matter(tmp_path: Path) -> None:
         assert read(path).firmware == "bios"
         path.write_bytes(bytes(512) + header[:20])
         assert read(path).firmware == "bios"
-
-
-@pytest.fixture
-def device(tmp_path: Path) -> Iterator[Path]:
-    (tmp_path / "backing").write_bytes(bytes(4 * MIB))
-    command = ["losetup", "-f", "--show", str(tmp_path / "backing")]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip("needs a loop device")
-    yield Path(done.stdout.strip())
-    subprocess.run(["losetup", "-d", done.stdout.strip()], check=True)
-
-
-def test_a_block_device_is_taken_and_grants_only_itself(device: Path) -> None:
-    vm = read(device)
-    assert vm.disks[0].source
-    assert (vm.disks[0].size, vm.disks[0].source.path) == (4 * MIB, str(device))
-    assert vm.findings == ()
-    assert [g.folder for g in vm.grants] == [str(device)]
-    assert paths.checked(device, paths.roots(vm)) == device
-
-
-def test_a_block_device_in_use_blocks(device: Path) -> None:
-    held = os.open(device, os.O_RDONLY | os.O_EXCL)
-    try:
-        (finding,) = read(device).findings
-    finally:
-        os.close(held)
-    assert (finding.code, finding.severity) == ("device-in-use", "block")
 
 
 # Folders

@@ -60,7 +60,7 @@ id="4b3c2d1e-0000-4000-8000-000000000001"/>
   </clock>
   <on_poweroff>destroy</on_poweroff>
   <on_reboot>restart</on_reboot>
-  <on_crash>destroy</on_crash>
+  <on_crash>restart</on_crash>
   <pm>
     <suspend-to-mem enabled="no"/>
     <suspend-to-disk enabled="no"/>
@@ -130,6 +130,8 @@ def test_every_choice_of_devices_passes_the_schema(
             "transitional": transitional,
             "rng": True,
             "balloon": True,
+            "pvpanic": True,
+            "vsock": True,
         }
     )
     vm = make_vm(
@@ -141,7 +143,7 @@ def test_every_choice_of_devices_passes_the_schema(
         tpm=True,
         sound="hda",
     )
-    domain_of(vm, host=Host(kvm=True, tpm=True))
+    domain_of(vm, host=Host(kvm=True, tpm=True, vsock=True))
 
 
 def test_names_are_unique_across_buses() -> None:
@@ -319,8 +321,22 @@ def test_a_keymap_that_is_none_is_left_out() -> None:
 def test_disks_and_cards_can_be_added_to_a_running_q35() -> None:
     vm = with_devices(block="virtio", net="virtio", rng=True, balloon=True)
     ports = found(vm, "devices/controller[@model='pcie-root-port']")
-    taken = 6  # disk, card, USB, virtio-serial, balloon, RNG
+    taken = 7  # disk, card, USB, virtio-serial, balloon, RNG, perhaps vsock
     assert len(ports) - taken >= 4
+
+
+def test_a_guest_that_reports_its_panic_is_started_again() -> None:
+    vm = with_devices(block="virtio", pvpanic=True)
+    assert found(vm, "devices/panic/@model") == ["isa"]
+    assert found(vm, "on_crash/text()") == ["restart"]
+    assert not found(with_devices(block="virtio"), "devices/panic")
+
+
+def test_sockets_to_the_host_are_made_where_the_host_has_them() -> None:
+    vm = with_devices(block="virtio", vsock=True)
+    assert found(vm, "devices/vsock/cid/@auto", Host(vsock=True)) == ["yes"]
+    assert not found(vm, "devices/vsock")
+    assert not found(with_devices(block="virtio"), "devices/vsock", Host(vsock=True))
 
 
 def test_a_tpm_is_made_only_where_one_can_be_emulated() -> None:

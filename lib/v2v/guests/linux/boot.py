@@ -145,9 +145,7 @@ def default_kernel(appliance: Appliance) -> str | None:
     return found.default.kernel if found and found.default else None
 
 
-def plan(
-    appliance: Appliance, stable: Stable, guest: Guest | None = None
-) -> Iterator[Action]:
+def plan(appliance: Appliance, stable: Stable, guest: Guest) -> Iterator[Action]:
     """Yield edits that make the loader's files hold on KVM.
 
     Devices are named by what *stable* returns; a default of *guest* that cannot drive
@@ -159,36 +157,32 @@ def plan(
     }
 
     def by_partition(name: str) -> str | None:
-        return _partition(appliance, stable, name)
+        return _partition(guest, stable, name)
 
+    first = in_use(there)
+    is_alone = bool(first and first.default and not first.default.initramfs)
     texts: dict[str, str] = {}
     for path, text in there.texts.items():
         alone = {line for file, line in bare if file == path}
-        if bare and path.startswith("/etc/"):
-            # The next menu is made from it, and may be for a kernel alone as well.
+        if is_alone and path.startswith("/etc/"):
+            # The next menu is made from it, for a kernel alone as well.
             alone = set(range(len(text.splitlines())))
         after = parameters.cleaned(path, text, stable, by_partition, alone)
         if path.endswith("/grubenv"):
             after = grubenv.resized(text, after)
         texts[path] = after
     yield from _written(appliance, there, texts, _REASON)
-    if guest:
-        now = Files(paths=there.paths, texts=texts)
-        yield from _default(appliance, now, guest)
+    now = Files(paths=there.paths, texts=texts)
+    yield from _default(appliance, now, guest)
 
 
-def _partition(appliance: Appliance, stable: Stable, name: str) -> str | None:
+def _partition(guest: Guest, stable: Stable, name: str) -> str | None:
     """Return ``PARTUUID=…`` for device *name*: all that a kernel alone can find."""
-    known = stable(name) or ""
-    kind, _, uuid = known.partition("=")
-    if kind != "UUID":
-        return known or None
-    try:
-        device = appliance.g.findfs_uuid(uuid)
-        found = appliance.g.blkid(device).get("PART_ENTRY_UUID")
-    except RuntimeError:
-        return None  # a volume, which no kernel finds alone
-    return f"PARTUUID={found}" if found else None
+    kind, _, value = (stable(name) or "").partition("=")
+    if kind == "PARTUUID":
+        return f"PARTUUID={value}"
+    same = [fs.partuuid for fs in guest.filesystems if fs.uuid == value]
+    return f"PARTUUID={same[0]}" if kind == "UUID" and same and same[0] else None
 
 
 def _written(

@@ -13,13 +13,16 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-from v2v.guests.appliance import Appliance
+from v2v.guests.appliance import Appliance, printable
 from v2v.guests.devices import Device
+from v2v.guests.linux import boot
 from v2v.guests.linux.resolver import CRYPTTAB, Resolver
 from v2v.guests.linux.roots import Root
 
 # The only ones that are put into a command: no sign that a shell knows.
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+# systemd's option (crypttab(5)), and rd.luks.options=; clevis has no sign there.
+_TPM = re.compile(r"(?<![\w-])tpm2-device=")
 _MAX_LINES = 1000
 
 
@@ -52,6 +55,21 @@ def fitted(
     if not renamed:
         return None
     return [replace(d, name=renamed.get(d.name, d.name)) for d in devices]
+
+
+def sealed(appliance: Appliance) -> list[str]:
+    """Return what is opened with a key in the TPM: that is the old machine's own.
+
+    Names of crypttab, and "the kernel's command line" if it says so.
+    """
+    found = []
+    for line in (appliance.read(CRYPTTAB) or "").splitlines()[:_MAX_LINES]:
+        fields = line.split()
+        if len(fields) > 3 and fields[0][0] != "#" and _TPM.search(fields[3]):
+            found.append(printable(fields[0]))
+    if _TPM.search(boot.command_lines(appliance)):
+        found.append("the kernel's command line")
+    return found
 
 
 def names(text: str, resolver: Resolver) -> list[tuple[str, str]]:

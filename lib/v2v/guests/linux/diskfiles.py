@@ -33,6 +33,7 @@ _ACCEPTED = '"a|^/dev/vd[a-z]+[0-9]*$|"'
 _ACCEPTS = re.compile(r"[\"']a.\^?\(?/?(?:dev/)?\(?(?:sd|hd|xvd|nvme|disk/by-)")
 _REFUSES_ALL = re.compile(r"[\"']r(.)\^?(?:/dev/)?\.\*/?\1")
 _MAX_LIST = 50  # lines
+_MAX_FILTERS = 20
 _HARDWARE_IDS = re.compile(r"\bIDTYPE=(?:devname|sys_wwid|sys_serial|scsi_\w+)\b")
 # VMware's identifier is in the name of each of its disks (NAA 6000c29...).
 _VMWARE_WWID = re.compile(r"(?<![0-9a-f])36000c29[0-9a-f]{8,32}(?![0-9a-f])")
@@ -102,7 +103,9 @@ def lvm(text: str) -> str:
     A list that only refuses is left alone: what it does not name is accepted.
     """
     lines = text.splitlines(keepends=True)
-    for index, line in enumerate(lines):
+    at = [index for index, line in enumerate(lines) if _FILTER.match(line)]
+    for index in at[:_MAX_FILTERS]:
+        line = lines[index]
         match = _FILTER.match(line)
         if not match or not _is_exclusive(_list(lines[index : index + _MAX_LIST])):
             continue

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
-from v2v.document import Change, Devices, Finding, Guest, Kernel
+from v2v.document import Change, Finding, Guest, Kernel
 from v2v.errors import GuestError
 from v2v.guests.appliance import Appliance
 from v2v.guests.linux import diskfiles, initramfs, kernels, persistent, rebuild
@@ -31,116 +30,96 @@ _NO_NAMES = ("/modules.dep", "lib/dracut/modules.txt")
 log = logging.getLogger(__name__)
 
 
-def devices(guest: Guest, made_for: str, *, agent: bool) -> Devices:
-    """Return the hardware that the kernel of *guest* can drive after fixup."""
-    needed = kernels.deciding(guest.kernels)
-    if guest.type != "linux" or not needed:
-        return Devices(made_for=made_for)
-    there = set.intersection(*(set(k.drivers) for k in needed))
-    if not set(DISK) <= there:
-        return _emulated(needed, there, made_for)
-    return Devices(
-        block="virtio",
-        net="virtio" if "virtio_net" in there else "e1000e",
-        video="virtio" if "virtio_gpu" in there else "vga",
-        transitional=any(_is_old(kernel.version) for kernel in needed),
-        rng="virtio_rng" in there,
-        balloon="virtio_balloon" in there,
-        agent=agent and "virtio_console" in there,
-        made_for=made_for,
-    )
+def plan(
+    appliance: Appliance, guest: Guest, names: Names, needed: Sequence[str] = DISK
+) -> Iterator[Action]:
+    """Yield what each kernel's initramfs needs to find its disk, by drivers *needed*.
 
-
-def _is_old(version: str) -> bool:
-    """Whether kernel *version* is of before virtio 1.0, which came with Linux 4.0.
-
-    Red Hat's 3.10 has it.
-    """
-    major = version.partition(".")[0]
-    return (
-        major.isascii() and major.isdigit() and int(major) < 4 and ".el7" not in version
-    )
-
-
-def _emulated(needed: Sequence[Kernel], there: set[str], made_for: str) -> Devices:
-    """Return hardware of before virtio, of which the guest has the drivers."""
-    early = set.intersection(*(set(k.initramfs_drivers) for k in needed))
-    net: Literal["e1000", "e1000e"] = "e1000e"
-    if "e1000" in there and "e1000e" not in there:
-        net = "e1000"
-    if "ahci" not in early and "ata_piix" in early:
-        return Devices(block="ide", machine="pc", net="e1000", made_for=made_for)
-    return Devices(block="sata", net=net, made_for=made_for)
-
-
-def plan(appliance: Appliance, guest: Guest, names: Names) -> Iterator[Action]:
-    """Yield what each kernel's initramfs needs to find its disk.
-
-    Raises GuestError if the kernel that is booted cannot be given it; of others a
-    warning is logged.
+    Raises GuestError if the kernel that is booted cannot be given virtio; of others,
+    and where the disk is an emulated one, a warning is logged.
     """
     touched: set[str] = set()
     for kernel in guest.kernels:
-        if not set(DISK) <= set(kernel.drivers):
+        sealed = kernel.initramfs == kernel.path
+        if sealed or not set(needed) <= set(kernel.drivers):
             continue
         try:
-            action = _kernel(appliance, guest, kernel, names)
+            action = _kernel(appliance, guest, kernel, names, needed)
         except GuestError as e:
-            if kernel in kernels.deciding(guest.kernels):
+            if _is_virtio(needed) and kernel in kernels.deciding(guest.kernels):
                 raise
             log.warning("warning: kernel %s: %s", kernel.version, e.message)
             continue
         if action:
             touched.add(kernel.version)
             yield action
-    if touched:
+            yield from persistent.checksum(appliance, kernel)
+    if touched and _is_virtio(needed):
         # A module that one kernel lacks must not make its next initramfs fail.
-        able = set.intersection(*(_able(appliance, version) for version in touched))
+        able = set.intersection(*(set(_able(appliance, v, needed)) for v in touched))
         yield from persistent.plan(appliance, [d for d in _WANTED if d in able])
 
 
-def _able(appliance: Appliance, version: str) -> set[str]:
-    """Return which of the drivers kernel *version* has as files."""
+def _is_virtio(needed: Sequence[str]) -> bool:
+    return "virtio_pci" in needed
+
+
+def _able(
+    appliance: Appliance, version: str, needed: Sequence[str] = DISK
+) -> list[str]:
+    """Return which drivers kernel *version* has as files, of those to be added.
+
+    They are those *needed*, and with virtio what else the guest may be given.
+    """
     _, dependencies = kernels.modules(appliance, version)
-    return {name for name in _WANTED if name in dependencies}
+    more = _WANTED if _is_virtio(needed) else ()
+    return [name for name in dict.fromkeys((*needed, *more)) if name in dependencies]
 
 
 def _kernel(
-    appliance: Appliance, guest: Guest, kernel: Kernel, names: Names
+    appliance: Appliance,
+    guest: Guest,
+    kernel: Kernel,
+    names: Names,
+    needed: Sequence[str],
 ) -> Action | None:
     """Return what the initramfs of *kernel* needs, if anything."""
-    ready = set(DISK) <= set(kernel.initramfs_drivers)
+    ready = set(needed) <= set(kernel.initramfs_drivers)
     path = kernel.initramfs
     if ready and path is None:
         return None
-    wanted = _able(appliance, kernel.version)
+    drivers = _able(appliance, kernel.version, needed)
     image = cause = None
     try:
         image = kernels.parsed(appliance, path) if path else None
     except GuestError as e:
         cause = e.message
     if image and path:
-        done = _appended(appliance, kernel, image, names, ready=ready)
+        added = [] if ready else drivers
+        done = _appended(appliance, kernel, image, names, added)
         if done or ready:
             return done
-    drivers = [name for name in _WANTED if name in wanted]
     return rebuild.planned(
         appliance, kernel, drivers, guest.root or "/", old=image, cause=cause
     )
 
 
 def _appended(
-    appliance: Appliance, kernel: Kernel, image: Initramfs, names: Names, *, ready: bool
+    appliance: Appliance,
+    kernel: Kernel,
+    image: Initramfs,
+    names: Names,
+    drivers: Sequence[str],
 ) -> Action | None:
-    """Return the action that adds to *image* what it lacks, if that is safe.
+    """Return the action that adds *drivers* to *image*, if that is safe.
 
     Old names in it are no reason to give up what boots.
     """
     files = dict(_stale(image, names))
-    if ready and not files:
+    modules = _missing(appliance, kernel.version, image, drivers) if drivers else {}
+    if not files and not modules:
         return None
-    modules = {} if ready else _missing(appliance, kernel.version, image)
-    if not initramfs.can_append(image) or not _same_suffix(image, modules):
+    if not initramfs.can_append(image) or not initramfs.same_suffix(image, modules):
         return None
     files |= modules
     assert kernel.initramfs
@@ -163,11 +142,12 @@ def _stale(image: Initramfs, names: Names) -> Iterator[tuple[str, bytes]]:
             yield path, after.encode("utf-8", "surrogateescape")
 
 
-def _missing(appliance: Appliance, version: str, image: Initramfs) -> dict[str, bytes]:
-    """Return the module files that *image* lacks, and the indexes that name them."""
+def _missing(
+    appliance: Appliance, version: str, image: Initramfs, drivers: Sequence[str]
+) -> dict[str, bytes]:
+    """Return the files of *drivers* that *image* lacks, and the indexes of modules."""
     builtin, dependencies = kernels.modules(appliance, version)
-    wanted = [name for name in _WANTED if name in dependencies]
-    paths = kernels.closure(wanted, dependencies)
+    paths = kernels.closure(drivers, dependencies)
     there = image.modules(version) | builtin
     folder = f"/lib/modules/{version}"
     names = [f"{folder}/{path}" for name, path in paths.items() if name not in there]
@@ -184,20 +164,6 @@ def _missing(appliance: Appliance, version: str, image: Initramfs) -> dict[str, 
     return found
 
 
-def _same_suffix(image: Initramfs, files: Mapping[str, bytes]) -> bool:
-    """Whether modules are stored alike in the image and in /lib/modules.
-
-    The indexes name files with their suffix: .ko.xz in them would hide a .ko.
-    """
-
-    def suffixes(names: Iterable[str]) -> set[str]:
-        parts = (name.rpartition("/")[2].partition(".ko") for name in names)
-        return {end for _, dot, end in parts if dot}
-
-    inside, added = suffixes(image.names), suffixes(files)
-    return not inside or added <= inside
-
-
 def _append(path: str, content: bytes, files: Mapping[str, bytes]) -> Action:
     modules = sorted(name.rpartition("/")[2] for name in files if ".ko" in name)
     others = sorted(name for name in files if "lib/modules/" not in name)
@@ -208,7 +174,7 @@ def _append(path: str, content: bytes, files: Mapping[str, bytes]) -> Action:
     change = Change(
         path=path,
         kind="edit",
-        reason="it lacks the virtio drivers, and would not find the disk"
+        reason="it lacks drivers, and would not find the disk"
         if modules
         else "it names disks as the old machine did",
         after=f"appended: {' '.join([*modules, *others])}",
@@ -228,18 +194,18 @@ def _replace(appliance: Appliance, path: str, content: bytes) -> None:
     appliance.g.mv(fresh, path)
 
 
-def verify(guest: Guest) -> None:
+def verify(guest: Guest, needed: Sequence[str] = DISK) -> None:
     """Raise GuestError if the kernel that is booted would not find its disk.
 
     *guest* is as it was found after all was done.
     """
     for kernel in kernels.deciding(guest.kernels):
-        lacking = [name for name in DISK if name not in kernel.initramfs_drivers]
-        if lacking and set(DISK) <= set(kernel.drivers):
+        lacking = [name for name in needed if name not in kernel.initramfs_drivers]
+        if lacking and set(needed) <= set(kernel.drivers):
             raise GuestError(
                 f"kernel {kernel.version} would not find its disk: its initramfs lacks "
                 f"{', '.join(lacking)}, or what that needs",
-                "make an initramfs with virtio_blk and virtio_pci in it on the source",
+                f"make an initramfs with {', '.join(needed)} in it on the source",
             )
 
 
@@ -263,6 +229,10 @@ def _unfit(kernel: Kernel, *, booted: bool) -> Finding:
     which = "the kernel" if booted else "kernel"
     message = f"{which} {kernel.version} has no virtio drivers"
     remedy = "install the distribution's usual kernel in the guest"
+    if "virtio_net" in kernel.drivers:
+        what = f"the initramfs of {kernel.version} lacks virtio"
+        message = f"{what}, and nothing that is known can add it"
+        remedy = "make it anew in the guest, with virtio_blk and virtio_pci in it"
     if kernel.path == kernel.initramfs:
         message = f"{kernel.path} is sealed, and lacks virtio or names its disk"
         remedy = "make it anew in the guest, with virtio and root=UUID=... in it"

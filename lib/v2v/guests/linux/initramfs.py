@@ -14,7 +14,7 @@ import lzma
 import re
 import struct
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from v2v import process
@@ -283,6 +283,20 @@ def can_append(image: Initramfs) -> bool:
     if "init" not in image.names or not image.names.isdisjoint(_LISTED):
         return False
     return any(name.endswith(_BY_EVENTS) for name in image.names)
+
+
+def same_suffix(image: Initramfs, files: Iterable[str]) -> bool:
+    """Whether modules are stored in *image* as they are among *files*.
+
+    The indexes name files with their suffix: .ko.xz in them would hide a .ko.
+    """
+
+    def suffixes(names: Iterable[str]) -> set[str]:
+        parts = (name.rpartition("/")[2].partition(".ko") for name in names)
+        return {end for _, dot, end in parts if dot}
+
+    inside, added = suffixes(image.names), suffixes(files)
+    return not inside or added <= inside
 
 
 def appended(data: bytes, image: Initramfs, files: Mapping[str, bytes]) -> bytes:

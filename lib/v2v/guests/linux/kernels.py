@@ -12,7 +12,7 @@ from pathlib import Path
 from v2v.document import Kernel
 from v2v.errors import GuestError
 from v2v.guests.appliance import Appliance
-from v2v.guests.linux import boot, initramfs, ranking
+from v2v.guests.linux import boot, generators, initramfs, ranking
 from v2v.guests.linux.initramfs import Initramfs, module
 from v2v.guests.linux.loaders import parameters, uki
 from v2v.guests.linux.loaders.menu import Entry
@@ -23,13 +23,17 @@ deciding = ranking.deciding
 DRIVERS = (
     *("virtio_blk", "virtio_scsi", "virtio_net", "virtio_pci", "virtio_rng"),
     *("virtio_balloon", "virtio_gpu", "virtio_console", "sd_mod", "ahci", "ata_piix"),
-    *("nvme", "e1000", "e1000e", "vmw_pvscsi", "mptspi", "vmxnet3"),
+    *("nvme", "e1000", "e1000e", "8139cp", "8139too", "vmw_pvscsi", "mptspi"),
+    *("vmxnet3", "vmw_vsock_virtio_transport"),
+    *("pvpanic", "pvpanic_mmio", "pvpanic_pci"),
 )
 _FILES = "/boot/{vmlinuz*,vmlinux-*,kernel-*,bzImage-*}"
 _IMAGES = ("/boot/initrd.img-{}", "/boot/initramfs-{}.img", "/boot/initrd-{}")
 _NO_KERNEL = re.compile(r"kdump|rescue|\.(old|bak|dpkg-\w+|rpmsave|hmac)$")
 _XEN = re.compile(r"^CONFIG_X86(?:_64)?_XEN=y", re.MULTILINE)
 _MAX_KERNELS = 32
+# Either is enough to find the disk on the hardware of before virtio.
+_OLD_DISK = {"ahci", "ata_piix"}
 _MAX_OPTIONS = 65536  # bytes
 # Documentation/arch/x86/boot.rst: the magic number, and where the version's text is.
 _MAGIC_AT, _MAGIC = 0x202, b"HdrS"
@@ -155,19 +159,20 @@ def _in_header(appliance: Appliance, path: str, start: int = 0) -> str | None:
 
 def _kernel(appliance: Appliance, version: str, path: str, image: str | None) -> Kernel:
     builtin, dependencies = modules(appliance, version)
-    inside: set[str] = set()
-    if image:
-        try:
-            inside = parsed(appliance, image).modules(version)
-        except GuestError as e:
-            log.warning("warning: %s: %s", image, e.message)
+    held = _held(appliance, image) if image else None
+    inside = held.modules(version) if held else set()
     there = builtin | set(dependencies)
     reachable = {d for d in DRIVERS if not lacking([d], builtin, dependencies, inside)}
     if image == path:
-        # What is sealed cannot be given more: it has what it can reach, and a root
-        # that it calls sda2 is called so on SATA only.
+        # What is sealed cannot be given more, and a root that it calls sda2 is called
+        # so on SATA only.
         named = parameters.root_of_hardware(_sealed_options(appliance, path))
         there -= set(DISK) if named else set(DISK) - reachable
+    elif not set(DISK) <= reachable and reachable & _OLD_DISK:
+        # It boots from SATA or IDE as it is; better so than not at all.
+        paths = {line.partition(":")[0] for line in dependencies.values()}
+        if not _can_be_given(appliance, held, paths):
+            there -= set(DISK) - reachable
     if _is_for_xen(appliance, version):
         there = reachable = set()
     return Kernel(
@@ -177,6 +182,24 @@ def _kernel(appliance: Appliance, version: str, path: str, image: str | None) ->
         drivers=tuple(d for d in DRIVERS if d in there),
         initramfs_drivers=tuple(d for d in DRIVERS if d in reachable),
     )
+
+
+def _held(appliance: Appliance, image: str) -> Initramfs | None:
+    """Return what the initramfs *image* holds; None, with a warning, if unreadable."""
+    try:
+        return parsed(appliance, image)
+    except GuestError as e:
+        log.warning("warning: %s: %s", image, e.message)
+        return None
+
+
+def _can_be_given(
+    appliance: Appliance, held: Initramfs | None, modules_: set[str]
+) -> bool:
+    """Whether an initramfs that holds *held* can be made to hold *modules_* as well."""
+    if held and initramfs.can_append(held) and initramfs.same_suffix(held, modules_):
+        return True
+    return generators.tool(appliance, held) is not None
 
 
 def _is_for_xen(appliance: Appliance, version: str) -> bool:

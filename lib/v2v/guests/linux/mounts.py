@@ -36,12 +36,29 @@ def points(
 
     ``root`` and the values are devices, or subvolumes as libguestfs spells them.
     """
-    found = {"/": root}
-    trees: dict[str, list[Subvolume]] = {}
+    names = [device.name for device in devices]
     entries = fstab.entries(appliance)
+    for entry in entries:
+        if entry.point == "/":
+            resolver.learn(entry.spec, subvolumes.device_of(root, names))
+    found = {"/": root, **_named(appliance, entries, resolver)}
+    used = {subvolumes.device_of(name, names) for name in found.values()}
+    free = [device for device in devices if device.name not in used]
+    found |= _discovered(appliance, root, free, {e.point for e in entries})
+    if "/boot" in {entry.point for entry in entries} - found.keys():
+        _find_boot(appliance, entries, free, found)
+    return found
+
+
+def _named(
+    appliance: Appliance, entries: Sequence[Entry], resolver: Resolver
+) -> dict[str, str]:
+    """Return what files of the system give a place to, but for the root itself."""
+    found: dict[str, str] = {}
+    trees: dict[str, list[Subvolume]] = {}
     for entry in entries[:_MAX]:
         hidden = "noauto" in entry.options and entry.point not in BOOT
-        if entry.point in found or entry.is_bind or hidden:
+        if entry.point == "/" or entry.is_bind or hidden:
             continue
         device = resolver.device(entry.spec)
         if device is None or device.type == "swap":
@@ -49,14 +66,6 @@ def points(
         place = _place(appliance, device, entry, trees)
         if place:
             found[entry.point] = place
-    used = {
-        subvolumes.device_of(name, [d.name for d in devices]) for name in found.values()
-    }
-    free = [device for device in devices if device.name not in used]
-    if own := _discovered(appliance, root, free, {e.point for e in entries}):
-        found |= own
-    if "/boot" in {entry.point for entry in entries} - found.keys():
-        _find_boot(appliance, entries, free, found)
     return found
 
 
@@ -70,7 +79,7 @@ def _place(
     if device.type != "btrfs":
         return device.name
     if device.name not in trees:
-        trees[device.name] = subvolumes.found(appliance, device.name)
+        trees[device.name] = subvolumes.seen(appliance, device.name)
     subvolume = subvolumes.meant(trees[device.name], entry)
     return subvolume.name if subvolume else None
 

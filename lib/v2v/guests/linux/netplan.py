@@ -23,12 +23,17 @@ _DEEP = 20
 def read(path: str, text: str) -> Iterator[Interface]:
     """Yield the cards that the netplan file *text*, found at *path*, configures."""
     cards: dict[str, dict[_Place, list[str]]] = {}
+    ports: set[str] = set()
     for place, value in _values(text):
+        if place[1:2] in (("bonds",), ("bridges",)) and place[3:] == ("interfaces",):
+            ports.add(value)
         if place[:2] == ("network", "ethernets") and len(place) > 2:
             found = cards.setdefault(place[2], {})
             found.setdefault(place[3:], []).append(value)
     for key, values in cards.items():
-        yield _card(path, key, values)
+        card = _card(path, key, values)
+        is_port = key in ports and card.method == "unknown"
+        yield card.having(method="manual") if is_port else card
 
 
 def _card(path: str, key: str, values: dict[_Place, list[str]]) -> Interface:
@@ -86,6 +91,7 @@ def _of_value(place: _Place, value: str) -> Iterator[tuple[_Place, str]]:
         for word in inside:
             yield place, _plain(word)
     elif value.startswith("{") and value.endswith("}"):
+        yield place, ""
         for word in inside:
             key, _, rest = word.partition(":")
             yield (*place, _plain(key)), _plain(rest)

@@ -8,7 +8,7 @@ for some buses the slot, says which of them the guest meant.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from v2v.document import Disk, disk_id
 
@@ -27,12 +27,17 @@ NAME = re.compile(
 )
 
 
-def device(name: str, disks: Sequence[Disk]) -> str | None:
+def device(
+    name: str, disks: Sequence[Disk], learned: Mapping[str, str] | None = None
+) -> str | None:
     """Return the appliance's name of the guest's device *name*; None if unclear.
 
     Without *disks* names are taken as they come: sdb, hdb and xvdb are the second disk.
+    ``learned`` is what learned() returned.
     """
     if match := KERNEL_NAME.fullmatch(name):
+        if learned and match[2] in learned:
+            return _part(learned[match[2]], match[3])
         return _part(_lettered(match[1], match[2], disks), match[3])
     if match := _NVME.fullmatch(name):
         return _part(_nvme(int(match[1]), int(match[2]), disks), match[3])
@@ -43,6 +48,22 @@ def device(name: str, disks: Sequence[Disk]) -> str | None:
     if (match := _BY.fullmatch(name)) and len(disks) == 1:
         return _part("sda", match[1])
     return None
+
+
+def learned(spec: str, root: str, disks: Sequence[Disk]) -> dict[str, str]:
+    """Return which disks are not in the VM's order: the guest's letter -> the disk.
+
+    ``spec`` is what fstab calls the root file system, which was found on *root*: the
+    kernel may have met the controllers in another order, or a disk is not there.  Of
+    the others nothing is known then, but where there are two.
+    """
+    said, is_on = KERNEL_NAME.fullmatch(spec), KERNEL_NAME.fullmatch(root)
+    if not said or not is_on or said[3] != is_on[3] or device(spec, disks) == root:
+        return {}
+    found = {said[2]: f"sd{is_on[2]}"}
+    if len(disks) == 2 and said[2] in "ab" and is_on[2] in "ab":
+        return {**found, is_on[2]: f"sd{said[2]}"}
+    return {**found, is_on[2]: ""}
 
 
 def _part(disk: str | None, number: str | None) -> str | None:

@@ -7,12 +7,16 @@ configuration, or runs before the first boot there, would not.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator, Sequence
 
+from v2v.document import Change, Kernel
 from v2v.guests.appliance import Appliance
+from v2v.guests.linux import kernels
 from v2v.guests.linux.plan import Action, create, edit
 
+_SUM = re.compile(r"([0-9a-f]{40})  (/\S{1,300})\n?")
 _REASON = "the next initramfs needs virtio as well"
 _INITRAMFS_TOOLS = "/etc/initramfs-tools/modules"
 _DRACUT = "/etc/dracut.conf.d"
@@ -51,6 +55,32 @@ def plan(appliance: Appliance, drivers: Sequence[str]) -> Iterator[Action]:
         if path in there or path == _SUSE:
             text = appliance.read(path) or ""
             yield from edit(path, text, with_words(text, pattern, words), _REASON)
+
+
+def checksum(appliance: Appliance, kernel: Kernel) -> Iterator[Action]:
+    """Yield what lets update-initramfs take the new image of *kernel* for its own.
+
+    Until 2021 it kept the SHA-1 of each, and refused to update one that had another.
+    """
+    path = f"/var/lib/initramfs-tools/{kernel.version}"
+    match = _SUM.fullmatch(appliance.read(path) or "")
+    image = kernel.initramfs
+    if not match or image is None or match[2] != image:
+        return
+
+    def apply(running: Appliance) -> None:
+        data = kernels.content(running, image)
+        digest = hashlib.sha1(data, usedforsecurity=False).hexdigest()
+        running.write(path, f"{digest}  {image}\n")
+
+    change = Change(
+        path=path,
+        kind="edit",
+        reason="update-initramfs refuses to change an image that it did not make",
+        before=match[1],
+        after=f"the SHA-1 of the new {image}",
+    )
+    yield Action(change=change, apply=apply, space=4096)
 
 
 def _snippet(appliance: Appliance, drivers: Sequence[str]) -> Iterator[Action]:

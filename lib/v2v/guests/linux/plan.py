@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from v2v.document import Change
+from v2v.errors import GuestError
 from v2v.guests.appliance import Appliance
 
 _SHOWN = 2000  # characters of a change that the document keeps
@@ -17,11 +18,14 @@ class Action:
     """One change, as people see it and as it is done.
 
     ``space`` is what it needs, in bytes, on the file system of the change's path.
+    ``also`` are other paths that it makes; ``tree``: it makes files under its path.
     """
 
     change: Change
     apply: Callable[[Appliance], None]
     space: int = 0
+    also: tuple[str, ...] = ()
+    tree: bool = False
 
 
 def edit(path: str, before: str, after: str, reason: str) -> Iterator[Action]:
@@ -32,7 +36,16 @@ def edit(path: str, before: str, after: str, reason: str) -> Iterator[Action]:
     change = Change(
         path=path, kind="edit", reason=reason, before=_shown(old), after=_shown(new)
     )
-    yield Action(change=change, apply=lambda a: a.write(path, after), space=len(after))
+
+    def apply(appliance: Appliance) -> None:
+        if appliance.read(path) != before:
+            raise GuestError(
+                f"{path} in the guest is changed for two reasons; one would be lost",
+                "this is a bug of v2v; please report it, with the file",
+            )
+        appliance.write(path, after)
+
+    yield Action(change=change, apply=apply, space=len(after))
 
 
 def _differing(before: list[str], after: list[str]) -> tuple[list[str], list[str]]:

@@ -1,22 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Make an initramfs by the guest's own tool, where appending to it is not safe.
 
-The tool runs in the appliance, whose hardware and root are not the guest's: none is
-asked to look at what it runs on.  What it makes is read before it takes the place of
-the old image, so that an image which boots is never lost to one which does not.
+What it makes is read before it takes the place of the old image, so that an image which
+boots is never lost to one which does not.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from v2v.document import Change, Kernel
 from v2v.errors import GuestError
 from v2v.guests.appliance import Appliance
-from v2v.guests.linux import kernels
+from v2v.guests.linux import generators, kernels
+from v2v.guests.linux.generators import Job, Tool
 from v2v.guests.linux.initramfs import Initramfs
 from v2v.guests.linux.plan import Action
 
@@ -24,114 +23,11 @@ from v2v.guests.linux.plan import Action
 _USUAL = 64 * 2**20
 # One that is made for any hardware is larger than one made for a single machine.
 _GROWTH = 3
-_FOLDERS = "/{usr/sbin,sbin,usr/bin,bin}/"
-_NAMES = (
-    "{dracut,mkinitramfs,update-initramfs,mkinitcpio,mkinitfs,make-initrd,mkinitrd}"
-)
 _MOST = "/etc/initramfs-tools/conf.d/zz-v2v"
 _PART = re.compile(r"[\w-]{1,60}")
 _REMEDY = "make an initramfs with virtio_blk and virtio_pci in it on the source"
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """An initramfs that is to be made.
-
-    ``image`` is the path the tool writes; ``drivers`` are modules that the kernel has
-    as files; ``parts`` are the dracut modules that the old image was made of, and
-    ``keeps`` the files of /etc that it held; ``root`` is the guest's root device.
-    """
-
-    kernel: Kernel
-    image: str
-    drivers: Sequence[str]
-    parts: Sequence[str] = ()
-    keeps: Sequence[str] = ()
-    root: str = "/"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tool:
-    """A program that makes an initramfs; ``path`` is where the guest has it.
-
-    ``in_place``: it writes where it always does, and not where it is told.
-    """
-
-    path: str
-    command: Callable[[str, Job], list[str]]
-    in_place: bool = False
-
-
-def _dracut(path: str, job: Job) -> list[str]:
-    # Host-only would look at the appliance: no LVM, no LUKS, and its root's UUID.
-    command = [path, "--force", "--no-hostonly", "--no-hostonly-cmdline"]
-    if job.parts:
-        command += ["--add", " ".join(job.parts)]
-    if job.keeps:
-        command += ["--install", " ".join(job.keeps)]
-    command += ["--add-drivers", " ".join(job.drivers)]
-    return [*command, job.image, job.kernel.version]
-
-
-def _update_initramfs(path: str, job: Job) -> list[str]:
-    return [path, "-u" if job.kernel.initramfs else "-c", "-k", job.kernel.version]
-
-
-def _mkinitcpio(path: str, job: Job) -> list[str]:
-    # The hook autodetect leaves out what the running machine does not need.
-    return [path, "-k", job.kernel.version, "-S", "autodetect", "-g", job.image]
-
-
-def _mkinitfs(path: str, job: Job) -> list[str]:
-    return [path, "-o", job.image, job.kernel.version]
-
-
-def _make_initrd(path: str, job: Job) -> list[str]:
-    return [path, "-k", job.kernel.version]
-
-
-def _suse_mkinitrd(path: str, job: Job) -> list[str]:
-    modules = " ".join(job.drivers)
-    files = ["-i", job.image, "-k", job.kernel.path]
-    root = ["/usr/bin/env", f"rootdev={job.root}"]
-    return [*root, path, "-m", modules, *files, "-d", job.root]
-
-
-def _mkinitrd(path: str, job: Job) -> list[str]:
-    # RHEL 4's leaves LVM out unless it is told so.
-    modules = [f"--with={name}" for name in job.drivers]
-    return ["/usr/bin/env", "root_lvm=1", path, *modules, job.image, job.kernel.version]
-
-
-# In the order in which they are looked for.  dracut's packages bring programs that are
-# called mkinitrd and update-initramfs as well, but no mkinitramfs.
-_TOOLS: tuple[tuple[str, str, Tool], ...] = (
-    (
-        *("mkinitramfs", "update-initramfs"),
-        Tool(path="", command=_update_initramfs, in_place=True),
-    ),
-    ("dracut", "dracut", Tool(path="", command=_dracut)),
-    ("mkinitcpio", "mkinitcpio", Tool(path="", command=_mkinitcpio)),
-    ("mkinitfs", "mkinitfs", Tool(path="", command=_mkinitfs)),
-    ("make-initrd", "make-initrd", Tool(path="", command=_make_initrd, in_place=True)),
-)
-
-
-def tool(appliance: Appliance) -> Tool | None:
-    """Return what makes this guest's initramfs; None if nothing known is there."""
-    there: dict[str, str] = {}
-    for path in appliance.glob(_FOLDERS + _NAMES):
-        there.setdefault(path.rpartition("/")[2], path)
-    for sign, name, made in _TOOLS:
-        if sign in there and name in there:
-            return Tool(path=there[name], command=made.command, in_place=made.in_place)
-    if "mkinitrd" not in there:
-        return None
-    suse = "INITRD_MODULES" in (appliance.read("/etc/sysconfig/kernel") or "")
-    command = _suse_mkinitrd if suse else _mkinitrd
-    return Tool(path=there["mkinitrd"], command=command)
 
 
 def planned(
@@ -148,14 +44,14 @@ def planned(
     It shall hold *drivers* and what they need.  *old* is the present image, *cause*
     why it will not do.  Raises GuestError if the guest has no tool for it.
     """
-    found = tool(appliance)
+    found = generators.tool(appliance, old)
     if found is None:
         raise GuestError(
             f"{cause or _lacking(kernel)}, and the guest has no tool that is known "
             "to make one",
             _REMEDY,
         )
-    final = kernel.initramfs or _usual(found, kernel)
+    final = kernel.initramfs or generators.usual(found, kernel)
     job = Job(
         kernel=kernel,
         image=final if found.in_place else f"{final}.v2v",
@@ -183,15 +79,6 @@ def _lacking(kernel: Kernel) -> str:
     if kernel.initramfs:
         return f"{kernel.initramfs} lacks the virtio drivers"
     return f"kernel {kernel.version} has no initramfs, and virtio is not built in"
-
-
-def _usual(found: Tool, kernel: Kernel) -> str:
-    """Return where an initramfs of *kernel* is looked for, which has none yet."""
-    if found.command is _update_initramfs:
-        return f"/boot/initrd.img-{kernel.version}"
-    if found.command in (_suse_mkinitrd, _make_initrd):
-        return f"/boot/initrd-{kernel.version}"
-    return f"/boot/initramfs-{kernel.version}.img"
 
 
 def _parts(appliance: Appliance, old: Initramfs | None) -> list[str]:
@@ -247,8 +134,9 @@ def _settle(appliance: Appliance, job: Job, final: str, kept: str) -> None:
 
 def _run(appliance: Appliance, command: list[str], kernel: Kernel) -> None:
     # MODULES=dep would look at the appliance's hardware, not at the guest's.
-    most = command[0].endswith("/update-initramfs")
+    most = command[0].endswith("/mkinitramfs")
     if most:
+        appliance.g.mkdir_p(_MOST.rpartition("/")[0])
         appliance.write(_MOST, "MODULES=most\n")
     try:
         appliance.g.command(command)

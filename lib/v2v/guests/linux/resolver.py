@@ -46,6 +46,7 @@ class Resolver:
         self.appliance = appliance
         self.devices = devices
         self.disks = disks
+        self._learned: dict[str, str] = {}
         # What was asked once: a guest's files may ask a thousand times.
         self._asked: dict[tuple[str, str], str | dict[str, str]] = {}
         self.by_name = {device.name: device for device in devices}
@@ -71,8 +72,12 @@ class Resolver:
         if match := _ARRAY.fullmatch(spec):
             array = self._array(match[1])
             return self.by_name.get(f"{array}{match[2] or ''}") if array else None
-        meant = order.device(spec, self.disks)
+        meant = order.device(spec, self.disks, self._learned)
         return self.by_name.get(meant or spec)
+
+    def learn(self, spec: str, root: str) -> None:
+        """Take it that *spec* means the device *root*, whatever the order says."""
+        self._learned = order.learned(spec, root, self.disks)
 
     def _tagged(self, tag: str, value: str) -> Device | None:
         field = _TAGS.get(tag)

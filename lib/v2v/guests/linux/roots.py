@@ -87,11 +87,11 @@ def _on_device(appliance: Appliance, name: str) -> Iterator[Root]:
 
 def _on_btrfs(appliance: Appliance, name: str) -> Iterator[Root]:
     """Yield the subvolumes that are roots, as seen from the top of all."""
+    there = subvolumes.seen(appliance, name)
     try:
-        there = subvolumes.found(appliance, name)
         appliance.g.mount_options(f"ro,subvolid={subvolumes.TOP}", name, "/")
     except RuntimeError:
-        return
+        return  # as on any other device
     for subvolume in there:
         folder = f"/{subvolume.path}".rstrip("/")
         if not subvolume.is_snapshot and _is_root(appliance, folder):

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 
 from v2v.document import Disk, Filesystem, Finding, Guest
 from v2v.guests.appliance import Appliance, printable
-from v2v.guests.linux import debconf, diskfiles, order
+from v2v.guests.linux import debconf, diskfiles, fstab, order
 from v2v.guests.linux.plan import Action, edit
 
 # All that findings() may yield.
@@ -50,6 +50,15 @@ class Names:
         )
         self.part_uses = Counter(fs.partuuid for fs in all_ if fs.partuuid)
         self.disks = disks
+        self._learned: dict[str, str] = {}
+
+    def learn(self, text: str) -> None:
+        """Learn from fstab's *text* what the guest calls the disk of its root."""
+        root = next((f for f in self.by_device.values() if f.mountpoint == "/"), None)
+        for entry in fstab.parsed(text):
+            if root and entry.point == "/":
+                self._learned = order.learned(entry.spec, root.device, self.disks)
+                return
 
     def filesystem(self, name: str) -> Filesystem | None:
         """Return what the guest's device *name* holds."""
@@ -58,7 +67,7 @@ class Names:
 
     def device(self, name: str) -> str | None:
         """Return the appliance's name of the guest's device *name*."""
-        return order.device(name, self.disks)
+        return order.device(name, self.disks, self._learned)
 
     def stable(self, name: str) -> str | None:
         """Return ``UUID=…`` for device *name*, else ``PARTUUID=…``; None without both.
@@ -106,6 +115,7 @@ def plan(appliance: Appliance, names: Names) -> Iterator[Action]:
     """Yield edits of all files, but the boot loader's, that name disks."""
     text = appliance.read("/etc/fstab")
     if text is not None:
+        names.learn(text)
         after = "".join(
             _guarded(_fstab_line(line, names))
             for line in text.splitlines(keepends=True)

@@ -7,11 +7,12 @@ mounted when none is asked for goes by the name of its device.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from v2v.guests.appliance import Appliance
+from v2v.guests.appliance import Appliance, printable
 from v2v.guests.linux.fstab import Entry
 
 TOP = 5  # the id of what holds all others
@@ -22,6 +23,8 @@ _SNAPSHOT = re.compile(
 )
 # A path with one of these would be more than a mount option, or than a path to glob.
 _ODD = re.compile(r"[,\\\x00-\x1f\x7f*?\[\]{}]")
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +63,18 @@ def found(appliance: Appliance, device: str) -> list[Subvolume]:
         if path or number == default
     ]
     return sorted(all_, key=lambda subvolume: not subvolume.default)
+
+
+def seen(appliance: Appliance, device: str) -> list[Subvolume]:
+    """Return the same, but none with a warning where they cannot be listed.
+
+    A data disk that is broken must not hold up the system.
+    """
+    try:
+        return found(appliance, device)
+    except (RuntimeError, UnicodeDecodeError) as e:
+        log.warning("warning: the btrfs on %s: %s", device, printable(str(e)))
+        return []
 
 
 def device_of(name: str, devices: Sequence[str]) -> str:

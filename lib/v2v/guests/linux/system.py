@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping
 from typing import Literal
@@ -19,6 +20,11 @@ _PACKAGES = {
     "pacman": "/var/lib/pacman/local",
 }
 _MAX_LINES = 1000
+# Red Hat's and SUSE's, and Debian's until 7.
+_CLOCKS = ("/etc/sysconfig/clock", "/etc/default/rcS")
+_LOCAL_CLOCK = re.compile(
+    r"^(?:UTC=[\"']?(?:no|false)\b|HWCLOCK=[\"']?(?:-l|--localtime)\b)", re.MULTILINE
+)
 
 
 def described(appliance: Appliance, root: str) -> Guest:
@@ -39,10 +45,16 @@ def described(appliance: Appliance, root: str) -> Guest:
 
 
 def clock(appliance: Appliance) -> Literal["utc", "localtime"] | None:
-    """Return what the system takes its hardware clock for, by hwclock(8)'s file."""
+    """Return what the system takes its hardware clock for.
+
+    By hwclock(8)'s file; older systems say it in a setting of their init scripts.
+    """
     words = (appliance.read("/etc/adjtime") or "").split()
     if "LOCAL" in words:
         return "localtime"
+    for path in _CLOCKS:
+        if _LOCAL_CLOCK.search(appliance.read(path) or ""):
+            return "localtime"
     return "utc" if "UTC" in words else None
 
 

@@ -1,100 +1,196 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The old hypervisor's tools: seen by their units, and masked, not uninstalled.
+"""The old hypervisor's tools and agents: seen by their services, and disabled.
 
-To mask is instantaneous, runs no code of the guest and can be undone; uninstallers have
-restored old configurations and rebuilt initramfs images behind our back.
+Not uninstalled: uninstallers have restored old configurations, rebuilt initramfs images
+behind our back and taken applications with them.  Whoever wants the packages gone asks
+for it, and the guest removes them at its first boot.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from v2v.document import Guest
-from v2v.guests.appliance import Appliance
-from v2v.guests.linux.plan import Action, link
+from v2v.document import Finding, Guest
+from v2v.guests.appliance import Appliance, printable
+from v2v.guests.linux import leftovers, services
+from v2v.guests.linux.plan import Action
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tools:
-    """The services of one kind of tools, and files that show it is installed."""
+    """The services of one kind of tools, and files that show it is installed.
 
-    units: tuple[str, ...]
+    ``inert``: its services see for themselves that they have nothing to do.
+    ``packages``: what it may be installed from; a star stands for any rest.
+    """
+
+    services: tuple[str, ...]
     files: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+    inert: bool = False
 
 
-_KINDS = {
+FINDINGS = frozenset({"tools-module"})
+# depmod(8) prefers these folders; of VMware's modules it is vsock that others use.
+_SHADOWS = "/lib/modules/*/{misc,extra,updates,updates/dkms}/vsock.ko*"
+KINDS = {
     "open-vm-tools": Tools(
-        units=("open-vm-tools", "vmtoolsd", "vgauth", "vgauthd", "vmware-vmblock-fuse"),
+        services=(
+            "open-vm-tools",
+            "vmtoolsd",
+            "vgauth",
+            "vgauthd",
+            "vmware-vmblock-fuse",
+        ),
         files=("/usr/bin/vmtoolsd", "/var/lib/dpkg/info/open-vm-tools.list"),
+        packages=("open-vm-tools*",),
     ),
     "vmware-tools": Tools(
-        units=("vmware-tools", "vmware-tools-thinprint"),
+        services=(
+            *("vmware-tools", "vmware-tools-thinprint", "vmware-tools-services"),
+            *("vmware-tools-vgauth", "vmware-guestd", "vmware-caf"),
+        ),
         files=("/etc/vmware-tools/locations", "/usr/bin/vmware-uninstall-tools.pl"),
+        packages=("vmware-tools*", "VMwareTools", "kmod-vmware-tools*"),
     ),
     "virtualbox": Tools(
-        units=("vboxadd", "vboxadd-service", "virtualbox-guest-utils", "vboxservice"),
+        services=(
+            *("vboxadd", "vboxadd-service", "vboxadd-x11", "virtualbox-guest-utils"),
+            *("virtualbox-guest-additions", "vboxservice", "vboxclient"),
+        ),
         files=("/var/lib/VBoxGuestAdditions/config", "/usr/sbin/VBoxService"),
+        packages=("virtualbox-guest-*",),
     ),
     "xen": Tools(
-        units=("xe-daemon", "xe-linux-distribution", "xen-guest-agent"),
+        services=("xe-daemon", "xe-linux-distribution", "xen-guest-agent"),
         files=("/usr/sbin/xe-daemon",),
+        packages=("xe-guest-utilities*", "xen-guest-agent"),
     ),
     "hyperv": Tools(
-        units=(
+        services=(
             *("hv-kvp-daemon", "hv-vss-daemon", "hv-fcopy-daemon"),
             *("hypervkvpd", "hypervvssd", "hypervfcopyd"),
         ),
         files=("/usr/sbin/hv_kvp_daemon", "/usr/sbin/hypervkvpd"),
+        packages=("hyperv-daemons*", "hyperv-tools", "linux-cloud-tools-*"),
+        inert=True,
+    ),
+    # Microsoft's own drivers and daemons for old kernels.
+    "hyperv-lis": Tools(
+        services=("hv_kvp_daemon", "hv_vss_daemon", "hv_fcopy_daemon"),
+        packages=("microsoft-hyper-v", "kmod-microsoft-hyper-v*"),
+    ),
+    "azure": Tools(
+        services=("walinuxagent", "waagent", "ephemeral-disk-warning"),
+        files=("/usr/sbin/waagent",),
+        packages=("walinuxagent", "WALinuxAgent*", "python-azure-agent"),
+    ),
+    "aws": Tools(
+        services=(
+            *("amazon-ssm-agent", "hibinit-agent", "ec2net-scan", "ec2-ifup"),
+            *("refresh-policy-routes@.timer", "policy-routes@"),
+        ),
+        files=("/usr/bin/amazon-ssm-agent",),
+        packages=("amazon-ssm-agent", "ec2-net-utils", "amazon-ec2-net-utils"),
+    ),
+    "google": Tools(
+        services=(
+            *("google-guest-agent", "google-guest-agent-manager"),
+            *("google-startup-scripts", "google-shutdown-scripts"),
+            *("google-osconfig-agent", "google-accounts-daemon"),
+            *("google-network-daemon", "google-clock-skew-daemon"),
+            *("google-instance-setup", "gce-workload-cert-refresh.timer"),
+        ),
+        files=("/usr/bin/google_guest_agent",),
+        packages=(
+            "google-guest-agent",
+            "google-osconfig-agent",
+            "google-compute-engine*",
+        ),
     ),
     "parallels": Tools(
-        units=("prltoolsd",), files=("/usr/lib/parallels-tools/install",)
+        services=("prltoolsd", "prl-x11"), files=("/usr/lib/parallels-tools/install",)
     ),
+    "nutanix": Tools(
+        services=("ngt_guest_agent", "ngt_self_service_restore", "nutanix-guest-agent"),
+        files=("/usr/local/nutanix/ngt",),
+    ),
+    "ovirt": Tools(
+        services=("ovirt-guest-agent", "rhevm-guest-agent", "rhev-agentd"),
+        packages=("ovirt-guest-agent*", "rhevm-guest-agent*"),
+    ),
+    # It would ask, on a console that nobody sees, what became of the old hardware.
+    "kudzu": Tools(services=("kudzu",)),
 }
-_UNITS = "/{{lib,usr/lib,etc}}/systemd/system/{{{}}}.service"
-_SCRIPTS = "/etc/init.d/{{{}}}"
-_MASKS = "/etc/systemd/system"
 
 
 def found(appliance: Appliance) -> tuple[str, ...]:
     """Return the kinds of tools that are installed."""
-    files = [file for tools in _KINDS.values() for file in tools.files]
+    files = [file for tools in KINDS.values() for file in tools.files]
     there = set(appliance.glob("/{" + ",".join(f.lstrip("/") for f in files) + "}"))
-    units = _present(appliance)
+    present = services.present(appliance, _services())
     return tuple(
         kind
-        for kind, tools in _KINDS.items()
-        if there & set(tools.files) or units & set(tools.units)
+        for kind, tools in KINDS.items()
+        if there & set(tools.files) or present & set(tools.services)
     )
 
 
-def _present(appliance: Appliance) -> set[str]:
-    """Return the units of any tools that the guest has; init scripts count.
-
-    One question for all: each takes a while in an emulated appliance.  Links are other
-    names of a unit.
-    """
-    names = ",".join(unit for tools in _KINDS.values() for unit in tools.units)
-    paths = [
-        path
-        for form in (_UNITS, _SCRIPTS)
-        for path in appliance.glob(form.format(names))
-        if appliance.g.is_file(path)
-    ]
-    return {path.rpartition("/")[2].removesuffix(".service") for path in paths}
+def _services() -> list[str]:
+    return [name for tools in KINDS.values() for name in tools.services]
 
 
 def plan(appliance: Appliance, guest: Guest) -> Iterator[Action]:
-    """Yield what keeps the tools from being started."""
-    if guest.init != "systemd" or not guest.tools:
-        return
-    units = _present(appliance)
-    for kind, tools in _KINDS.items():
-        for unit in tools.units:
-            path = f"{_MASKS}/{unit}.service"
-            if (
-                unit in units
-                and not appliance.g.is_symlink(path)
-                and not appliance.g.is_file(path)
-            ):
-                yield link(path, "/dev/null", f"{kind} has nothing to serve on KVM")
+    """Yield what keeps the tools from being started, and what they left from harm."""
+    if guest.tools:
+        present = services.present(appliance, _services())
+        reasons = {
+            name: f"{kind} has nothing to serve on KVM"
+            for kind, tools in KINDS.items()
+            for name in tools.services
+            if name in present and not (tools.inert and guest.init == "systemd")
+        }
+        yield from services.off(appliance, guest.init, reasons)
+    yield from leftovers.plan(appliance, guest)
+
+
+def findings(appliance: Appliance) -> Iterator[Finding]:
+    """Yield that modules of the tools take the place of the kernel's own."""
+    there = appliance.glob(_SHADOWS)
+    if there:
+        yield Finding(
+            code="tools-module",
+            severity="warn",
+            message=f"{printable(', '.join(there[:5]))}: a module of VMware's tools is "
+            "loaded in place of the kernel's own, and does not work on KVM",
+            remedy="run depmod in the guest after the tools are removed",
+        )
+
+
+def packages(appliance: Appliance, guest: Guest) -> tuple[str, ...]:
+    """Return the packages that the tools of *guest* are from.
+
+    For dpkg those that are installed; for others names and patterns that its first boot
+    has to compare with what is installed.
+    """
+    patterns = [name for kind in guest.tools for name in KINDS[kind].packages]
+    if guest.package_format != "deb":
+        return tuple(patterns)
+    form = re.compile("|".join(re.escape(p).replace(r"\*", ".*") for p in patterns))
+    return tuple(n for n in _installed(appliance) if patterns and form.fullmatch(n))
+
+
+def _installed(appliance: Appliance) -> list[str]:
+    """Return the packages that dpkg(1) has installed."""
+    text = appliance.read("/var/lib/dpkg/status") or ""
+    names = []
+    name = ""
+    for line in text.splitlines():
+        key, _, value = line.partition(": ")
+        if key == "Package":
+            name = value.strip()
+        elif key == "Status" and value.split()[-1:] == ["installed"]:
+            names.append(name)
+    return names

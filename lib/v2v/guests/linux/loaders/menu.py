@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 # Of a file that was made to be hard: more is no menu.
 MAX_ENTRIES = 200
 _DEVICE = re.compile(r"^\([^)]{0,100}\)")
+_SUBVOLUME = re.compile(r"^/@[^/]*/")
 _PARTS = re.compile(r"\d+|[A-Za-z]+|~")
 
 
@@ -63,7 +64,8 @@ def inside(place: str, name: str) -> str | None:
         return None
     if place == "/boot":
         _, boot, rest = name.rpartition("/boot/")
-        name = rest if boot else name
+        # A /boot that is a subvolume of its own is mostly called @boot.
+        name = rest if boot else _SUBVOLUME.sub("/", name)
     # normpath keeps ".." from leading out of "/", and no link is followed.
     return posixpath.normpath(f"{place}/{name.lstrip('/')}")
 
