@@ -95,6 +95,7 @@ def resolver(*disks: Disk) -> Resolver:
         ("", None),
     ],
 )
+@pytest.mark.report("https://github.com/libguestfs/libguestfs/pull/187")
 def test_what_a_name_means(spec: str, meant: str | None) -> None:
     found = resolver().device(spec)
     assert (found and found.name) == meant

@@ -171,6 +171,7 @@ def test_a_btrfs_that_is_broken_is_passed_over(
 SYSTEM = {"bin/": "", "etc/fstab": "", "boot/vmlinuz-5": ""}
 
 
+@pytest.mark.report("https://github.com/adminsyspro/proxcenter-ui/pull/740")
 def test_sles_has_one_system_and_no_sixteen() -> None:
     """virt-v2v asked at a prompt that nobody saw: proxcenter-ui's pull request 740."""
     paths = {256: "@", 257: "@/var"}
