@@ -19,6 +19,13 @@ NVME = Names(
     GUEST,
     (Disk(id="sda", bus="nvme", slot="nvme0:0"), Disk(id="sdb", bus="scsi")),
 )
+TWO = Names(
+    GUEST,
+    (
+        Disk(id="sda", bus="scsi", slot="scsi0:0", serial="first"),
+        Disk(id="sdb", bus="scsi", slot="scsi0:2", serial="0123456789012345678901234"),
+    ),
+)
 
 
 @pytest.mark.parametrize(
@@ -37,6 +44,12 @@ NVME = Names(
         (NVME, "/dev/nvme0n1p1", "UUID=u-a1"),
         (NVME, "/dev/sda1", "UUID=u-b1"),
         (NVME, "/dev/disk/by-id/scsi-1-part1", None),  # of which disk?
+        (TWO, "/dev/disk/by-path/pci-0000:03:00.0-scsi-0:0:0:0-part1", "UUID=u-a1"),
+        (TWO, "/dev/disk/by-path/pci-0000:03:00.0-scsi-0:0:2:0-part1", "UUID=u-b1"),
+        (TWO, "/dev/disk/by-path/pci-0000:03:00.0-scsi-0:0:1:0-part1", None),
+        (TWO, "/dev/disk/by-id/ata-QEMU_HARDDISK_first-part1", "UUID=u-a1"),
+        (TWO, "/dev/disk/by-id/virtio-01234567890123456789-part1", "UUID=u-b1"),
+        (TWO, "/dev/disk/by-id/virtio-0123456789-part1", None),
     ],
 )
 def test_a_name_means_what_the_machine_had_there(

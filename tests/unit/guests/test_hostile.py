@@ -89,7 +89,7 @@ SLOW = {
 @pytest.mark.parametrize("name", SLOW)
 def test_a_text_that_is_hard_to_read_takes_no_time(name: str) -> None:
     text = SLOW[name]
-    began = time.monotonic()
+    began = time.process_time()
     for _, reader in interfaces._READERS:
         short = [line for line in text.splitlines() if len(line) < 1000]
         list(reader("/x", "\n".join(short)))
@@ -102,7 +102,7 @@ def test_a_text_that_is_hard_to_read_takes_no_time(name: str) -> None:
     stable._guarded(text)
     list(plan.edit("/x", text, text + "x", "why"))
     list(plan.edit("/x", text, text.swapcase(), "why"))
-    assert time.monotonic() - began < 10
+    assert time.process_time() - began < 10
 
 
 def test_what_is_no_utf8_can_be_written_to_a_document() -> None:

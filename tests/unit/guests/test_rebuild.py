@@ -34,6 +34,7 @@ from v2v.guests.linux.plan import Action
 from v2v.guests.linux.stable import Names
 
 VERSION = "5.14.0-1.x86_64"
+CONFIG = "/etc/initramfs-tools/initramfs.conf"
 IMAGE = f"/boot/initramfs-{VERSION}.img"
 GUEST = Guest(type="linux", root="/dev/sda2", kernels=(kernel(VERSION, IMAGE),))
 # What no udev is in, so that nothing can be appended.
@@ -80,9 +81,8 @@ def test_each_tool_is_run_as_it_wants_and_what_it_made_takes_the_old_ones_place(
 ) -> None:
     where, arguments = TOOLS[path]
     made = ready(VERSION)
-    there = guest(
-        tmp_path, {IMAGE: OLD, **modules(VERSION)}, {path: making(made, where)}
-    )
+    files = {IMAGE: OLD, CONFIG: "MODULES=dep\n", **modules(VERSION)}
+    there = guest(tmp_path, files, {path: making(made, where)})
     for action in actions(there):
         action.apply(there)
     [command] = there.g.ran  # type: ignore[attr-defined]
@@ -155,8 +155,15 @@ def test_dracuts_programs_of_other_names_are_not_taken_for_theirs(
     assert found and found.path == "/usr/bin/dracut"
 
 
-def test_what_made_the_old_image_makes_the_new_one(tmp_path: Path) -> None:
+def test_a_tool_that_is_not_set_up_is_not_run(tmp_path: Path) -> None:
     there = guest(tmp_path, {"/usr/sbin/mkinitramfs": "", "/usr/bin/dracut": ""})
+    found = generators.tool(there)
+    assert found and found.path == "/usr/bin/dracut"
+
+
+def test_what_made_the_old_image_makes_the_new_one(tmp_path: Path) -> None:
+    files = ["/usr/sbin/mkinitramfs", "/usr/bin/dracut", CONFIG]
+    there = guest(tmp_path, dict.fromkeys(files, ""))
     old = initramfs.parse(image({"init": "", "usr/lib/dracut/modules.txt": ""}))
     for made, name in ((old, "dracut"), (None, "mkinitramfs")):
         found = generators.tool(there, made)
@@ -329,7 +336,12 @@ def test_the_next_initramfs_is_asked_for_virtio_once(path: str, tmp_path: Path) 
 def test_update_initramfs_takes_the_new_image_for_its_own(tmp_path: Path) -> None:
     """It refused: "has been altered. Cannot update" (Debian until 10)."""
     state = f"/var/lib/initramfs-tools/{VERSION}"
-    files = {IMAGE: OLD, **modules(VERSION), state: f"{'0' * 40}  {IMAGE}\n"}
+    files = {
+        IMAGE: OLD,
+        CONFIG: "",
+        **modules(VERSION),
+        state: f"{'0' * 40}  {IMAGE}\n",
+    }
     run = making(ready(VERSION), lambda a: a[2])
     there = guest(tmp_path, files, {"/usr/sbin/mkinitramfs": run})
     assert applied(there, actions(there)) == [IMAGE, state]

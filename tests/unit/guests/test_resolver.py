@@ -134,6 +134,7 @@ LABEL=boot /boot xfs defaults,noauto 0 2
 /dev/vg-0/root_1 /data ext4 noauto 0 0
 /srv/my\040files /mnt none bind 0 0
 UUID=u-3 none swap sw 0 0
+/dev/hda1 /again ext4
 /dev/sda2 /../etc xfs
 /dev/sda2 /proc/x xfs
 /dev/fd0 /media/floppy auto
@@ -144,7 +145,8 @@ x
 def test_fstab_is_read_as_mount_reads_it() -> None:
     entries = list(fstab.parsed(FSTAB))
     assert [e.point for e in entries] == [
-        *("/", "/", "/boot", "/srv/my files", "/data", "/mnt", "/media/floppy"),
+        *("/", "/", "/boot", "/srv/my files", "/data", "/mnt", "/again"),
+        "/media/floppy",
     ]
     assert entries[0] == Entry(
         spec="UUID=AB12-0001", point="/", type="ext4", options=("errors=remount-ro",)

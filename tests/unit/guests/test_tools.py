@@ -288,8 +288,8 @@ EDITS = (
     ],
 )
 def test_hostile_texts_are_edited_in_no_time_and_once(text: str) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     for edited in EDITS:
         once = edited(text)
         assert edited(once) == once
-    assert time.monotonic() - began < 10
+    assert time.process_time() - began < 10

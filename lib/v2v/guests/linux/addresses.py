@@ -101,7 +101,7 @@ class Texts:
         return self.after[path]
 
     def write(self, path: str, text: str) -> None:
-        """Keep *text* as what *path* shall hold; the file is there."""
+        """Keep *text* as what *path* shall hold; the file may be new."""
         self.read(path)
         self.after[path] = text
 
@@ -202,6 +202,10 @@ def _around(texts: Texts, interface: Interface, wanted: Address) -> None:
         text = None if link else texts.read("/etc/resolv.conf")
         if text is not None:
             texts.write("/etc/resolv.conf", addressing.resolv(text, wanted.dns))
+    if path.startswith(_ETCNET):
+        folder = path.rpartition("/")[0]
+        for name, made in addressing.etcnet_files(asked_for(wanted)).items():
+            texts.write(f"{folder}/{name}", made(texts.read(f"{folder}/{name}") or ""))
     if path.startswith(_SUSE):
         for name, edited in (
             ("routes", addressing.suse_routes),
@@ -212,6 +216,7 @@ def _around(texts: Texts, interface: Interface, wanted: Address) -> None:
                 texts.write(f"{_SUSE}{name}", edited(text, asked_for(wanted)))
 
 
+_ETCNET = "/etc/net/ifaces/"
 _SUSE = "/etc/sysconfig/network/"
 _EDITS: dict[str, Callable[[str, str, addressing.Static], str]] = {
     "/etc/network/": addressing.ifupdown,
@@ -220,4 +225,6 @@ _EDITS: dict[str, Callable[[str, str, addressing.Static], str]] = {
     "/etc/NetworkManager/": addressing.keyfile,
     "/etc/sysconfig/network-scripts/": addressing.ifcfg,
     _SUSE: addressing.suse,
+    "/etc/netctl/": addressing.netctl,
+    _ETCNET: addressing.etcnet,
 }

@@ -15,6 +15,7 @@ from v2v.guests.appliance import Appliance
 from v2v.guests.linux.initramfs import Initramfs
 
 _FOLDERS = "/{usr/sbin,sbin,usr/bin,bin}/"
+_CONFIG = "/etc/initramfs-tools/initramfs.conf"
 _NAMES = "{dracut,mkinitramfs,mkinitcpio,mkinitfs,make-initrd,mkinitrd}"
 
 
@@ -108,6 +109,9 @@ def tool(appliance: Appliance, old: Initramfs | None = None) -> Tool | None:
     there: dict[str, str] = {}
     for path in appliance.glob(_FOLDERS + _NAMES):
         there.setdefault(path.rpartition("/")[2], path)
+    if "mkinitramfs" in there and not appliance.g.is_file(_CONFIG):
+        # A kernel's package may pull it in, on a system that is not set up for it.
+        del there["mkinitramfs"]
     ranked = ["dracut", *_TOOLS] if _is_dracuts(old) else list(_TOOLS)
     for name in ranked:
         if name in there:

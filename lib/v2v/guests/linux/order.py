@@ -19,6 +19,9 @@ _CCISS = re.compile(r"/dev/cciss/c\d{1,2}d(\d{1,2})(?:p(\d{1,3}))?")
 # Of a controller, a slot, a serial number: VMware's, which the new machine lacks.
 BY_NAME = r"disk/by-(?:id|path)/(?!dm-|md-|lvm-|raid-)[^\s,\"']+"
 _BY = re.compile(rf"/dev/{BY_NAME}?(?:-part(\d{{1,3}}))?")
+# On VMware's controllers the target is the unit's number: scsi0:1 is 0:0:1:0.
+_SCSI_PATH = re.compile(r"/dev/disk/by-path/pci-[0-9a-f:.]+-scsi-\d+:0:(\d+):0")
+_CUT = 20  # letters that virtio-blk has for a serial number
 _IDE_SLOT = re.compile(r"ide(\d):(\d)")
 # Any name of a disk or partition that another machine does not give, within a text.
 NAME = re.compile(
@@ -45,8 +48,8 @@ def device(
         number = int(match[1])
         known = number < len(disks) or not disks
         return _part(disk_id(number) if known else None, match[2])
-    if (match := _BY.fullmatch(name)) and len(disks) == 1:
-        return _part("sda", match[1])
+    if match := _BY.fullmatch(name):
+        return _part(_linked(name.removesuffix(f"-part{match[1]}"), disks), match[1])
     return None
 
 
@@ -80,6 +83,29 @@ def _lettered(prefix: str, letters: str, disks: Sequence[Disk]) -> str | None:
     there = [disk_id(i) for i, d in enumerate(disks) if d.bus != "nvme"]
     own = {disk_id(i): name for i, name in enumerate(there)}
     return own.get(f"sd{letters}")
+
+
+def _linked(name: str, disks: Sequence[Disk]) -> str | None:
+    """Return what the appliance calls the disk of udev's link *name*.
+
+    By the disk's serial number, which a link has in whole or its first 20 letters, or
+    by its place on the one SCSI controller of the VM.
+    """
+    if len(disks) == 1:
+        return disk_id(0)
+    own = [i for i, d in enumerate(disks) if d.serial and _ends(name, d.serial)]
+    if match := _SCSI_PATH.fullmatch(name):
+        slots = {disk.slot or "": i for i, disk in enumerate(disks)}
+        buses = {s.partition(":")[0] for s in slots if s.startswith("scsi")}
+        own += [slots[s] for bus in buses if (s := f"{bus}:{match[1]}") in slots]
+        if len(buses) > 1:
+            return None
+    return disk_id(own[0]) if len(own) == 1 else None
+
+
+def _ends(name: str, serial: str) -> bool:
+    whole = name.endswith((f"_{serial}", f"-{serial}"))
+    return whole or (len(serial) > _CUT and name.endswith(f"-{serial[:_CUT]}"))
 
 
 def _ide(disks: Sequence[Disk]) -> dict[str, str]:

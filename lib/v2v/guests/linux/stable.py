@@ -19,7 +19,7 @@ from v2v.guests.linux.plan import Action, edit
 
 # All that findings() may yield.
 FINDINGS = ("fstab-device-name", "disk-name-left")
-_SPEC = re.compile(r"^(\s*)(/dev/\S+)(\s+\S+\s+(\S+).*)", re.DOTALL)
+_SPEC = re.compile(r"^(\s*)(/dev/\S+)(\s+(\S+)\s+(\S+).*)", re.DOTALL)
 _FIELDS = re.compile(r"^(\s*(\S+)\s+(\S+)\s+(\S+)\s+)(\S+)(.*)", re.DOTALL)
 # Folders of the host that only the old hypervisor can show.
 _SHARED = {"vmhgfs", "fuse.vmhgfs-fuse", "vboxsf", "prl_fs"}
@@ -51,15 +51,18 @@ class Names:
         self.part_uses = Counter(fs.partuuid for fs in all_ if fs.partuuid)
         self.disks = disks
         self.systemd = guest.init in (None, "systemd")
+        self.root = next((f for f in guest.filesystems if f.mountpoint == "/"), None)
         self._learned: dict[str, str] = {}
+        # Where fstab mounts something.
+        self.points: set[str] = set()
 
     def learn(self, text: str) -> None:
-        """Learn from fstab's *text* what the guest calls the disk of its root."""
-        root = next((f for f in self.by_device.values() if f.mountpoint == "/"), None)
-        for entry in fstab.parsed(text):
-            if root and entry.point == "/":
-                self._learned = order.learned(entry.spec, root.device, self.disks)
-                return
+        """Learn from fstab's *text* what is mounted, and which disk the root's is."""
+        entries = list(fstab.parsed(text))
+        self.points = {entry.point for entry in entries}
+        first = next((entry for entry in entries if entry.point == "/"), None)
+        if first and self.root:
+            self._learned = order.learned(first.spec, self.root.device, self.disks)
 
     def filesystem(self, name: str) -> Filesystem | None:
         """Return what the guest's device *name* holds."""
@@ -106,8 +109,10 @@ class Names:
     def virtio(self, name: str) -> str:
         """Return what the disk or partition *name* is called on virtio.
 
-        *name* itself, if it cannot be told which one it is.
+        *name* itself, if it cannot be told which one it is, or it is such a name.
         """
+        if name.startswith("/dev/vd"):
+            return name
         match = order.KERNEL_NAME.fullmatch(self.device(name) or "")
         return f"/dev/vd{match[2]}{match[3]}" if match else name
 
@@ -130,9 +135,13 @@ def _fstab_line(line: str, names: Names) -> str:
     match = _SPEC.match(line)
     if not match or line.lstrip().startswith("#"):
         return line
-    blank, spec, rest, kind = match.groups()
+    blank, spec, rest, point, kind = match.groups()
     fs = names.filesystem(spec)
     if fs is None or not _fits(kind, fs.type):
+        return line
+    # What is the root's or another line's cannot be what is meant here.
+    elsewhere = fs.mountpoint != fstab.unescaped(point)
+    if elsewhere and fs.mountpoint in names.points and fs.type != "btrfs":
         return line
     return f"{blank}{names.stable(spec) or spec}{rest}"
 
