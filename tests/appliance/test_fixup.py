@@ -79,6 +79,7 @@ def test_an_empty_disk_gets_safe_hardware_and_a_warning(
     assert 'bus="sata"' in xml and 'type="e1000e"' in xml
 
 
+@pytest.mark.report("https://github.com/libguestfs/virt-v2v/issues/90")
 def test_a_host_without_room_is_not_taken_for_a_broken_guest(
     copy_of: Copy, vmx_of: Vmx, tmp_path: Path
 ) -> None:

@@ -43,7 +43,8 @@ _TEXTS = (
     *("boot/efi/EFI/*/grub.cfg", "efi/EFI/*/grub.cfg", "boot/efi/EFI/*/grub.conf"),
     *("boot/efi/EFI/*/grubenv", "etc/default/grub", "etc/default/grub.d/*.cfg"),
     *("etc/kernel/cmdline", "etc/cmdline.d/*.conf", "etc/update-extlinux.conf"),
-    *("etc/sysconfig/bootloader", "etc/zipl.conf", "etc/lilo.conf"),
+    *("etc/sysconfig/bootloader", "etc/sysconfig/grub2"),
+    *("etc/zipl.conf", "etc/lilo.conf"),
 )
 _BINARIES = (
     *("boot/efi/EFI/systemd/systemd-boot*.efi", "efi/EFI/systemd/systemd-boot*.efi"),
@@ -158,9 +159,14 @@ def plan(appliance: Appliance, stable: Stable, guest: Guest) -> Iterator[Action]
     def by_partition(name: str) -> str | None:
         return _partition(guest, stable, name)
 
+    first = in_use(there)
+    is_alone = bool(first and first.default and not first.default.initramfs)
     texts: dict[str, str] = {}
     for path, text in there.texts.items():
         alone = {line for file, line in bare if file == path}
+        if is_alone and path.startswith("/etc/"):
+            # The next menu is made from it, for a kernel alone as well.
+            alone = set(range(len(text.splitlines())))
         after = parameters.cleaned(path, text, stable, by_partition, alone)
         if path.endswith("/grubenv"):
             after = grubenv.resized(text, after)

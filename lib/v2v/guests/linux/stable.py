@@ -50,6 +50,7 @@ class Names:
         )
         self.part_uses = Counter(fs.partuuid for fs in all_ if fs.partuuid)
         self.disks = disks
+        self.systemd = guest.init in (None, "systemd")
         self.root = next((f for f in guest.filesystems if f.mountpoint == "/"), None)
         self._learned: dict[str, str] = {}
         # Where fstab mounts something.
@@ -122,7 +123,7 @@ def plan(appliance: Appliance, names: Names) -> Iterator[Action]:
     if text is not None:
         names.learn(text)
         after = "".join(
-            _guarded(_fstab_line(line, names))
+            _guarded(_fstab_line(line, names), systemd=names.systemd)
             for line in text.splitlines(keepends=True)
         )
         yield from edit("/etc/fstab", text, after, _REASON)
@@ -152,10 +153,11 @@ def _fits(kind: str, found: str) -> bool:
     return any({kind, found} <= alike for alike in _ALIKE)
 
 
-def _guarded(line: str) -> str:
+def _guarded(line: str, *, systemd: bool = True) -> str:
     """Return *line* of fstab so that a boot does not fail for want of its device.
 
-    That is for names which no new machine gives, of all but the system itself.
+    That is for names which no new machine gives, of all but the system itself.  What
+    systemd understands would make the mount(8) of before it fail.
     """
     match = _FIELDS.match(line)
     if not match or line.lstrip().startswith("#"):
@@ -167,7 +169,8 @@ def _guarded(line: str) -> str:
     if kind in _SHARED:
         return f"{before}{options},nofail{rest}"
     if order.is_of_hardware(spec):
-        return f"{before}{options},nofail,x-systemd.device-timeout=10{rest}"
+        wait = ",x-systemd.device-timeout=10" if systemd else ""
+        return f"{before}{options},nofail{wait}{rest}"
     return line
 
 

@@ -59,7 +59,11 @@ _LINES: tuple[tuple[re.Pattern[str], re.Pattern[str] | None], ...] = (
     ),
     (re.compile(r"^/boot/[^/]+\.cfg$"), re.compile(r"^(?:photon|systemd)_cmdline=")),
     (re.compile(r"/sysconfig/bootloader$"), re.compile(r"^\w*APPEND\w*=")),
-    (re.compile(r"^/etc/default/grub"), re.compile(r"^\s*GRUB_CMDLINE_\w+\+?=")),
+    # ALT Linux has it in the folder of Red Hat's.
+    (
+        re.compile(r"^/etc/(?:default/grub|sysconfig/grub2$)"),
+        re.compile(r"^\s*GRUB_CMDLINE_\w+\+?="),
+    ),
     (re.compile(r"/cmdline$|/cmdline\.d/"), None),
 )
 
