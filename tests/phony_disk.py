@@ -14,15 +14,14 @@ from v2v.guests.linux.mounts import ESP
 
 # Each disk of the appliance, in bytes; sparse.
 SIZE = 2 * 2**30
-# MiB; mkfs.xfs makes none that is smaller, and FAT16 has 65524 clusters at most.
-_ROOM = {"xfs": 320, "btrfs": 256, "vfat": 40}
+# MiB; mkfs.btrfs makes none that is much smaller.
+_ROOM = {"btrfs": 256, "vfat": 40}
 _SMALL = 64
 _MIB = 2048  # sectors
 _SCHEMES = {"dos": "83", "gpt": "0FC63DAF-8483-4772-8E79-3D69D8477DE4"}
 _MAKERS = {
     "ext3": "mke2fs -q -F -t ext3 -U {uuid}",
     "ext4": "mke2fs -q -F -t ext4 -U {uuid}",
-    "xfs": "mkfs.xfs -q -f -m uuid={uuid}",
     "btrfs": "mkfs.btrfs -q -f -U {uuid}",
     "vfat": "mkfs.vfat -i {volume}",
     "swap": "mkswap -U {uuid}",
