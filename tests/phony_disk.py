@@ -35,6 +35,8 @@ def write(guest: Phony, folder: Path, g: Any) -> None:
     """
     g.umount_all()
     g.lvm_remove_all()
+    for disk in g.list_devices():
+        g.debug("sh", [f"wipefs -q -a {disk} && blockdev --rereadpt {disk}"])
     for disk in sorted({fs["device"][:8] for fs in _partitions(guest)}):
         _part(guest, disk, g)
     for fs in _partitions(guest):
@@ -67,7 +69,6 @@ def _room(guest: Phony, fs: Mapping[str, Any]) -> int:
 def _part(guest: Phony, disk: str, g: Any) -> None:
     """Make the partitions of *disk*, with the numbers that they have in the guest."""
     lines = list(_table(guest, disk))
-    g.zero(disk)
     script = "\\n".join(lines)
     g.debug("sh", [f"printf '{script}\\n' | sfdisk -q --wipe always {disk}"])
     g.debug("sh", ["udevadm settle"])
@@ -145,4 +146,6 @@ def _fill(fs: Mapping[str, Any], folder: Path, g: Any) -> None:
 def _owned(entry: tarfile.TarInfo) -> tarfile.TarInfo:
     entry.uid = entry.gid = 0
     entry.uname = entry.gname = "root"
+    # What vfat shows of every file: it lets no other mode be set.
+    entry.mode = 0o755
     return entry
