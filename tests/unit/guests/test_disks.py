@@ -58,6 +58,47 @@ def test_a_name_means_what_the_machine_had_there(
     assert names.stable(name) == meant
 
 
+TWO_OF_SUSE = Guest(
+    filesystems=(
+        Filesystem(device="/dev/sda1", type="ext4", uuid="u-a1"),
+        Filesystem(device="/dev/sdb1", type="swap", uuid="u-b1"),
+        Filesystem(device="/dev/sdb2", type="ext4", uuid="u-b2", mountpoint="/"),
+    )
+)
+BY_ID = "/dev/disk/by-id/scsi-36000c29"
+BY_PATH = "/dev/disk/by-path/pci-0000:00:10.0-scsi-0:0:0:0"
+
+
+@pytest.mark.parametrize("link", [f"{BY_ID}aaaa", BY_PATH])
+def test_a_link_to_the_root_tells_the_disk_of_several(link: str) -> None:
+    """SLES 10 to 12 write such links, for swap and the kernel's root= as well."""
+    names = Names(TWO_OF_SUSE, (Disk(id="sda"), Disk(id="sdb")))
+    names.learn(f"{link}-part2 / ext4 acl 1 1\n")
+    assert names.stable(f"{link}-part2") == "UUID=u-b2"
+    assert names.stable(f"{link}-part1") == "UUID=u-b1"
+    assert names.virtio(link) == "/dev/vdb"
+    other = link.replace("c29aaaa", "c29bbbb").replace("0:0:0:0", "0:0:1:0")
+    assert names.stable(f"{other}-part1") == "UUID=u-a1"
+    assert names.stable(f"{other}-part2") is None
+    # Whose these are nobody said.
+    assert names.stable("/dev/disk/by-id/scsi-SVMware_x-part1") is None
+    assert names.stable("/dev/disk/by-id/wwn-0x6000c29b-part1") is None
+    assert names.stable("/dev/sda1") == "UUID=u-a1"
+
+
+def test_of_three_disks_a_link_does_not_tell_the_other() -> None:
+    names = Names(TWO_OF_SUSE, (Disk(id="sda"), Disk(id="sdb"), Disk(id="sdc")))
+    names.learn(f"{BY_ID}aaaa-part2 / ext4 acl 1 1\n")
+    assert names.stable(f"{BY_ID}aaaa-part1") == "UUID=u-b1"
+    assert names.stable(f"{BY_ID}bbbb-part1") is None
+
+
+def test_a_link_to_another_partition_than_the_roots_tells_nothing() -> None:
+    names = Names(TWO_OF_SUSE, (Disk(id="sda"), Disk(id="sdb")))
+    names.learn(f"{BY_ID}aaaa-part1 / ext4 acl 1 1\n")
+    assert names.stable(f"{BY_ID}aaaa-part1") is None
+
+
 def test_comments_stay_and_only_whole_names_are_replaced() -> None:
     text = (
         "# RESUME=/dev/sda2 was here\n"

@@ -201,6 +201,57 @@ def test_a_guest_that_boots_from_sata_and_cannot_be_given_virtio_stays_on_sata(
     assert virtual.devices(system, "libvirt", agent=False).block == "virtio"
 
 
+SATA = ("ahci", "sd_mod")
+
+
+def without_virtio(made: dict[str, str]) -> tuple[dict[str, str | bytes], bytes]:
+    """Return the files of a kernel with ahci alone, and an image that holds *made*."""
+    folder = f"lib/modules/{VERSION}"
+    index = "kernel/ahci.ko:\nkernel/sd_mod.ko:\n"
+    files: dict[str, str | bytes] = {
+        IMAGE: OLD,
+        f"/{folder}/modules.dep": index,
+        **{f"/{folder}/kernel/{name}.ko": "" for name in SATA},
+    }
+    return files, image({"init": "", f"{folder}/modules.dep": index, **made})
+
+
+@pytest.mark.parametrize("given", [SATA, ("sd_mod",)])
+def test_an_image_for_sata_is_proved_by_what_sata_needs(
+    given: tuple[str, ...], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Virtio cannot be in it: the kernel has none.  Emulated hardware is no promise."""
+    files, made = without_virtio(
+        {f"lib/modules/{VERSION}/kernel/{name}.ko": "" for name in given}
+    )
+    there = guest(tmp_path, files, {"/usr/bin/dracut": making(made, lambda a: a[-2])})
+    before = (tmp_path / IMAGE[1:]).read_bytes()
+    system = GUEST.having(kernels=kernels.again(there, GUEST.kernels))
+    applied(there, drivers.plan(there, system, Names(system), SATA))
+    good = given == SATA
+    assert (tmp_path / IMAGE[1:]).read_bytes() == (made if good else before)
+    assert ("lacks ahci" in caplog.text) is not good
+
+
+def test_a_second_kernel_whose_tool_fails_does_not_refuse_the_guest(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = f"{IMAGE}.old"
+
+    def run(folder: Folder, arguments: list[str]) -> None:
+        if other not in arguments[-2]:
+            folder.write(arguments[-2], ready(VERSION))
+
+    second = kernel(VERSION, other).having(default=False)
+    system = GUEST.having(kernels=(*GUEST.kernels, second))
+    files = {IMAGE: OLD, other: OLD, **modules(VERSION)}
+    there = guest(tmp_path, files, {"/usr/bin/dracut": run})
+    applied(there, drivers.plan(there, system, Names(system)))
+    assert (tmp_path / IMAGE[1:]).read_bytes() == ready(VERSION)
+    assert (tmp_path / other[1:]).read_bytes() == OLD
+    assert "made no initramfs" in caplog.text
+
+
 def test_an_image_that_cannot_be_read_is_made_anew_and_says_why(
     tmp_path: Path,
 ) -> None:

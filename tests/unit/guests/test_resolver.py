@@ -202,3 +202,11 @@ def test_a_key_in_the_tpm_is_said_to_stay_behind() -> None:
     assert crypttab.sealed(guest_with({"/boot/grub/grub.cfg": line})) == [
         "the kernel's command line"
     ]
+
+
+def test_a_link_to_the_root_tells_where_boot_is() -> None:
+    asked = resolver(Disk(id="sda"), Disk(id="sdb"))
+    link = "/dev/disk/by-id/scsi-36000c29aaaa-part"
+    assert asked.device(f"{link}2") is None
+    asked.learn(f"{link}1", ROOT)
+    assert asked.device(f"{link}2") == DEVICES[1]

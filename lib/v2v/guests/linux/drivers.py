@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from v2v.document import Change, Finding, Guest, Kernel
@@ -43,21 +44,34 @@ def plan(
         sealed = kernel.initramfs == kernel.path
         if sealed or not set(needed) <= set(kernel.drivers):
             continue
+        must = _is_virtio(needed) and kernel in kernels.deciding(guest.kernels)
         try:
             action = _kernel(appliance, guest, kernel, names, needed)
         except GuestError as e:
-            if _is_virtio(needed) and kernel in kernels.deciding(guest.kernels):
+            if must:
                 raise
             log.warning("warning: kernel %s: %s", kernel.version, e.message)
             continue
         if action:
             touched.add(kernel.version)
-            yield action
+            yield action if must else _tried(action, kernel)
             yield from persistent.checksum(appliance, kernel)
     if touched and _is_virtio(needed):
         # A module that one kernel lacks must not make its next initramfs fail.
         able = set.intersection(*(set(_able(appliance, v, needed)) for v in touched))
         yield from persistent.plan(appliance, [d for d in _WANTED if d in able])
+
+
+def _tried(action: Action, kernel: Kernel) -> Action:
+    """Return *action* with a warning where it fails: the old image stays."""
+
+    def apply(appliance: Appliance) -> None:
+        try:
+            action.apply(appliance)
+        except GuestError as e:
+            log.warning("warning: kernel %s: %s", kernel.version, e.message)
+
+    return replace(action, apply=apply)
 
 
 def _is_virtio(needed: Sequence[str]) -> bool:
@@ -100,7 +114,13 @@ def _kernel(
         if done or ready:
             return done
     return rebuild.planned(
-        appliance, kernel, drivers, guest.root or "/", old=image, cause=cause
+        appliance,
+        kernel,
+        drivers,
+        guest.root or "/",
+        needed=needed,
+        old=image,
+        cause=cause,
     )
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from v2v.document import Kernel
 from v2v.guests.appliance import Appliance
+from v2v.guests.linux import ranking
 from v2v.guests.linux.initramfs import Initramfs
 
 _FOLDERS = "/{usr/sbin,sbin,usr/bin,bin}/"
@@ -24,13 +25,15 @@ class Job:
     """An initramfs that is to be made.
 
     ``image`` is the path the tool writes; ``drivers`` are modules that the kernel has
-    as files; ``parts`` are the dracut modules that the old image was made of, and
-    ``keeps`` the files of /etc that it held; ``root`` is the guest's root device.
+    as files, and ``needed`` those without which it does not boot; ``parts`` are the
+    dracut modules that the old image was made of, and ``keeps`` the files of /etc that
+    it held; ``root`` is the guest's root device.
     """
 
     kernel: Kernel
     image: str
     drivers: Sequence[str]
+    needed: Sequence[str] = ranking.DISK
     parts: Sequence[str] = ()
     keeps: Sequence[str] = ()
     root: str = "/"
