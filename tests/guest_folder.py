@@ -57,7 +57,8 @@ class Folder:
         self.volumes = dict(volumes or {})
         self.mounted = {} if volumes else {"/": root}
         self.ran: list[list[str]] = []
-        self.labels: dict[Path, bytes] = {}
+        self.labels: dict[str, bytes] = {}
+        self.owners: dict[str, tuple[int, int]] = {}
 
     def host(self, path: str, *, follow: bool = True) -> Path:
         """Return where the guest's *path* is here; links stay inside the guest."""
@@ -177,19 +178,28 @@ class Folder:
         self.host(path).mkdir(parents=True, exist_ok=True)
 
     def mv(self, source: str, to: str) -> None:
-        self.host(source).replace(self.host(to))
+        self.host(source, follow=False).replace(self.host(to, follow=False))
 
     def cp(self, source: str, to: str) -> None:
         shutil.copyfile(self.host(source), self.host(to))
 
     def cp_a(self, source: str, to: str) -> None:
-        shutil.copy2(self.host(source), self.host(to))
+        if self.is_dir(source):
+            shutil.copytree(self.host(source), self.host(to), symlinks=True)
+        else:
+            shutil.copy2(self.host(source), self.host(to))
 
     def copy_attributes(self, source: str, to: str, *, all: bool = False) -> None:
         shutil.copystat(self.host(source), self.host(to))
 
     def rm_f(self, path: str) -> None:
         self.host(path, follow=False).unlink(missing_ok=True)
+
+    def rm_rf(self, path: str) -> None:
+        if self.is_dir(path):
+            shutil.rmtree(self.host(path))
+        else:
+            self.rm_f(path)
 
     def ln_sf(self, target: str, link: str) -> None:
         self.rm_f(link)
@@ -210,15 +220,34 @@ class Folder:
 
     def lgetxattr(self, path: str, name: str) -> bytes:
         assert name == "security.selinux"
-        here = self.host(path, follow=False)
-        if here not in self.labels:
+        real = self._resolved(path, follow=False)
+        if real not in self.labels or not os.path.lexists(self._place(real)):
             raise RuntimeError(f"{path}: no label")
-        return self.labels[here]
+        return self.labels[real]
 
     def lsetxattr(self, name: str, value: str, length: int, path: str) -> None:
         assert name == "security.selinux"
-        here = self.host(path, follow=False)
-        self.labels[here] = value.encode().ljust(length, b"\0")
+        real = self._resolved(path, follow=False)
+        assert os.path.lexists(self._place(real)), path
+        self.labels[real] = value.encode().ljust(length, b"\0")
+
+    def chown(self, owner: int, group: int, path: str) -> None:
+        assert self.exists(path), path
+        self.owners[path] = (owner, group)
+
+    def touch(self, path: str) -> None:
+        self.host(path).touch()
+
+    def truncate(self, path: str) -> None:
+        self.host(path).write_bytes(b"")
+
+    def find(self, folder: str) -> list[str]:
+        place = self.host(folder)
+        return sorted(str(path.relative_to(place)) for path in place.rglob("*"))
+
+    def find0(self, folder: str, to: str) -> None:
+        names = (name.encode() + b"\0" for name in self.find(folder))
+        Path(to).write_bytes(b"".join(names))
 
     def statvfs(self, path: str) -> dict[str, int]:
         return {"blocks": 2**21, "bavail": 2**20, "frsize": 2**10}
@@ -281,13 +310,19 @@ class Folder:
 
     def command(self, arguments: list[str]) -> str:
         self.ran.append(arguments)
-        name = next(a for a in arguments if a in self.programs)
-        self.programs[name](self, arguments)
+        name = next((a for a in arguments if a in self.programs), None)
+        if name:
+            self.programs[name](self, arguments)
         return ""
 
 
 def _is_pattern(name: str) -> bool:
     return any(sign in name for sign in "*?[")
+
+
+def handle(appliance_: Appliance) -> Folder:
+    """Return what stands in for libguestfs in *appliance_*."""
+    return cast(Folder, appliance_.g)
 
 
 def guest(
@@ -304,13 +339,21 @@ def guest(
 
 
 def put(root: Path, path: str, content: str | bytes) -> None:
-    """Write *content* to *path* of the guest in *root*; "-> x" makes a link to x."""
+    """Write *content* to *path* of the guest in *root*; "-> x" makes a link to x.
+
+    A path that ends in "/" is that of a folder.
+    """
     file = root / path.lstrip("/") if path else root
+    if path.endswith("/"):
+        file.mkdir(parents=True, exist_ok=True)
+        return
     file.parent.mkdir(parents=True, exist_ok=True)
     if isinstance(content, str) and content.startswith("-> "):
         file.symlink_to(content.removeprefix("-> "))
+    elif isinstance(content, str):
+        file.write_bytes(content.encode("utf-8", "surrogateescape"))
     else:
-        file.write_bytes(content.encode() if isinstance(content, str) else content)
+        file.write_bytes(content)
 
 
 def applied(appliance_: Appliance, actions: Iterable[Action]) -> list[str]:
@@ -330,6 +373,18 @@ def tree(root: Path) -> dict[str, int | str]:
         for path in root.rglob("*")
         if path.is_symlink() or path.is_file()
     }
+
+
+def texts(root: Path) -> dict[str, str]:
+    """Return the files in *root*: path -> text, or "-> target" of a link."""
+    found = {}
+    for path in sorted(root.rglob("*")):
+        name = f"/{path.relative_to(root)}"
+        if path.is_symlink():
+            found[name] = f"-> {path.readlink()}"
+        elif path.is_file():
+            found[name] = path.read_bytes().decode("utf-8", "surrogateescape")
+    return found
 
 
 def vmlinuz(version: str) -> bytes:

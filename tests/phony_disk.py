@@ -14,15 +14,14 @@ from v2v.guests.linux.mounts import ESP
 
 # Each disk of the appliance, in bytes; sparse.
 SIZE = 2 * 2**30
-# MiB; mkfs.xfs makes none that is smaller, and FAT16 has 65524 clusters at most.
-_ROOM = {"xfs": 320, "btrfs": 256, "vfat": 40}
+# MiB; mkfs.btrfs makes none that is much smaller.
+_ROOM = {"btrfs": 256, "vfat": 40}
 _SMALL = 64
 _MIB = 2048  # sectors
 _SCHEMES = {"dos": "83", "gpt": "0FC63DAF-8483-4772-8E79-3D69D8477DE4"}
 _MAKERS = {
     "ext3": "mke2fs -q -F -t ext3 -U {uuid}",
     "ext4": "mke2fs -q -F -t ext4 -U {uuid}",
-    "xfs": "mkfs.xfs -q -f -m uuid={uuid}",
     "btrfs": "mkfs.btrfs -q -f -U {uuid}",
     "vfat": "mkfs.vfat -i {volume}",
     "swap": "mkswap -U {uuid}",
@@ -36,6 +35,8 @@ def write(guest: Phony, folder: Path, g: Any) -> None:
     """
     g.umount_all()
     g.lvm_remove_all()
+    for disk in g.list_devices():
+        g.debug("sh", [f"wipefs -q -a {disk} && blockdev --rereadpt {disk}"])
     for disk in sorted({fs["device"][:8] for fs in _partitions(guest)}):
         _part(guest, disk, g)
     for fs in _partitions(guest):
@@ -68,7 +69,6 @@ def _room(guest: Phony, fs: Mapping[str, Any]) -> int:
 def _part(guest: Phony, disk: str, g: Any) -> None:
     """Make the partitions of *disk*, with the numbers that they have in the guest."""
     lines = list(_table(guest, disk))
-    g.zero(disk)
     script = "\\n".join(lines)
     g.debug("sh", [f"printf '{script}\\n' | sfdisk -q --wipe always {disk}"])
     g.debug("sh", ["udevadm settle"])
@@ -146,4 +146,6 @@ def _fill(fs: Mapping[str, Any], folder: Path, g: Any) -> None:
 def _owned(entry: tarfile.TarInfo) -> tarfile.TarInfo:
     entry.uid = entry.gid = 0
     entry.uname = entry.gname = "root"
+    # What vfat shows of every file: it lets no other mode be set.
+    entry.mode = 0o755
     return entry

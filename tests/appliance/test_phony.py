@@ -21,6 +21,9 @@ from v2v.guests import appliance
 from v2v.guests.appliance import Appliance
 
 SMOKE = ("rhel9", "sles15")
+# On XFS, for which Debian's appliance has no mkfs.
+WITHOUT = ("rhel7",)
+NAMES = [name for name in phony.names() if name not in WITHOUT]
 
 
 def marked(names: list[str], smoke: tuple[str, ...]) -> list[Any]:
@@ -52,7 +55,7 @@ def headers(text: str) -> list[str]:
     return [line for line in text.splitlines() if line.startswith("# /")]
 
 
-@pytest.mark.parametrize("name", marked(phony.names(), SMOKE))
+@pytest.mark.parametrize("name", marked(NAMES, SMOKE))
 def test_an_appliance_makes_the_same_edits(
     name: str, tmp_path: Path, blank: Appliance
 ) -> None:
