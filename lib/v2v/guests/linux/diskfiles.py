@@ -19,6 +19,7 @@ from v2v.guests.linux.plan import Action, edit, remove
 _REASON = "disks have other kernel names on KVM"
 _MAX_FILES = 200
 _MAX_LINES = 10_000
+_MAX_TEXT = 2**20  # characters
 _DEVICE_LINE = re.compile(r"^(\s*DEVICES?\s+)(\S[^\r\n]*)", re.IGNORECASE)
 _OLD_NAME = re.compile(
     r"/dev/(?:(?:sd|hd|vd|xvd)[a-z?*\[]|nvme\d|disk/by-(?:id|path)/)"
@@ -214,7 +215,7 @@ def plan(appliance: Appliance, names: Naming) -> Iterator[Action]:
             yield remove(path, "it lists the old machine's disks, and is a cache")
             continue
         text = appliance.read(path)
-        if text is None:
+        if text is None or len(text) > _MAX_TEXT:
             continue
         if path.lstrip("/") == DEVICES_FILE:
             # lvmdevices(8): without the file LVM looks at all disks, as it must.

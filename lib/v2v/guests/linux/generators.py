@@ -24,8 +24,9 @@ class Job:
     """An initramfs that is to be made.
 
     ``image`` is the path the tool writes; ``drivers`` are modules that the kernel has
-    as files, and ``needed`` those without which it does not boot; ``parts`` are the dracut modules that the old image was made of, and
-    ``keeps`` the files of /etc that it held; ``root`` is the guest's root device.
+    as files, and ``needed`` those without which it does not boot; ``parts``
+    are the dracut modules that the old image was made of, and ``keeps`` the files of
+    /etc that it held; ``root`` is the guest's root device.
     """
 
     kernel: Kernel
