@@ -290,6 +290,21 @@ def test_modules_are_appended_as_the_guest_stores_them(
     assert {"virtio_blk", "virtio_pci"} <= set(found.initramfs_drivers)
 
 
+def test_an_index_with_whole_paths_is_read_as_well(tmp_path: Path) -> None:
+    """depmod's until module-init-tools 3.4: Debian 5, RHEL 5, SLES 10."""
+    folder = f"/lib/modules/{VERSION}"
+    files = modules(VERSION)
+    index = str(files[f"{folder}/modules.dep"])
+    files[f"{folder}/modules.dep"] = index.replace("kernel/", f"{folder}/kernel/")
+    old = image({"init": "", "sbin/udevd": "", f"{folder[1:]}/kernel/ext3.ko": ""})
+    there = guest(tmp_path, {IMAGE: old, **files})
+    [action] = actions(there)
+    assert "virtio_blk.ko" in (action.change.after or "")
+    action.apply(there)
+    [found] = kernels.again(there, GUEST.kernels)
+    assert {"virtio_blk", "virtio_pci"} <= set(found.initramfs_drivers)
+
+
 def test_modules_that_are_stored_unlike_the_images_are_not_appended(
     tmp_path: Path,
 ) -> None:

@@ -170,7 +170,12 @@ def _missing(
     paths = kernels.closure(drivers, dependencies)
     there = image.modules(version) | builtin
     folder = f"/lib/modules/{version}"
-    names = [f"{folder}/{path}" for name, path in paths.items() if name not in there]
+    # Until module-init-tools 3.4 (Debian 5, SLES 10) the index has whole paths.
+    names = [
+        path if path.startswith(f"{folder}/") else f"{folder}/{path}"
+        for name, path in paths.items()
+        if name not in there
+    ]
     names += [
         path
         for path in appliance.glob(_INDEXES.format(version))
