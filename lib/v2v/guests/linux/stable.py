@@ -21,8 +21,13 @@ from v2v.guests.linux.plan import Action, edit
 FINDINGS = ("fstab-device-name", "disk-name-left")
 _SPEC = re.compile(r"^(\s*)(/dev/\S+)(\s+\S+\s+(\S+).*)", re.DOTALL)
 _FIELDS = re.compile(r"^(\s*(\S+)\s+(\S+)\s+(\S+)\s+)(\S+)(.*)", re.DOTALL)
+_PASS = re.compile(r"^(\s+\S+\s+)[1-9](?!\S)")
 # Folders of the host that only the old hypervisor can show.
 _SHARED = {"vmhgfs", "fuse.vmhgfs-fuse", "vboxsf", "prl_fs"}
+# What lets a boot go on without a device, by what mounts then (see _boot).  A mount(8)
+# of before 2.20 gives options with x- to the kernel, which refuses them.
+_OPTIONAL = {"systemd": "nofail", "mountall": "nobootwait,nofail", "script": "nofail"}
+_SOON = {"systemd": ",x-systemd.device-timeout=10"}
 _ALIKE = ({"ext2", "ext3", "ext4"}, {"vfat", "msdos"})
 # udev makes no link by UUID to what is a part of something larger.
 _MEMBER = re.compile(r"LVM2_member|\w+_raid_member|linux_raid_member|zfs_member")
@@ -50,6 +55,7 @@ class Names:
         )
         self.part_uses = Counter(fs.partuuid for fs in all_ if fs.partuuid)
         self.disks = disks
+        self.init = guest.init
         self._learned: dict[str, str] = {}
 
     def learn(self, text: str) -> None:
@@ -116,8 +122,9 @@ def plan(appliance: Appliance, names: Names) -> Iterator[Action]:
     text = appliance.read("/etc/fstab")
     if text is not None:
         names.learn(text)
+        boot = _boot(appliance, names.init)
         after = "".join(
-            _guarded(_fstab_line(line, names))
+            _guarded(_fstab_line(line, names), boot)
             for line in text.splitlines(keepends=True)
         )
         yield from edit("/etc/fstab", text, after, _REASON)
@@ -143,10 +150,19 @@ def _fits(kind: str, found: str) -> bool:
     return any({kind, found} <= alike for alike in _ALIKE)
 
 
-def _guarded(line: str) -> str:
+def _boot(appliance: Appliance, init: str | None) -> str:
+    """Return what mounts the file systems at boot: systemd, mountall, or a script."""
+    if init in (None, "systemd"):
+        return "systemd"
+    # upstart's, of Ubuntu until 14.10.
+    return "mountall" if appliance.g.exists("/sbin/mountall") else "script"
+
+
+def _guarded(line: str, boot: str = "systemd") -> str:
     """Return *line* of fstab so that a boot does not fail for want of its device.
 
-    That is for names which no new machine gives, of all but the system itself.
+    That is for names which no new machine gives, of all but the system itself.  *boot*
+    is as _boot() returns it.
     """
     match = _FIELDS.match(line)
     if not match or line.lstrip().startswith("#"):
@@ -156,9 +172,12 @@ def _guarded(line: str) -> str:
     if point in ("/", "/usr") or known & {"nofail", "noauto"}:
         return line
     if kind in _SHARED:
-        return f"{before}{options},nofail{rest}"
+        return f"{before}{options},{_OPTIONAL[boot]}{rest}"
     if order.is_of_hardware(spec):
-        return f"{before}{options},nofail,x-systemd.device-timeout=10{rest}"
+        if boot == "script":
+            # Red Hat's fsck of before 6 knows no nofail, and stops the boot.
+            rest = _PASS.sub(r"\g<1>0", rest)
+        return f"{before}{options},{_OPTIONAL[boot]}{_SOON.get(boot, '')}{rest}"
     return line
 
 
