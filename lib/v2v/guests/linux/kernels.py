@@ -75,10 +75,12 @@ def again(appliance: Appliance, kernels: Sequence[Kernel]) -> tuple[Kernel, ...]
     path = boot.default_kernel(appliance)
     known = path is not None and appliance.g.exists(path)
     default = appliance.g.realpath(path) if path and known else None
+    # Before any is read, since two kernels may have one image.
+    same = {k.initramfs for k in kernels if k.initramfs in appliance.known}
     return tuple(
         (
             kernel
-            if kernel.initramfs in appliance.known
+            if kernel.initramfs in same
             else _kernel(
                 appliance,
                 kernel.version,
