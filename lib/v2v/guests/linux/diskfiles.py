@@ -89,11 +89,19 @@ def multipath(text: str, names: Naming) -> str:
 
 
 def crypttab(text: str, names: Naming) -> str:
-    """Replace the source by ``UUID=…``, and names in options by paths: crypttab(5)."""
+    """Replace the source by ``UUID=…``, and names in options by paths: crypttab(5).
+
+    Debian's scripts know no PARTUUID= until version 10, but any path.
+    """
 
     def changed(line: str) -> str:
         match = _SOURCE.match(line)
-        return tags(match[1], names) + paths(match[2], names) if match else line
+        if match is None:
+            return line
+        source = tags(match[1], names)
+        if "PARTUUID=" in source:
+            source = paths(match[1], names)
+        return source + paths(match[2], names)
 
     return _by_line(text, changed)
 

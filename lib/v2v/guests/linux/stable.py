@@ -28,7 +28,10 @@ _SHARED = {"vmhgfs", "fuse.vmhgfs-fuse", "vboxsf", "prl_fs"}
 # of before 2.20 gives options with x- to the kernel, which refuses them.
 _OPTIONAL = {"systemd": "nofail", "mountall": "nobootwait,nofail", "script": "nofail"}
 _SOON = {"systemd": ",x-systemd.device-timeout=10"}
-_ALIKE = ({"ext2", "ext3", "ext4"}, {"vfat", "msdos"})
+_ALIKE = (
+    *({"ext2", "ext3", "ext4"}, {"vfat", "msdos"}),
+    *({"ntfs", "ntfs-3g"}, {"ntfs", "ntfs3"}, {"ntfs", "fuseblk"}),
+)
 # udev makes no link by UUID to what is a part of something larger.
 _MEMBER = re.compile(r"LVM2_member|\w+_raid_member|linux_raid_member|zfs_member")
 _REASON = "disks have other kernel names on KVM"
@@ -124,7 +127,7 @@ def plan(appliance: Appliance, names: Names) -> Iterator[Action]:
         names.learn(text)
         boot = _boot(appliance, names.init)
         after = "".join(
-            _guarded(_fstab_line(line, names), boot)
+            _guarded(_other_devices(_fstab_line(line, names), names), boot)
             for line in text.splitlines(keepends=True)
         )
         yield from edit("/etc/fstab", text, after, _REASON)
@@ -141,6 +144,30 @@ def _fstab_line(line: str, names: Names) -> str:
     if fs is None or not _fits(kind, fs.type):
         return line
     return f"{blank}{names.stable(spec) or spec}{rest}"
+
+
+def _other_devices(line: str, names: Names) -> str:
+    """Return *line* of fstab with stable names for what its options name besides.
+
+    A journal's device gets its identity.  The devices of a btrfs all have one UUID:
+    each of them is left out, since udev lets the kernel see them before any is mounted.
+    """
+    match = _FIELDS.match(line)
+    if not match or line.lstrip().startswith("#") or "=/dev/" not in match[5]:
+        return line
+    before, _, _, kind, options, rest = match.groups()
+    words = options.split(",")
+    if kind == "btrfs":
+        words = [
+            word
+            for word in words
+            if not (
+                word.startswith("device=")
+                and order.is_of_hardware(word.removeprefix("device="))
+            )
+        ]
+    changed = ",".join(names.replaced(word, as_path=True) for word in words)
+    return f"{before}{changed or 'defaults'}{rest}"
 
 
 def _fits(kind: str, found: str) -> bool:
