@@ -27,7 +27,7 @@ GUEST = Guest(
 NAMES = Names(GUEST, tuple(Disk(id=f"sd{x}") for x in "abc"))
 
 TABLE = [
-    # crypttab(5): a source by tag, all else by path.
+    # crypttab(5): a source by its UUID, all else by path.
     (
         "/etc/crypttab",
         (
@@ -36,7 +36,7 @@ TABLE = [
         ),
         (
             "# x /dev/sda5 none\nx UUID=u5 /dev/disk/by-uuid/u1:/key "
-            "luks,header=/dev/disk/by-uuid/u1\nswap PARTUUID=p4 /dev/urandom swap\n"
+            "luks,header=/dev/disk/by-uuid/u1\nswap {p4} /dev/urandom swap\n"
         ),
     ),
     (
@@ -287,3 +287,35 @@ def test_the_roots_own_device_is_no_other_ones_whatever_its_name() -> None:
     assert texts(running) == after
     again = Names(Guest(filesystems=on), names.disks)
     assert list(stable.plan(running, again)) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "after"),
+    [
+        ("device=/dev/sdb,device=/dev/sdc", "defaults"),
+        ("noatime,device=/dev/sdb,subvol=@", "noatime,subvol=@"),
+        ("device=/dev/mapper/x,ro", None),
+        ("journal_path=/dev/sda2,ro", "journal_path=/dev/disk/by-uuid/u2,ro"),
+        ("logdev=/dev/sda4", "logdev=/dev/disk/by-partuuid/p4"),
+        ("logdev=/dev/sdq4", None),
+    ],
+)
+def test_devices_in_the_options_of_fstab_are_found_as_well(
+    options: str, after: str | None
+) -> None:
+    """A btrfs that cannot open a device is not mounted: emergency mode."""
+    kind = "btrfs" if "device=" in options else "ext4"
+    line = f"UUID=b /srv {kind} {{}} 0 2\r\n# {options}\n"
+    running = guest_with({"/etc/fstab": line.format(options)})
+    done(running, list(stable.plan(running, NAMES)))
+    assert running.read("/etc/fstab") == line.format(after or options)
+    assert list(stable.plan(running, NAMES)) == []
+
+
+def test_ntfs_has_three_drivers() -> None:
+    names = Names(
+        Guest(filesystems=(Filesystem(device="/dev/sda1", type="ntfs", uuid="n"),))
+    )
+    for kind in ("ntfs", "ntfs-3g", "ntfs3", "fuseblk"):
+        line = stable._fstab_line(f"/dev/sda1 /mnt {kind} ro 0 0\n", names)
+        assert line == f"UUID=n /mnt {kind} ro 0 0\n"

@@ -3,6 +3,7 @@
 
 import pytest
 
+from guest_files import guest_with
 from v2v.document import Disk, Filesystem, Guest
 from v2v.guests.linux import debconf, stable
 from v2v.guests.linux.stable import Names
@@ -140,6 +141,28 @@ def test_a_disk_that_cannot_be_told_must_not_hold_up_the_boot(
     before: str, after: str | None
 ) -> None:
     assert stable._guarded(before) == (after or before)
+
+
+@pytest.mark.parametrize(
+    ("init", "files", "after"),
+    [
+        ("systemd", {}, "defaults,nofail,x-systemd.device-timeout=10 1 2\n"),
+        # RHEL 6: mount(8) would give the kernel what only systemd's knows.
+        ("sysv", {}, "defaults,nofail 1 0\n"),
+        ("openrc", {}, "defaults,nofail 1 0\n"),
+        # Ubuntu 14.04 waits for a key otherwise.
+        ("sysv", {"/sbin/mountall": ""}, "defaults,nobootwait,nofail 1 2\n"),
+    ],
+)
+def test_what_mounts_at_boot_is_told_in_its_own_words(
+    init: str, files: dict[str, str], after: str
+) -> None:
+    fstab = "/dev/sdq1 /srv ext4 defaults 1 2\n"
+    there = guest_with({"/etc/fstab": fstab, **files})
+    [action] = stable.plan(there, Names(GUEST.having(init=init)))
+    action.apply(there)
+    assert there.read("/etc/fstab") == f"/dev/sdq1 /srv ext4 {after}"
+    assert list(stable.plan(there, Names(GUEST.having(init=init)))) == []
 
 
 def test_ext3_in_fstab_may_be_ext4_on_the_disk() -> None:

@@ -4,13 +4,29 @@
 import gzip
 import lzma
 import time
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from v2v.document import Guest
+import guest_folder
+from guest_files import guest_with
+from v2v.document import Filesystem, Guest
 from v2v.errors import GuestError
 from v2v.guests.appliance import printable
-from v2v.guests.linux import boot, debconf, initramfs, interfaces, netplan, plan, stable
+from v2v.guests.linux import (
+    boot,
+    debconf,
+    diskfiles,
+    initramfs,
+    interfaces,
+    kernels,
+    netplan,
+    plan,
+    stable,
+    system,
+)
 from v2v.guests.linux.initramfs import Initramfs
 from v2v.guests.linux.loaders import parameters
 from v2v.guests.linux.loaders.menu import Files
@@ -114,3 +130,111 @@ def test_what_is_no_utf8_can_be_written_to_a_document() -> None:
 @pytest.mark.parametrize("text", ["a:\n" * 200, "- " * 500, "{{{{", "k: {a: [b}"])
 def test_odd_yaml_is_passed_over(text: str) -> None:
     assert list(netplan.read("/x", text)) == []
+
+
+def peak(act: Callable[[], object]) -> int:
+    """Return how many bytes *act* takes at most."""
+    tracemalloc.start()
+    try:
+        act()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+GRUB = "/boot/grub2/grub.cfg"
+ENTRY = "menuentry 'b' {\nlinux /vmlinuz root=x\n}\n"
+BOMBS = {
+    "a long title around many": {
+        GRUB: "submenu '" + "a" * 2**18 + "' {\n" + ENTRY * 5000 + "}\n"
+    },
+    "titles around titles": {
+        GRUB: ("submenu '" + "a" * 2**15 + "' {\n") * 19 + ENTRY * 5000
+    },
+    "variables of variables": {
+        GRUB: "blscfg\n",
+        "/boot/grub2/grubenv": "kernelopts=" + "x" * 2**18 + "\n",
+        "/boot/loader/entries/a.conf": "linux /v\noptions " + "$kernelopts " * 5000,
+    },
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_menu_does_not_grow_by_being_read(name: str) -> None:
+    there = Files(paths=list(BOMBS[name]), texts=BOMBS[name])
+    assert peak(lambda: boot.in_use(there)) < 2**26
+
+
+def test_thousands_of_large_menus_are_refused() -> None:
+    names = [f"/boot/loader/entries/{i}.conf" for i in range(40)]
+    there = guest_with(dict.fromkeys(names, "#" * 2**20))
+    with pytest.raises(GuestError, match="too large"):
+        boot.files(there)
+
+
+def test_a_version_that_is_a_pattern_is_no_version(tmp_path: Path) -> None:
+    """glob(3) makes 2 to the 40th paths of it."""
+    version = "{a,b}" * 40
+    files = {f"/boot/vmlinuz-{version}": "x", f"/lib/modules/{version}/modules.dep": ""}
+    assert kernels.found(guest_folder.guest(tmp_path, files)) == ()
+
+
+def test_of_a_boot_full_of_kernels_some_are_looked_at(tmp_path: Path) -> None:
+    there = guest_folder.guest(tmp_path, {f"/boot/vmlinuz-{i}": "" for i in range(900)})
+    asked: list[str] = []
+    real = there.g.realpath
+
+    def noted(path: str) -> str:
+        asked.append(path)
+        return real(path)
+
+    there.g.realpath = noted  # type: ignore[method-assign]
+    kernels.found(there)
+    assert 0 < len(asked) <= 300
+
+
+def test_an_endless_word_in_os_release_takes_no_time() -> None:
+    """shlex takes an hour for 8 MiB."""
+    text = "ID=debian\nNAME='" + "a" * 2**21 + "'\n"
+    began = time.process_time()
+    found = system._release(guest_with({"/etc/os-release": text}))
+    assert found == {"ID": "debian"}
+    assert time.process_time() - began < 2
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ([("a" * 5000, 0o100644, b"")], "too long a name"),
+        ([(f"{i}/" + "a" * 4000, 0o100644, b"") for i in range(20_000)], "names"),
+        (
+            [(f"conf/conf.d/{i}", 0o100644, bytes(2**22)) for i in range(20)],
+            "configuration",
+        ),
+    ],
+)
+def test_what_is_kept_of_an_image_is_bounded(
+    entries: list[tuple[str, int, bytes]], message: str
+) -> None:
+    """A guest has 32 kernels, each with such an image."""
+    made = b"".join(initramfs._entry(1, *one) for one in entries)
+    with pytest.raises(GuestError, match=message):
+        initramfs.parse(gzip.compress(made + END, 1))
+
+
+def test_a_link_of_a_megabyte_is_none() -> None:
+    image = initramfs.parse(initramfs._entry(1, "lib", 0o120777, b"a/" * 2**19) + END)
+    assert image.links == {}
+
+
+def test_a_table_of_disks_that_is_none_is_left_alone() -> None:
+    text = "/dev/sda1 x\n" * 100_000
+    names = stable.Names(
+        Guest(filesystems=(Filesystem(device="/dev/sda1", type="ext4", uuid="u"),))
+    )
+    there = guest_with({"/etc/auto.home": text})
+    assert list(diskfiles.plan(there, names)) == []
+    assert (
+        len(list(diskfiles.plan(guest_with({"/etc/auto.home": text[:240]}), names)))
+        == 1
+    )

@@ -3,6 +3,7 @@
 
 import hashlib
 import re
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -293,6 +294,48 @@ def test_modules_are_appended_as_the_guest_stores_them(
     there = guest(tmp_path, {IMAGE: old, **modules(VERSION, suffix)})
     for action in actions(there):
         action.apply(there)
+    [found] = kernels.again(there, GUEST.kernels)
+    assert {"virtio_blk", "virtio_pci"} <= set(found.initramfs_drivers)
+
+
+def test_two_kernels_with_one_image_both_find_their_modules_in_it(
+    tmp_path: Path,
+) -> None:
+    """What is appended for the second must not undo the first."""
+    second = "6.1.0-2.x86_64"
+    old = image({"init": "", "sbin/udevd": ""})
+    there = guest(tmp_path, {IMAGE: old, **modules(VERSION), **modules(second)})
+    both = (GUEST.kernels[0], kernel(second, IMAGE).having(default=False))
+    planned = actions(there, GUEST.having(kernels=both))
+    applied(there, planned)
+    size = (tmp_path / IMAGE[1:]).stat().st_size
+    assert size - len(old) <= sum(action.space for action in planned)
+    for found in kernels.again(there, both):
+        assert {"virtio_blk", "virtio_pci"} <= set(found.initramfs_drivers)
+
+
+def test_what_is_planned_holds_no_image(tmp_path: Path) -> None:
+    """Those of 32 kernels may be more than the host has memory."""
+    old = image({"init": "", "sbin/udevd": "", "large": bytes(2**24)})
+    there = guest(tmp_path, {IMAGE: old, **modules(VERSION)})
+    tracemalloc.start()
+    planned = actions(there)
+    held = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert len(planned) == 1 and held < 2**22
+
+
+def test_an_index_with_whole_paths_is_read_as_well(tmp_path: Path) -> None:
+    """depmod's until module-init-tools 3.4: Debian 5, RHEL 5, SLES 10."""
+    folder = f"/lib/modules/{VERSION}"
+    files = modules(VERSION)
+    index = str(files[f"{folder}/modules.dep"])
+    files[f"{folder}/modules.dep"] = index.replace("kernel/", f"{folder}/kernel/")
+    old = image({"init": "", "sbin/udevd": "", f"{folder[1:]}/kernel/ext3.ko": ""})
+    there = guest(tmp_path, {IMAGE: old, **files})
+    [action] = actions(there)
+    assert "virtio_blk.ko" in (action.change.after or "")
+    action.apply(there)
     [found] = kernels.again(there, GUEST.kernels)
     assert {"virtio_blk", "virtio_pci"} <= set(found.initramfs_drivers)
 

@@ -53,23 +53,35 @@ _BINARIES = (
 )
 _ALL = "/{" + ",".join((*_TEXTS, *_BINARIES)) + "}"
 _MAX_FILES = 500
+_MAX_TEXTS = 2**25  # characters, of all files
 # These write to the disk, by number, where the kernel lies: a program must be run.
 _BY_NUMBER = {"/etc/lilo.conf": "lilo", "/etc/zipl.conf": "zipl"}
 _REASON = "kernel parameters must hold on the new machine"
 
 
 def files(appliance: Appliance) -> Files:
-    """Return the files of all loaders; each is read once until it is written."""
+    """Return the files of all loaders; each is read once until it is written.
+
+    Raises GuestError if they are larger than such files are.
+    """
     known = appliance.known.get(_ALL)
     if not isinstance(known, list):
         # A folder's path ends in a slash.
         known = [p for p in appliance.glob(_ALL) if not p.endswith("/")][:_MAX_FILES]
         appliance.known[_ALL] = known
     texts = {}
+    room = _MAX_TEXTS
     for path in known:
         text = None if path.lower().endswith(".efi") else _text(appliance, path)
-        if text is not None:
-            texts[path] = text
+        if text is None:
+            continue
+        texts[path] = text
+        room -= len(text)
+        if room < 0:
+            raise GuestError(
+                "the boot loader's files in the guest are too large to be read",
+                "remove what is no menu from /boot/loader/entries and /boot/grub",
+            )
     return Files(paths=known, texts=texts)
 
 

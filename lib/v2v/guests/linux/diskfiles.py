@@ -19,6 +19,7 @@ from v2v.guests.linux.plan import Action, edit, remove
 _REASON = "disks have other kernel names on KVM"
 _MAX_FILES = 200
 _MAX_LINES = 10_000
+_MAX_TEXT = 2**20  # characters
 _DEVICE_LINE = re.compile(r"^(\s*DEVICES?\s+)(\S[^\r\n]*)", re.IGNORECASE)
 _OLD_NAME = re.compile(
     r"/dev/(?:(?:sd|hd|vd|xvd)[a-z?*\[]|nvme\d|disk/by-(?:id|path)/)"
@@ -88,11 +89,19 @@ def multipath(text: str, names: Naming) -> str:
 
 
 def crypttab(text: str, names: Naming) -> str:
-    """Replace the source by ``UUID=…``, and names in options by paths: crypttab(5)."""
+    """Replace the source by ``UUID=…``, and names in options by paths: crypttab(5).
+
+    Debian's scripts know no PARTUUID= until version 10, but any path.
+    """
 
     def changed(line: str) -> str:
         match = _SOURCE.match(line)
-        return tags(match[1], names) + paths(match[2], names) if match else line
+        if match is None:
+            return line
+        source = tags(match[1], names)
+        if "PARTUUID=" in source:
+            source = paths(match[1], names)
+        return source + paths(match[2], names)
 
     return _by_line(text, changed)
 
@@ -214,7 +223,7 @@ def plan(appliance: Appliance, names: Naming) -> Iterator[Action]:
             yield remove(path, "it lists the old machine's disks, and is a cache")
             continue
         text = appliance.read(path)
-        if text is None:
+        if text is None or len(text) > _MAX_TEXT:
             continue
         if path.lstrip("/") == DEVICES_FILE:
             # lvmdevices(8): without the file LVM looks at all disks, as it must.

@@ -21,9 +21,17 @@ from v2v.guests.linux.plan import Action, edit
 FINDINGS = ("fstab-device-name", "disk-name-left")
 _SPEC = re.compile(r"^(\s*)(/dev/\S+)(\s+(\S+)\s+(\S+).*)", re.DOTALL)
 _FIELDS = re.compile(r"^(\s*(\S+)\s+(\S+)\s+(\S+)\s+)(\S+)(.*)", re.DOTALL)
+_PASS = re.compile(r"^(\s+\S+\s+)[1-9](?!\S)")
 # Folders of the host that only the old hypervisor can show.
 _SHARED = {"vmhgfs", "fuse.vmhgfs-fuse", "vboxsf", "prl_fs"}
-_ALIKE = ({"ext2", "ext3", "ext4"}, {"vfat", "msdos"})
+# What lets a boot go on without a device, by what mounts then (see _boot).  A mount(8)
+# of before 2.20 gives options with x- to the kernel, which refuses them.
+_OPTIONAL = {"systemd": "nofail", "mountall": "nobootwait,nofail", "script": "nofail"}
+_SOON = {"systemd": ",x-systemd.device-timeout=10"}
+_ALIKE = (
+    *({"ext2", "ext3", "ext4"}, {"vfat", "msdos"}),
+    *({"ntfs", "ntfs-3g"}, {"ntfs", "ntfs3"}, {"ntfs", "fuseblk"}),
+)
 # udev makes no link by UUID to what is a part of something larger.
 _MEMBER = re.compile(r"LVM2_member|\w+_raid_member|linux_raid_member|zfs_member")
 _REASON = "disks have other kernel names on KVM"
@@ -50,7 +58,7 @@ class Names:
         )
         self.part_uses = Counter(fs.partuuid for fs in all_ if fs.partuuid)
         self.disks = disks
-        self.systemd = guest.init in (None, "systemd")
+        self.init = guest.init
         self.root = next((f for f in guest.filesystems if f.mountpoint == "/"), None)
         self._learned: dict[str, str] = {}
         # Where fstab mounts something.
@@ -122,8 +130,9 @@ def plan(appliance: Appliance, names: Names) -> Iterator[Action]:
     text = appliance.read("/etc/fstab")
     if text is not None:
         names.learn(text)
+        boot = _boot(appliance, names.init)
         after = "".join(
-            _guarded(_fstab_line(line, names), systemd=names.systemd)
+            _guarded(_other_devices(_fstab_line(line, names), names), boot)
             for line in text.splitlines(keepends=True)
         )
         yield from edit("/etc/fstab", text, after, _REASON)
@@ -146,6 +155,30 @@ def _fstab_line(line: str, names: Names) -> str:
     return f"{blank}{names.stable(spec) or spec}{rest}"
 
 
+def _other_devices(line: str, names: Names) -> str:
+    """Return *line* of fstab with stable names for what its options name besides.
+
+    A journal's device gets its identity.  The devices of a btrfs all have one UUID:
+    each of them is left out, since udev lets the kernel see them before any is mounted.
+    """
+    match = _FIELDS.match(line)
+    if not match or line.lstrip().startswith("#") or "=/dev/" not in match[5]:
+        return line
+    before, _, _, kind, options, rest = match.groups()
+    words = options.split(",")
+    if kind == "btrfs":
+        words = [
+            word
+            for word in words
+            if not (
+                word.startswith("device=")
+                and order.is_of_hardware(word.removeprefix("device="))
+            )
+        ]
+    changed = ",".join(names.replaced(word, as_path=True) for word in words)
+    return f"{before}{changed or 'defaults'}{rest}"
+
+
 def _fits(kind: str, found: str) -> bool:
     """Whether a file system that fstab calls *kind* may be what was *found*."""
     if kind in ("auto", found) or found in kind.split(","):
@@ -153,11 +186,19 @@ def _fits(kind: str, found: str) -> bool:
     return any({kind, found} <= alike for alike in _ALIKE)
 
 
-def _guarded(line: str, *, systemd: bool = True) -> str:
+def _boot(appliance: Appliance, init: str | None) -> str:
+    """Return what mounts the file systems at boot: systemd, mountall, or a script."""
+    if init in (None, "systemd"):
+        return "systemd"
+    # upstart's, of Ubuntu until 14.10.
+    return "mountall" if appliance.g.exists("/sbin/mountall") else "script"
+
+
+def _guarded(line: str, boot: str = "systemd") -> str:
     """Return *line* of fstab so that a boot does not fail for want of its device.
 
-    That is for names which no new machine gives, of all but the system itself.  What
-    systemd understands would make the mount(8) of before it fail.
+    That is for names which no new machine gives, of all but the system itself.  *boot*
+    is as _boot() returns it.
     """
     match = _FIELDS.match(line)
     if not match or line.lstrip().startswith("#"):
@@ -167,10 +208,12 @@ def _guarded(line: str, *, systemd: bool = True) -> str:
     if point in ("/", "/usr") or known & {"nofail", "noauto"}:
         return line
     if kind in _SHARED:
-        return f"{before}{options},nofail{rest}"
+        return f"{before}{options},{_OPTIONAL[boot]}{rest}"
     if order.is_of_hardware(spec):
-        wait = ",x-systemd.device-timeout=10" if systemd else ""
-        return f"{before}{options},nofail{wait}{rest}"
+        if boot == "script":
+            # Red Hat's fsck of before 6 knows no nofail, and stops the boot.
+            rest = _PASS.sub(r"\g<1>0", rest)
+        return f"{before}{options},{_OPTIONAL[boot]}{_SOON.get(boot, '')}{rest}"
     return line
 
 

@@ -13,6 +13,8 @@ from v2v.guests.linux.loaders.menu import MAX_ENTRIES, Entry, Files, inside, new
 
 _ENTRY = re.compile(r"^(/boot|/efi|/boot/efi)/loader/entries/([^/]+)\.conf$")
 _VARIABLE = re.compile(r"\$(\w{1,40})")
+# Variables in one line, and characters of a value: GRUB's block has 1024 bytes.
+_MAX_USES, _MAX_VALUE = 20, 4096
 
 
 def entries(
@@ -38,6 +40,10 @@ def _entry(path: str, text: str, match: re.Match[str], known: dict[str, str]) ->
     first = {key: words for _, key, words in reversed(fields) if words}
     kernel = first.get("linux") or first.get("efi")
     line = " ".join(word for _, words in options for word in words)
+
+    def value(found: re.Match[str]) -> str:
+        return known.get(found[1], found[0])[:_MAX_VALUE]
+
     return Entry(
         name=match[2],
         kernel=inside(place, kernel[0]) if kernel else None,
@@ -45,7 +51,7 @@ def _entry(path: str, text: str, match: re.Match[str], known: dict[str, str]) ->
         initramfs=next(
             (found for i in reversed(images) if (found := inside(place, i))), None
         ),
-        options=_VARIABLE.sub(lambda m: known.get(m[1], m[0]), line),
+        options=_VARIABLE.sub(value, line, count=_MAX_USES),
         file=path,
         line=options[0][0] if options else -1,
         sealed="efi" in first,

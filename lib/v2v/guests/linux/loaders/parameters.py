@@ -108,7 +108,10 @@ def _without_hypervisor(line: str) -> str:
     line = _FIRST.sub("", line)
     if "console=ttyS" in line:
         line = _OLD_CONSOLE.sub("", line)
-    return _CONSOLE.sub("console=ttyS0", line, count=1)
+    line, made = _CONSOLE.subn("console=ttyS0", line, count=1)
+    if made:
+        line = _OLD_CONSOLE.sub("", line)  # of several one is left
+    return _CONSOLE.sub("console=ttyS0", line)
 
 
 def of_hardware(options: str) -> list[str]:
