@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
+from v2v.guests import appliance
 from v2v.guests.appliance import Appliance
 
 
@@ -65,10 +66,10 @@ class Handle:
         return f"/{self._at(path).relative_to(self.root)}".replace("/.", "/")
 
     def glob_expand(self, pattern: str) -> list[str]:
-        """As GLOB_BRACE has it, for one level of braces."""
+        """As GLOB_BRACE has it."""
         self.calls += 1
         found: set[str] = set()
-        for each in _braces(pattern):
+        for each in appliance.expanded(pattern):
             found |= set(glob.glob(each.lstrip("/"), root_dir=self.root))  # noqa: PTH207
         return sorted(f"/{path}" for path in found)
 
@@ -159,14 +160,6 @@ class Handle:
         return ""
 
 
-def _braces(pattern: str) -> list[str]:
-    head, brace, rest = pattern.partition("{")
-    if not brace:
-        return [pattern]
-    inside, _, tail = rest.partition("}")
-    return [f"{head}{word}{end}" for word in inside.split(",") for end in _braces(tail)]
-
-
 def made(root: Path, files: Mapping[str, str]) -> Appliance:
     """Return an appliance on the folder *root*, where *files* are made: path, text.
 
@@ -185,9 +178,9 @@ def made(root: Path, files: Mapping[str, str]) -> Appliance:
     return Appliance(cast(Any, Handle(root)))
 
 
-def handle(appliance: Appliance) -> Handle:
-    """Return what stands in for libguestfs in *appliance*."""
-    return cast(Handle, appliance.g)
+def handle(guest: Appliance) -> Handle:
+    """Return what stands in for libguestfs in *guest*."""
+    return cast(Handle, guest.g)
 
 
 def tree(root: Path) -> dict[str, str]:
