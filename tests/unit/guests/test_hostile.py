@@ -4,10 +4,11 @@
 import gzip
 import lzma
 import time
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from v2v.document import Guest
+from v2v.document import Guest, Interface
 from v2v.errors import GuestError
 from v2v.guests.appliance import printable
 from v2v.guests.linux import boot, debconf, initramfs, interfaces, netplan, plan, stable
@@ -114,3 +115,13 @@ def test_what_is_no_utf8_can_be_written_to_a_document() -> None:
 @pytest.mark.parametrize("text", ["a:\n" * 200, "- " * 500, "{{{{", "k: {a: [b}"])
 def test_odd_yaml_is_passed_over(text: str) -> None:
     assert list(netplan.read("/x", text)) == []
+
+
+@pytest.mark.parametrize(
+    "read", [interfaces.networkd, interfaces.links, interfaces.keyfile]
+)
+def test_a_key_without_a_value_that_goes_on_is_passed_over(
+    read: Callable[[str, str], Iterator[Interface]],
+) -> None:
+    """Python's configparser dies of it."""
+    assert list(read("/etc/x", "[Match]\nName\n more\n")) == []
