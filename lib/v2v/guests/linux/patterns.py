@@ -17,6 +17,7 @@ _MAX_LENGTH = 2000  # characters of an expression
 _MAX_DEPTH = 20  # parentheses
 _MAX_SIZE = 5000  # steps of building, and so states
 _MAX_REPEAT = 255
+_MAX_MEMBERS = 64  # of a set: all may be tried for a character
 
 Test = Callable[[str], bool]
 _CLASSES: dict[str, Test] = {
@@ -93,7 +94,8 @@ def _closure(program: list[_State], states: Iterator[int] | list[int]) -> set[in
     return found
 
 
-@lru_cache(maxsize=1000)
+# A few hundred KiB each at most.
+@lru_cache(maxsize=100)
 def _program(pattern: str) -> list[_State]:
     """Return the states of *pattern*, from the first to the one that accepts."""
     if len(pattern) > _MAX_LENGTH:
@@ -288,6 +290,8 @@ class _Parser:
         while first or not self._takes("]"):
             first = False
             tests.append(self._member())
+            if len(tests) > _MAX_MEMBERS:
+                raise PatternError("its set is too large")
         if negated:
             return lambda c: not any(test(c) for test in tests)
         return lambda c: any(test(c) for test in tests)
