@@ -11,7 +11,17 @@ import pytest
 from v2v.document import Guest, Interface
 from v2v.errors import GuestError
 from v2v.guests.appliance import printable
-from v2v.guests.linux import boot, debconf, initramfs, interfaces, netplan, plan, stable
+from v2v.guests.linux import (
+    addressing,
+    boot,
+    debconf,
+    hardware,
+    initramfs,
+    interfaces,
+    netplan,
+    plan,
+    stable,
+)
 from v2v.guests.linux.initramfs import Initramfs
 from v2v.guests.linux.loaders import parameters
 from v2v.guests.linux.loaders.menu import Files
@@ -125,3 +135,14 @@ def test_a_key_without_a_value_that_goes_on_is_passed_over(
 ) -> None:
     """Python's configparser dies of it."""
     assert list(read("/etc/x", "[Match]\nName\n more\n")) == []
+
+
+def test_long_lines_of_a_network_configuration_are_edited_in_no_time() -> None:
+    before = time.monotonic()
+    drivers = ",".join(f"driver:a{i}" for i in range(18_000))
+    made = hardware.netplan(f"  match: {{{drivers}}}\n", lambda name: "x")
+    assert made == '  match: {macaddress: "x"}\n'
+    static = addressing.Static(family=4, address="192.0.2.2", prefix=24)
+    text = f"iface eth0 inet {'a' * 250_000} b\n"
+    assert " static\n" in addressing.ifupdown(text, "eth0", static)
+    assert time.monotonic() - before < 2

@@ -58,7 +58,9 @@ def ifupdown(text: str, name: str, static: Static) -> str:
         own = [end]
     head = own[0]
     end = _stanza_end(lines, head)
-    lines[head] = re.sub(r"(\S+)([ \t]*\r?\n?)$", r"static\2", lines[head], count=1)
+    bare = lines[head].rstrip()
+    method = bare.split()[-1]
+    lines[head] = f"{bare.removesuffix(method)}static{lines[head][len(bare) :]}"
     lines[head + 1 : end] = _options(lines[head + 1 : end], static)
     return "".join(lines)
 
