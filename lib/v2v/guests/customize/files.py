@@ -307,6 +307,7 @@ def _by_perl(appliance: Appliance, path: str, expression: str) -> str:
     made = f"{path}.v2v-edit"
     program = f"BEGIN {{ $lineno = 0 }} $lineno++; {expression}"
     command = shlex.join(["perl", "-p", "-e", program, "--", path])
+    appliance.g.rm_f(made)  # who owns the folder may have left a link there
     try:
         appliance.g.sh(f"{command} > {shlex.quote(made)}")
         return appliance.read(made) or ""

@@ -118,6 +118,8 @@ def offline(guest: Guest, files: Sequence[Path], reason: str) -> Action:
     kind = guest.package_format or "deb"
 
     def apply(appliance: Appliance) -> None:
+        # Anybody in the guest may have left a link there.
+        appliance.g.rm_rf(_PLACE)
         appliance.g.mkdir_p(_PLACE)
         names = [f"{_PLACE}/{file.name}" for file in files]
         try:
