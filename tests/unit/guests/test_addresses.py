@@ -170,6 +170,26 @@ CASES = {
             "DNS=('198.51.100.2' '198.51.100.3')\n"
         ),
     ),
+    "networkd by DHCP for one family": (
+        *(NETWORKD, f"{A}:ip:198.51.100.7,,25"),
+        "[Match]\nName=ens192\n[Network]\nDHCP=ipv4\nAddress=2001:db8::20/64\n",
+        (
+            "[Match]\nName=ens192\n[Network]\nDHCP=no\nAddress=198.51.100.7/25\n"
+            "Address=2001:db8::20/64\n"
+        ),
+    ),
+    "networkd with another route": (
+        *(NETWORKD, f"{A}:ip:198.51.100.7,198.51.100.1,25"),
+        (
+            "[Match]\nName=ens192\n[Network]\nAddress=192.0.2.2/24\n"
+            "[Route]\nDestination=10.0.0.0/8\nGateway=192.0.2.9\n"
+        ),
+        (
+            "[Match]\nName=ens192\n[Network]\nGateway=198.51.100.1\n"
+            "Address=198.51.100.7/25\n"
+            "[Route]\nDestination=10.0.0.0/8\nGateway=192.0.2.9\n"
+        ),
+    ),
     "NetworkManager": (
         *(KEYFILE, V4),
         (
@@ -309,6 +329,10 @@ def test_a_file_that_was_loosened_too_is_edited_once() -> None:
         (
             {NETWORKD: "[Match]\nName=ens192\n[Address]\nAddress=192.0.2.1/24\n"},
             *(V4, "sections of their own"),
+        ),
+        (
+            {NETWORKD: "[Match]\nName=ens192\n[Route]\nGateway=192.0.2.1\n"},
+            *(V4, "default route is in a section of its own"),
         ),
         (
             {NET: "iface ens192 inet dhcp\n", NETWORKD: "[Match]\nName=ens192\n"},

@@ -118,3 +118,14 @@ def test_a_policy_that_takes_too_long_is_given_up() -> None:
     contexts = Contexts([text], budget=Budget(left=100_000))
     with pytest.raises(PatternError, match="too long"):
         contexts.of("/" + "a" * 1000, FILE)
+
+
+@pytest.mark.parametrize(
+    "policy", [(["/a b\n" * 60_000], []), ([""], ["/a /b\n" * 2000])]
+)
+def test_a_policy_with_too_many_lines_is_given_up(
+    policy: tuple[list[str], list[str]],
+) -> None:
+    """Two million lines are 8 MiB, a gigabyte once read, and minutes for a path."""
+    with pytest.raises(PatternError, match="too many"):
+        Contexts(*policy).of("/a", FILE)

@@ -5,20 +5,22 @@ import gzip
 import lzma
 import time
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 import guest_folder
 from guest_files import guest_with
-from v2v.document import Filesystem, Guest
+from v2v.document import Filesystem, Guest, Interface
 from v2v.errors import GuestError
 from v2v.guests.appliance import printable
 from v2v.guests.linux import (
+    addressing,
     boot,
     debconf,
     diskfiles,
+    hardware,
     initramfs,
     interfaces,
     kernels,
@@ -238,3 +240,24 @@ def test_a_table_of_disks_that_is_none_is_left_alone() -> None:
         len(list(diskfiles.plan(guest_with({"/etc/auto.home": text[:240]}), names)))
         == 1
     )
+
+
+@pytest.mark.parametrize(
+    "read", [interfaces.networkd, interfaces.links, interfaces.keyfile]
+)
+def test_a_key_without_a_value_that_goes_on_is_passed_over(
+    read: Callable[[str, str], Iterator[Interface]],
+) -> None:
+    """Python's configparser dies of it."""
+    assert list(read("/etc/x", "[Match]\nName\n more\n")) == []
+
+
+def test_long_lines_of_a_network_configuration_are_edited_in_no_time() -> None:
+    before = time.process_time()
+    drivers = ",".join(f"driver:a{i}" for i in range(18_000))
+    made = hardware.netplan(f"  match: {{{drivers}}}\n", lambda name: "x")
+    assert made == '  match: {macaddress: "x"}\n'
+    static = addressing.Static(family=4, address="192.0.2.2", prefix=24)
+    text = f"iface eth0 inet {'a' * 250_000} b\n"
+    assert " static\n" in addressing.ifupdown(text, "eth0", static)
+    assert time.process_time() - before < 2

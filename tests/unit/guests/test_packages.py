@@ -38,10 +38,15 @@ def ran(script: str, folder: Path, **programs: str) -> list[str]:
     ("tools", "log"),
     [
         (
-            {"apt_get": ""},
+            {"apt_get": "", "dpkg": ""},
             [
+                "dpkg --force-confdef --force-confold --configure -a",
                 "apt-get -q update",
-                "apt-get -q -y -o DPkg::Lock::Timeout=300 install a b",
+                (
+                    "apt-get -q -y -o DPkg::Lock::Timeout=300 "
+                    "-o Dpkg::Options::=--force-confdef "
+                    "-o Dpkg::Options::=--force-confold install a b"
+                ),
             ],
         ),
         ({"dnf": "", "yum": ""}, ["dnf -q -y install a b"]),

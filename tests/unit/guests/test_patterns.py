@@ -69,6 +69,7 @@ def test_it_is_as_re_has_it(pattern: str, texts: list[str]) -> None:
         *("(?=a)", "(?i)a", r"(a)\1", "a++", "[[.a.]]", "[b-a]", r"\bx", "a" * 2001),
         *("((((a{255}){255}){255}){255})", "(" * 50 + ")" * 50),
         "(((((){255}){255}){255}){255}){255}",
+        f"[{'b' * 100}]",
     ],
 )
 def test_what_is_not_understood_or_too_much_is_refused(pattern: str) -> None:

@@ -184,3 +184,23 @@ def test_a_policy_that_is_not_understood_is_left_to_the_guest(tmp_path: Path) ->
     fixes.apply(appliance, GUEST, [*actions, more])
     assert list(selinux.plan(appliance, actions)) == []
     assert len(list(selinux.findings(appliance))) == 1
+
+
+def test_a_list_of_any_size_is_not_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The guest's own find makes it; it may be as large as the guest's disk."""
+    appliance = guest_with(tmp_path)
+    g: Any = appliance.g
+
+    def sh(command: str) -> str:
+        g.write("/.v2v-touched", bytes(5_000_000))
+        return ""
+
+    def download(path: str, to: str) -> None:
+        raise AssertionError(path)
+
+    monkeypatch.setattr(g, "sh", sh, raising=False)
+    monkeypatch.setattr(g, "download", download)
+    fixes.apply(appliance, GUEST, [running(appliance)])
+    assert "/.autorelabel" in guest_folder.texts(tmp_path)

@@ -2,9 +2,11 @@
 """The old hypervisor's tools, and what they leave (guest-linux.md, 6 and 8.5-8.7)."""
 
 import time
+from pathlib import Path
 
 import pytest
 
+import guest_folder
 from guest_files import done, guest_with, paths
 from v2v.document import Guest, Kernel
 from v2v.guests.appliance import Appliance
@@ -293,3 +295,13 @@ def test_hostile_texts_are_edited_in_no_time_and_once(text: str) -> None:
         once = edited(text)
         assert edited(once) == once
     assert time.process_time() - began < 10
+
+
+def test_a_file_with_two_names_is_edited_once(tmp_path: Path) -> None:
+    """Debian's modules-load.d/modules.conf is a link to /etc/modules."""
+    other = "/etc/modules-load.d/modules.conf"
+    files = {"/etc/modules": "vmxnet3\nloop\n", other: "-> ../modules"}
+    guest = guest_folder.guest(tmp_path, files)
+    fixed(guest)
+    assert guest.read("/etc/modules") == "# not on KVM: vmxnet3\nloop\n"
+    assert guest.g.is_symlink(other)

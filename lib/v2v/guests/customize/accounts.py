@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from v2v.errors import GuestError, HostError, UsageError
-from v2v.guests.appliance import Appliance
+from v2v.guests.appliance import Appliance, printable
 from v2v.guests.customize.work import (
     Parsers,
     Place,
@@ -292,6 +292,13 @@ def _inject(appliance: Appliance, user: str, keys: list[str]) -> None:
     owner, group, home = account
     folder = f"{home}/.ssh"
     path = f"{folder}/authorized_keys"
+    for each in (folder, path):
+        # The user may have made it lead to a file of root's.
+        if appliance.g.is_symlink(each):
+            raise GuestError(
+                f"--ssh-inject {user}: {printable(each)} in the guest is a link",
+                "name the user whose keys these are, or use --append-line",
+            )
     if not appliance.g.exists(folder):
         appliance.g.mkdir_p(folder)
         appliance.g.chmod(0o700, folder)
@@ -314,6 +321,8 @@ def _account(appliance: Appliance, user: str) -> tuple[int, int, str] | None:
         if fields[0] == user and len(fields) >= 6:
             owner, group, home = fields[2], fields[3], posixpath.normpath(fields[5])
             numbers = all(re.fullmatch(r"[0-9]{1,10}", n) for n in (owner, group))
+            # libguestfs takes no larger ones.
+            numbers = numbers and max(int(owner), int(group)) < 2**31
             if numbers and home.startswith("/"):
                 return int(owner), int(group), home.rstrip("/")
     return None

@@ -72,6 +72,8 @@ def _chown(value: str, _: Settings) -> Work:
             f"--chown {value}: not of the form UID:GID:PATH", "the ids are numbers"
         )
     owner, group, path = int(match[1]), int(match[2]), guest_path("chown", match[3])
+    if max(owner, group) >= 2**31:
+        raise UsageError(f"--chown {value}: an id is too large", "at most 2147483647")
 
     def apply(appliance: Appliance) -> None:
         appliance.g.lchown(owner, group, path)
@@ -307,6 +309,7 @@ def _by_perl(appliance: Appliance, path: str, expression: str) -> str:
     made = f"{path}.v2v-edit"
     program = f"BEGIN {{ $lineno = 0 }} $lineno++; {expression}"
     command = shlex.join(["perl", "-p", "-e", program, "--", path])
+    appliance.g.rm_f(made)  # who owns the folder may have left a link there
     try:
         appliance.g.sh(f"{command} > {shlex.quote(made)}")
         return appliance.read(made) or ""

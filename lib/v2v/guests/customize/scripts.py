@@ -29,6 +29,7 @@ from v2v.guests.linux.plan import Action
 
 _SCRIPT, _LOG = "/var/tmp/v2v-run", "/var/tmp/v2v-run.log"
 _SHOWN = 50  # lines of what a script said
+_TAIL = 2**16  # bytes of it that are looked at
 _PACKAGES = (".deb", ".rpm", ".apk", ".zst", ".xz")
 
 log = logging.getLogger(__name__)
@@ -127,6 +128,7 @@ def _run_script(value: str, _: Settings) -> Work:
     source = host_file("run-script", value)
 
     def apply(appliance: Appliance) -> None:
+        appliance.g.rm_rf(_SCRIPT)
         appliance.g.upload(str(source), _SCRIPT)
         appliance.g.chmod(0o700, _SCRIPT)
         try:
@@ -157,12 +159,13 @@ def _logged(appliance: Appliance, option: str, command: str, name: str) -> None:
     """
     inner = shlex.join(["/bin/sh", "-c", f"cd /tmp\n{command}\n"])
     failed = None
+    appliance.g.rm_rf(_LOG)  # anybody in the guest may have left a link there
     try:
         appliance.g.sh(f"{inner} > {_LOG} 2>&1 < /dev/null")
     except RuntimeError as e:
         failed = str(e)
     try:
-        lines = (appliance.read(_LOG) or "").splitlines()
+        lines = _said(appliance)
     finally:
         appliance.g.rm_f(_LOG)
     for line in lines[-_SHOWN:]:
@@ -173,6 +176,15 @@ def _logged(appliance: Appliance, option: str, command: str, name: str) -> None:
             f"--{option} {printable(name)} failed in the guest: {last}",
             "-v shows what it said; run it with a guest that runs, by --firstboot",
         )
+
+
+def _said(appliance: Appliance) -> list[str]:
+    """Return the last lines in the log, which may be of any size."""
+    if not appliance.g.is_file(_LOG):
+        return []
+    start = max(0, appliance.g.filesize(_LOG) - _TAIL)
+    data = bytes(appliance.g.pread(_LOG, _TAIL, start))
+    return data.decode("utf-8", "surrogateescape").splitlines()
 
 
 PARSERS: Parsers = {

@@ -58,7 +58,9 @@ def ifupdown(text: str, name: str, static: Static) -> str:
         own = [end]
     head = own[0]
     end = _stanza_end(lines, head)
-    lines[head] = re.sub(r"(\S+)([ \t]*\r?\n?)$", r"static\2", lines[head], count=1)
+    bare = lines[head].rstrip()
+    method = bare.split()[-1]
+    lines[head] = f"{bare.removesuffix(method)}static{lines[head][len(bare) :]}"
     lines[head + 1 : end] = _options(lines[head + 1 : end], static)
     return "".join(lines)
 
@@ -273,16 +275,29 @@ def networkd(text: str, name: str, static: Static) -> str:
     others = re.findall(r"(?m)^[ \t]*Address[ \t]*=[ \t]*(\S+)", text)
     kept = [word for word in others if not static.is_of_family(word)]
     wanted = {"Address": "\nAddress=".join([static.cidr, *kept])}
-    if re.search(r"(?mi)^[ \t]*DHCP[ \t]*=", text):
-        both = {4: "ipv6", 6: "ipv4"}[static.family]
-        wanted["DHCP"] = both if kept else "no"
+    if dhcp := re.search(r"(?mi)^[ \t]*DHCP[ \t]*=[ \t]*(\w+)", text):
+        own, other = f"ipv{static.family}", f"ipv{10 - static.family}"
+        if dhcp[1].lower() in (own, own[2:]):
+            wanted["DHCP"] = "no"
+        elif dhcp[1].lower() in ("yes", "true", "on", "1", "both"):
+            wanted["DHCP"] = other if kept else "no"
     if static.gateway:
+        if any(map(_is_default, re.split(r"(?m)^(?=[ \t]*\[)", text))):
+            raise CannotError("its default route is in a section of its own, [Route]")
         gateways = re.findall(r"(?m)^[ \t]*Gateway[ \t]*=[ \t]*(\S+)", text)
         more = [word for word in gateways if not static.is_of_family(word)]
         wanted["Gateway"] = "\nGateway=".join([static.gateway, *more])
     if static.dns:
         wanted["DNS"] = "\nDNS=".join(static.dns)
     return _in_section(text, "Network", wanted, lambda _: False)
+
+
+def _is_default(section: str) -> bool:
+    """Whether *section* of systemd.network(5) is a route to all there is."""
+    found = re.findall(r"(?m)^[ \t]*(\w+)[ \t]*=[ \t]*(\S+)", section)
+    settings = dict(found) if section.lstrip().startswith("[Route]") else {}
+    to = settings.get("Destination", "0.0.0.0/0")
+    return "Gateway" in settings and to in ("0.0.0.0/0", "::/0")
 
 
 def _in_section(

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from v2v.guests.linux import patterns
-from v2v.guests.linux.patterns import Budget
+from v2v.guests.linux.patterns import Budget, PatternError
 
 _META = set(".^$?*+|[({")
 _TYPES = {
@@ -27,6 +27,9 @@ _TYPES = {
     "-p": stat.S_IFIFO,
     "-s": stat.S_IFSOCK,
 }
+# Fedora's policy has some 7000.
+_MAX_LINES = 50_000
+_MAX_ALIASES = 1000
 _CONTEXT = re.compile(r"[!-~]{1,255}")
 
 
@@ -70,7 +73,7 @@ class Contexts:
         """Return the label of *path*; None if it is to have none.
 
         *mode* is as of stat(2).  Raises PatternError if a line cannot be understood on
-        which it depends.
+        which it depends, or if there are too many.
         """
         path = self._substituted(path)
         for line in self._lines:
@@ -81,12 +84,16 @@ class Contexts:
     @cached_property
     def _lines(self) -> list[Line]:
         """The lines, in the order in which they are tried."""
+        if sum(text.count("\n") for text in self.texts) > _MAX_LINES:
+            raise PatternError("the policy has too many lines")
         lines = [line for text in self.texts for line in _lines(text)]
         lines.reverse()
         return sorted(lines, key=lambda line: not line.exact)
 
     @cached_property
     def _aliases(self) -> list[list[tuple[str, str]]]:
+        if any(text.count("\n") > _MAX_ALIASES for text in self.substitutions):
+            raise PatternError("the policy has too many substitutions")
         return [list(_aliases(text)) for text in self.substitutions]
 
     def _substituted(self, path: str) -> str:
@@ -101,7 +108,7 @@ class Contexts:
 
 def _lines(text: str) -> Iterator[Line]:
     """Yield what file_contexts *text* says; what is malformed is passed over."""
-    for words in map(str.split, text.splitlines()):
+    for words in map(str.split, text.split("\n")):
         if not words or words[0].startswith("#"):
             continue
         pattern, context = words[0], words[-1]
@@ -149,6 +156,6 @@ def _is_choice(pattern: str) -> bool:
 
 def _aliases(text: str) -> Iterator[tuple[str, str]]:
     """Yield the pairs of .subs or .subs_dist; of two for one path the last holds."""
-    for words in map(str.split, reversed(text.splitlines())):
+    for words in map(str.split, reversed(text.split("\n"))):
         if len(words) == 2 and all(word.startswith("/") for word in words):
             yield words[0], words[1]

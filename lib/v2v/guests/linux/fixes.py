@@ -150,6 +150,7 @@ def apply(appliance: Appliance, guest: Guest, actions: Sequence[Action]) -> None
 def _prove_writable(appliance: Appliance, place: str) -> None:
     probe = f"{place.rstrip('/')}/.v2v-probe"
     try:
+        appliance.g.rm_f(probe)  # in /tmp anybody may have left a link there
         appliance.g.write(probe, b"")
         appliance.g.rm_f(probe)
     except RuntimeError as e:

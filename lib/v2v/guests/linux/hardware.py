@@ -217,7 +217,7 @@ def _label(lines: list[str], head: int) -> str:
 
 def _inline(inside: str, mac: MacOf, name: str) -> str:
     entries = [entry.strip() for entry in inside.split(",")]
-    old = [e for e in entries if _yaml(e)[0] == "driver" and is_old(_yaml(e)[1])]
+    old = {e for e in entries if _yaml(e)[0] == "driver" and is_old(_yaml(e)[1])}
     if not old:
         return inside
     kept = [entry for entry in entries if entry not in old]

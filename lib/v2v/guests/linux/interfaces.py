@@ -122,7 +122,8 @@ def _sections(text: str) -> configparser.ConfigParser | None:
     )
     try:
         parser.read_string(text)
-    except configparser.Error:
+    except (configparser.Error, AttributeError):
+        # The latter where a key without a value goes on in the next line.
         return None
     return parser
 

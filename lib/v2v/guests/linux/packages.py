@@ -43,11 +43,18 @@ _ARCHES = {
     "ppc64le": ("ppc64el", "ppc64le"),
     "s390x": ("s390x",),
 }
+# Nobody is there to be asked about files that its owner has changed: they stay.
+_APT = (
+    "apt-get -q -y -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confdef "
+    "-o Dpkg::Options::=--force-confold"
+)
+# If the boot before ended while dpkg was at it: apt-get would refuse to do anything.
+_DPKG = "dpkg --force-confdef --force-confold --configure -a"
 # {0} are the names; what is there decides, and not what the distribution is called.
 _TOOLS = {
     "apt-get": (
-        "apt-get -q update; apt-get -q -y -o DPkg::Lock::Timeout=300 install {0}",
-        "apt-get -q update && apt-get -q -y -o DPkg::Lock::Timeout=300 upgrade",
+        f"{_DPKG}; apt-get -q update; {_APT} install {{0}}",
+        f"{_DPKG}; apt-get -q update && {_APT} upgrade",
     ),
     "dnf": ("dnf -q -y install {0}", "dnf -q -y upgrade"),
     "yum": ("yum -q -y install {0}", "yum -q -y update"),
@@ -118,6 +125,8 @@ def offline(guest: Guest, files: Sequence[Path], reason: str) -> Action:
     kind = guest.package_format or "deb"
 
     def apply(appliance: Appliance) -> None:
+        # Anybody in the guest may have left a link there.
+        appliance.g.rm_rf(_PLACE)
         appliance.g.mkdir_p(_PLACE)
         names = [f"{_PLACE}/{file.name}" for file in files]
         try:

@@ -20,6 +20,7 @@ _MAX_SIZE = 5000  # steps of building, and so states
 _MAX_REPEAT = 255
 # Any other "{" is an ordinary character, as in %{USERID}.
 _BOUNDS = re.compile(r"\{([0-9]{1,3})(,([0-9]{1,3})?)?\}")
+_MAX_MEMBERS = 64  # of a set: all may be tried for a character
 
 Test = Callable[[str], bool]
 _CLASSES: dict[str, Test] = {
@@ -96,7 +97,8 @@ def _closure(program: list[_State], states: Iterator[int] | list[int]) -> set[in
     return found
 
 
-@lru_cache(maxsize=1000)
+# A few hundred KiB each at most.
+@lru_cache(maxsize=100)
 def _program(pattern: str) -> list[_State]:
     """Return the states of *pattern*, from the first to the one that accepts."""
     if len(pattern) > _MAX_LENGTH:
@@ -276,6 +278,8 @@ class _Parser:
         while first or not self._takes("]"):
             first = False
             tests.append(self._member())
+            if len(tests) > _MAX_MEMBERS:
+                raise PatternError("its set is too large")
         if negated:
             return lambda c: not any(test(c) for test in tests)
         return lambda c: any(test(c) for test in tests)

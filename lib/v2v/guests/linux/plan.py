@@ -29,7 +29,10 @@ class Action:
 
 
 def edit(path: str, before: str, after: str, reason: str) -> Iterator[Action]:
-    """Yield the action that makes *before*, the text at *path*, into *after*."""
+    """Yield the action that makes *before*, the text at *path*, into *after*.
+
+    It raises GuestError, when it is done, if the text is neither of them any more.
+    """
     if before == after:
         return
     old, new = _differing(before.splitlines(), after.splitlines())

@@ -199,6 +199,7 @@ def _more(appliance: Appliance, guest: Guest, labels: Labels) -> list[str]:
                 found += [f"{tree.rstrip('/')}/{n}" for n in _names(listed)]
         if labels.by_guest:
             _search(appliance, guest)
+            _prove_short(appliance.g.filesize(_TOUCHED))
             found += _names(appliance.fetched(_TOUCHED, Path(folder)))
     return [path for path in found if posixpath.normpath(path) == path]
 
@@ -222,10 +223,15 @@ def _search(appliance: Appliance, guest: Guest) -> None:
         ) from e
 
 
+def _prove_short(size: int) -> None:
+    """Raise GuestError if a list of *size* bytes has too many names."""
+    if size > _MOST * 200:
+        raise GuestError("too many files were touched")
+
+
 def _names(listed: Path) -> list[str]:
     """Return the names in *listed*, ended by NUL, but for those that are not UTF-8."""
-    if listed.stat().st_size > _MOST * 200:
-        raise GuestError("too many files were touched")
+    _prove_short(listed.stat().st_size)
     names = listed.read_bytes().split(b"\0")
     texts = (name.decode("utf-8", "surrogateescape") for name in names if name)
     return [text for text in texts if printable(text, len(text)) == text]

@@ -186,3 +186,27 @@ def test_your_own_key_is_the_one_that_is_meant(
     made = customised(tmp_path / "g", files, option)
     assert made["/root/.ssh/authorized_keys"] == f"other\n{KEY}\n"
     assert os.environ["HOME"] == str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "there",
+    [
+        {"/srv/anna/.ssh": "-> /root/.ssh"},
+        {"/srv/anna/.ssh/authorized_keys": "-> /etc/ld.so.preload"},
+    ],
+)
+def test_a_key_does_not_follow_a_link_that_its_user_made(
+    tmp_path: Path, there: dict[str, str]
+) -> None:
+    """The file would become the user's."""
+    files = {"/etc/passwd": PASSWD, "/root/.ssh/": "", "/srv/anna/": "", **there}
+    with pytest.raises(GuestError, match="is a link"):
+        customised(tmp_path, files, ("ssh-inject", f"anna:string:{KEY}"))
+    made = guest_folder.texts(tmp_path)
+    assert made == {path: text for path, text in files.items() if text}
+
+
+def test_an_id_that_libguestfs_cannot_take_is_no_traceback(tmp_path: Path) -> None:
+    files = {"/etc/passwd": "big:x:4294967294:1::/srv/big:/bin/sh\n"}
+    with pytest.raises(GuestError, match="no user big"):
+        customised(tmp_path, files, ("ssh-inject", f"big:string:{KEY}"))

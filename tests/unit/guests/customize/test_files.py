@@ -186,6 +186,7 @@ def test_without_perl_an_edit_is_refused(tmp_path: Path) -> None:
     [
         *[("write", "relative:x"), ("write", "/f"), ("write", "/:x"), ("write", "")],
         *[("chmod", "+x:/f"), ("chmod", "99999:/f"), ("chown", "root:root:/f")],
+        ("chown", "4294967295:0:/f"),
         *[("delete", "/"), ("delete", "/.."), ("delete", ""), ("mkdir", "x")],
         *[("upload", "/no/such/file:/x"), ("copy-in", "/no/such:/x"), ("link", "x")],
         *[("tar-in", "/etc/hostname:/x"), ("copy", "/a"), ("edit", "/f")],

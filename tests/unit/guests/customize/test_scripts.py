@@ -148,3 +148,43 @@ def test_what_a_script_says_is_logged_and_its_failure_told(
     with pytest.raises(GuestError, match=r"bad failed in the guest: no such \? file"):
         bad.apply(where.appliance)
     assert guest_folder.texts(tmp_path) == {}
+
+
+def test_a_script_may_say_as_much_as_it_likes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = place(tmp_path)
+    g: Any = where.appliance.g
+
+    def sh(command: str) -> str:
+        g.write("/var/tmp/v2v-run.log", b"x" * 100 + b"\n" * 9_000_000 + b"last\n")
+        raise RuntimeError("exit status 1")
+
+    monkeypatch.setattr(g, "sh", sh, raising=False)
+    [action] = parsed("run-command", "x").actions(where)
+    with pytest.raises(GuestError, match="failed in the guest: last"):
+        action.apply(where.appliance)
+
+
+@pytest.mark.parametrize("name", ["v2v-run", "v2v-run.log", "v2v-packages"])
+def test_links_that_anybody_may_have_left_are_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    script, package = tmp_path / "x.sh", tmp_path / "x.deb"
+    script.write_text("true\n")
+    package.write_text("deb")
+    where = place(tmp_path / "g")
+    there = {"/etc/shadow": "root:*:1:\n", f"/var/tmp/{name}": "-> /etc/shadow"}
+    for path, content in there.items():
+        guest_folder.put(tmp_path / "g", path, content)
+    g: Any = where.appliance.g
+
+    def sh(command: str) -> str:
+        g.write("/var/tmp/v2v-run.log", b"said\n")
+        return ""
+
+    monkeypatch.setattr(g, "sh", sh, raising=False)
+    for option, value in (("run-script", script), ("install", package)):
+        [action] = parsed(option, str(value)).actions(where)
+        action.apply(where.appliance)
+    assert guest_folder.texts(tmp_path / "g") == {"/etc/shadow": "root:*:1:\n"}
