@@ -112,3 +112,36 @@ def test_systemd_boot_with_kernel_and_entries_on_the_esp(
         assert done.report["root"] == "/dev/vda2"
     disk = tmp_path / "out" / "systemd-boot-sda.qcow2"
     assert changes_of_another_run(disk, tmp_path / "said") == []
+
+
+@pytest.mark.parametrize(
+    ("loader", "path"),
+    [
+        ("grub-legacy", "/boot/grub/menu.lst"),
+        ("extlinux", "/boot/extlinux/extlinux.conf"),
+    ],
+)
+def test_loaders_of_before_and_beside_grub_2(
+    loader: str, path: str, guest: Guest, tmp_path: Path
+) -> None:
+    name = f"loader-{loader}"
+    vm = converted(guest, name, tmp_path, "bios")
+    assert vm["guest"]["bootloader"] == loader
+    change = by_path(vm)[path]
+    assert "/dev/sda2" not in change["after"] and "root=UUID=" in change["after"]
+    for done in booted_twice(tmp_path / "out" / f"{name}.xml", tmp_path):
+        assert done.report["root"] == "/dev/vda2"
+    disk = tmp_path / "out" / f"{name}-sda.qcow2"
+    assert changes_of_another_run(disk, tmp_path / "said") == []
+
+
+def test_a_unified_kernel_image_is_only_copied(guest: Guest, tmp_path: Path) -> None:
+    vm = converted(guest, "loader-uki", tmp_path, "efi")
+    assert vm["guest"]["bootloader"] == "uki"
+    [kernel] = vm["guest"]["kernels"]
+    assert kernel["path"] == kernel["initramfs"] and kernel["path"].endswith(".efi")
+    changes = by_path(vm)
+    assert kernel["path"] not in changes
+    assert kernel["path"] in changes["/boot/efi/EFI/BOOT/BOOTX64.EFI"]["after"]
+    for done in booted_twice(tmp_path / "out" / "loader-uki.xml", tmp_path):
+        assert done.report["root"] == "/dev/vda2"
