@@ -172,7 +172,8 @@ def plan(appliance: Appliance, stable: Stable, guest: Guest) -> Iterator[Action]
 
     texts: dict[str, str] = {}
     for path, text in there.texts.items():
-        alone = {line for file, line in bare if file == path}
+        # The same text is mostly the same file: /boot/grub may be a link to grub2.
+        alone = {line for file, line in bare if there.texts.get(file) == text}
         after = parameters.cleaned(path, text, stable, by_partition, alone)
         if path.endswith("/grubenv"):
             after = grubenv.resized(text, after)
