@@ -312,6 +312,27 @@ def test_devices_in_the_options_of_fstab_are_found_as_well(
     assert list(stable.plan(running, NAMES)) == []
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("x /dev/sdq5 none luks\n", "x /dev/sdq5 none luks,nofail\n"),
+        ("x /dev/sdq5 none luks,noauto\n", None),
+        ("x /dev/sdq5 none\r\n", "x /dev/sdq5 none nofail\r\n"),
+        ("x\t/dev/sdq5", "x\t/dev/sdq5 none nofail"),
+        ("x /dev/sda5 none luks\n", "x UUID=u5 none luks\n"),
+        ("x UUID=9 none luks # y\n", None),
+        ("x /dev/mapper/a none luks\n", None),
+        ("# x /dev/sdq5 none luks\n", None),
+    ],
+)
+def test_a_source_that_cannot_be_told_does_not_hold_up_the_boot(
+    before: str, after: str | None
+) -> None:
+    wanted = before if after is None else after
+    assert diskfiles.crypttab(before, NAMES) == wanted
+    assert diskfiles.crypttab(wanted, NAMES) == wanted
+
+
 def test_ntfs_has_three_drivers() -> None:
     names = Names(
         Guest(filesystems=(Filesystem(device="/dev/sda1", type="ntfs", uuid="n"),))

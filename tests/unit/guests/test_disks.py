@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Names of disks in a guest's files, and what they become."""
 
+from pathlib import Path
+
 import pytest
 
+import guest_folder
 from guest_files import guest_with
 from v2v.document import Disk, Filesystem, Guest
+from v2v.errors import GuestError
+from v2v.guests.appliance import MAX_TEXT
 from v2v.guests.linux import debconf, stable
 from v2v.guests.linux.stable import Names
 
@@ -206,3 +211,14 @@ def test_a_question_without_an_answer_gets_one() -> None:
     after = debconf.changed(DEBCONF, name, lambda _: "true")
     assert f"Template: {name}\nValue: true\nOwners: grub-efi-amd64\n" in after
     assert debconf.changed(after, name, lambda _: "true") == after
+
+
+def test_answers_that_are_too_many_refuse_no_guest(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    there = guest_folder.guest(tmp_path, {debconf.PATH: DEBCONF + " " * MAX_TEXT})
+    assert list(debconf.plan(there, "grub-pc/install_devices", str.upper, "")) == []
+    assert "grub-pc/install_devices is not answered" in caplog.text
+    with pytest.raises(GuestError, match="8 MiB of at most 8") as e:
+        there.read(debconf.PATH)
+    assert "move it away" in (e.value.remedy or "")

@@ -26,12 +26,14 @@ from v2v.guests.linux import (
     kernels,
     netplan,
     plan,
+    roots,
     stable,
     system,
 )
 from v2v.guests.linux.initramfs import Initramfs
 from v2v.guests.linux.loaders import parameters
 from v2v.guests.linux.loaders.menu import Files
+from v2v.guests.linux.roots import Root
 
 
 def entry(name: str, size: bytes = b"%08X" % 0, body: bytes = b"") -> bytes:
@@ -193,6 +195,14 @@ def test_of_a_boot_full_of_kernels_some_are_looked_at(tmp_path: Path) -> None:
     there.g.realpath = noted  # type: ignore[method-assign]
     kernels.found(there)
     assert 0 < len(asked) <= 300
+
+
+def test_of_a_thousand_journals_some_are_looked_at() -> None:
+    paths = [f"/var/log/journal/{i}/system.journal" for i in range(1000)]
+    known = {("lstatns", path): {"st_mtime_sec": 7} for path in sorted(paths)[:200]}
+    there = guest(dict.fromkeys(paths, ""), known)
+    root = Root(name="/dev/sda1", device="/dev/sda1")
+    assert roots._evidence(there, root, [root], [], ()).used == 7
 
 
 def test_an_endless_word_in_os_release_takes_no_time() -> None:

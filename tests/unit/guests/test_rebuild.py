@@ -20,6 +20,7 @@ from guest_folder import (
     modules,
     ready,
     tree,
+    vmlinuz,
 )
 from v2v.document import Guest
 from v2v.errors import GuestError
@@ -93,6 +94,26 @@ def test_each_tool_is_run_as_it_wants_and_what_it_made_takes_the_old_ones_place(
     again = kernels.again(there, GUEST.kernels)
     assert {"virtio_blk", "virtio_pci"} <= set(again[0].initramfs_drivers)
     assert actions(there, GUEST.having(kernels=again)) == []
+
+
+def test_a_link_to_an_image_stays_one(tmp_path: Path) -> None:
+    """SUSE's loader may start /boot/vmlinuz with /boot/initrd, both links."""
+    made = ready(VERSION)
+    run = making(made, lambda a: a[-2])
+    files = {
+        IMAGE: OLD,
+        f"/boot/vmlinuz-{VERSION}": vmlinuz(VERSION),
+        "/boot/grub2/grub.cfg": "menuentry a {\nlinux /vmlinuz\ninitrd /initrd\n}\n",
+        **modules(VERSION),
+    }
+    there = guest(tmp_path, files, {"/usr/bin/dracut": run})
+    (tmp_path / "boot/vmlinuz").symlink_to(f"vmlinuz-{VERSION}")
+    (tmp_path / "boot/initrd").symlink_to(Path(IMAGE).name)
+    [found] = kernels.found(there)
+    assert (found.initramfs, found.default) == (IMAGE, True)
+    applied(there, drivers.plan(there, GUEST.having(kernels=(found,)), Names(GUEST)))
+    assert (tmp_path / "boot/initrd").is_symlink()
+    assert (tmp_path / IMAGE[1:]).read_bytes() == made
 
 
 def test_suses_mkinitrd_is_told_by_other_words(tmp_path: Path) -> None:

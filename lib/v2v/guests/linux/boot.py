@@ -175,7 +175,8 @@ def plan(appliance: Appliance, stable: Stable, guest: Guest) -> Iterator[Action]
     is_alone = bool(first and first.default and not first.default.initramfs)
     texts: dict[str, str] = {}
     for path, text in there.texts.items():
-        alone = {line for file, line in bare if file == path}
+        # The same text is mostly the same file: /boot/grub may be a link to grub2.
+        alone = {line for file, line in bare if there.texts.get(file) == text}
         if is_alone and path.startswith("/etc/"):
             # The next menu is made from it, for a kernel alone as well.
             alone = set(range(len(text.splitlines())))

@@ -26,6 +26,7 @@ _OLD_NAME = re.compile(
 )
 _MEMBERS = re.compile(r"[ \t]devices=\S+", re.IGNORECASE)
 _SOURCE = re.compile(r"(\s*\S+\s+\S+)(.*)", re.DOTALL)
+_CRYPT = re.compile(r"(\s*\S+\s+(\S+))(\s+\S+)?(\s+\S+)?(\s*.*)", re.DOTALL)
 _WHAT = re.compile(r"^\s*What\s*=")
 # LVM's lists, of which the first pattern that fits decides.
 _FILTER = re.compile(r"^(\s*(?:global_)?filter\s*=\s*)(\[?)([^\r\n]*)")
@@ -101,9 +102,24 @@ def crypttab(text: str, names: Naming) -> str:
         source = tags(match[1], names)
         if "PARTUUID=" in source:
             source = paths(match[1], names)
-        return source + paths(match[2], names)
+        return _optional(source + paths(match[2], names))
 
     return _by_line(text, changed)
+
+
+def _optional(line: str) -> str:
+    """Return *line* of crypttab with nofail, if its source is what no machine gives.
+
+    systemd waits 90 s for it otherwise; what needs what is in it waits all the same.
+    """
+    match = _CRYPT.fullmatch(line)
+    if not match or not order.is_of_hardware(match[2]):
+        return line
+    before, _, key, options, rest = match.groups()
+    if options and {"nofail", "noauto"} & set(options.strip().split(",")):
+        return line
+    more = f"{options},nofail" if options else " nofail"
+    return f"{before}{key or ' none'}{more}{rest}"
 
 
 def lvm(text: str) -> str:

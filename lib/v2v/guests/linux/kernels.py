@@ -219,12 +219,13 @@ def _is_for_xen(appliance: Appliance, version: str) -> bool:
 def image_path(appliance: Appliance, kernel: str, said: str | None) -> str | None:
     """Return the path of the initramfs of the *kernel* at this path, if it has one.
 
-    ``said`` is what the boot loader loads with it.
+    ``said`` is what the boot loader loads with it.  A link, as SUSE's /boot/initrd, is
+    followed: what is written shall take the place of the image, not of the link.
     """
     suffix = kernel.rpartition("/")[2].partition("-")[2]
     for path in (said, *(form.format(suffix) for form in _IMAGES)):
         if path and appliance.g.is_file(path, followsymlinks=True):
-            return path
+            return appliance.g.realpath(path)
     return None
 
 
