@@ -3,11 +3,14 @@
 
 import gzip
 import lzma
+import os
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+import folder_guest
 from v2v.document import Guest, Interface
 from v2v.errors import GuestError
 from v2v.guests.appliance import printable
@@ -146,3 +149,11 @@ def test_long_lines_of_a_network_configuration_are_edited_in_no_time() -> None:
     text = f"iface eth0 inet {'a' * 250_000} b\n"
     assert " static\n" in addressing.ifupdown(text, "eth0", static)
     assert time.monotonic() - before < 2
+
+
+def test_nothing_is_written_into_a_fifo(tmp_path: Path) -> None:
+    """Nobody reads from it: the write would never end."""
+    guest = folder_guest.made(tmp_path, {"/etc/": ""})
+    os.mkfifo(tmp_path / "etc/x")
+    with pytest.raises(GuestError, match="is no file"):
+        plan.create("/etc/x", "text", "why").apply(guest)
