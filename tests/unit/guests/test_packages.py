@@ -42,9 +42,11 @@ def ran(script: str, folder: Path, **programs: str) -> list[str]:
             [
                 "dpkg --force-confdef --force-confold --configure -a",
                 "apt-get -q update",
-                "apt-get -q -y -o DPkg::Lock::Timeout=300 "
-                "-o Dpkg::Options::=--force-confdef "
-                "-o Dpkg::Options::=--force-confold install a b",
+                (
+                    "apt-get -q -y -o DPkg::Lock::Timeout=300 "
+                    "-o Dpkg::Options::=--force-confdef "
+                    "-o Dpkg::Options::=--force-confold install a b"
+                ),
             ],
         ),
         ({"dnf": "", "yum": ""}, ["dnf -q -y install a b"]),

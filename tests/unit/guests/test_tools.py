@@ -305,3 +305,9 @@ def test_a_file_with_two_names_is_edited_once(tmp_path: Path) -> None:
     fixed(guest)
     assert guest.read("/etc/modules") == "# not on KVM: vmxnet3\nloop\n"
     assert guest.g.is_symlink(other)
+
+
+def test_kvms_own_vsock_is_loaded_as_before() -> None:
+    text = "vmw_vsock_virtio_transport\nvmw_vsock_vmci_transport\n"
+    after = "vmw_vsock_virtio_transport\n# not on KVM: vmw_vsock_vmci_transport\n"
+    assert modprobe.loaded(text) == after
