@@ -252,3 +252,17 @@ def test_cloud_init_does_not_wait_for_the_cloud_of_before(
     done_ = paths(done(guest, cloudinit.plan(guest, Guest())))
     assert done_ == ([SOURCES] if made else [])
     assert paths(cloudinit.plan(guest, Guest())) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'SUBSYSTEM=="net", KERNELS=="1-1.2:1.0", NAME="usb0"\n',
+        'SUBSYSTEM=="net", SUBSYSTEMS=="usb", NAME="usb0"\n',
+        'SUBSYSTEM=="net", PHYSDEVPATH=="/devices/x", NAME="lan0"\n',
+    ],
+)
+def test_the_sole_card_is_not_taken_for_one_that_rules_name_elsewhere(
+    line: str,
+) -> None:
+    assert hardware.rules(line, lambda name: "00:50:56:00:00:0a") == line

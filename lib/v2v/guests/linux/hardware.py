@@ -263,10 +263,11 @@ _TUNED = re.compile(
     r"(?mi)^[ \t]*(?:ETHTOOL_(?:OPTS|OPTIONS)[ \t]*=[ \t]*[\"']?[^\s\"'].*|\[ethtool\]"
     r"|[a-z-]{2,9}[ \t]+[^\n]{0,200}\bethtool[ \t]+-[A-Z])"
 )
-# What a rule for udev may say of old hardware: a match of the card's parents.
+# What a rule for udev may say of old hardware: a match of the card's parents.  One on
+# USB (1-1.2:1.0) is no card of the VM's.
 _OF_OLD = re.compile(
-    r'(?:KERNELS=="[^":-]{0,20}[:-][^"]*"|(?:SUBSYSTEMS|BUS)=="(?!pci")[^"]*"'
-    r'|(?:ID|DEVPATH|ENV\{ID_PATH\})=="[^"]*")[ \t]*,?[ \t]*'
+    r'(?<!\w)(?:KERNELS=="(?!\d+-\d)[^":-]{0,20}[:-][^"]*"'
+    r'|(?:SUBSYSTEMS|BUS)=="(?!(?:pci|usb|virtio)")[^"]*"|(?:ID|DEVPATH|ENV\{ID_PATH\})=="[^"]*")[ \t]*,?[ \t]*'
 )
 _DRIVERS = re.compile(r'(DRIVERS==)"([^"]*)"')
 _MADE = re.compile(r'NAME:?="([^"]+)"')
