@@ -237,6 +237,8 @@ def _edits(
     for path, before in texts.before.items():
         reason = reasons.get(path, addresses.REASON)
         yield from edit(path, before, texts.after[path], reason)
+    for path, text in texts.made.items():
+        yield create(path, text, addresses.REASON)
 
 
 def _untied(known: Mapping[str, str], there: Sequence[Interface]) -> dict[str, str]:
