@@ -413,3 +413,37 @@ def test_a_mere_mac_is_for_inspect_and_nonsense_is_refused() -> None:
     assert [a.mac for a in addresses.asked([A, V4])] == [A]
     with pytest.raises(UsageError, match="must be MAC:ip:"):
         addresses.asked([f"{A}:bridge:br0"])
+
+
+def test_suse_gets_its_gateway_where_there_was_dhcp() -> None:
+    """Without a file for routes it was lost without a word."""
+    path = f"{SUSE}/ifcfg-eth0"
+    guest = guest_with({path: "BOOTPROTO='dhcp'\n"})
+    assert planned(guest, V4) == [path, f"{SUSE}/routes"]
+    assert guest.read(f"{SUSE}/routes") == "default 198.51.100.1 - -\n"
+    assert planned(guest, V4) == []
+
+
+def test_suse_has_but_one_default_route() -> None:
+    own = f"{SUSE}/ifroute-eth0"
+    files = {f"{SUSE}/ifcfg-eth0": "BOOTPROTO='dhcp'\n", own: "default 192.0.2.1 - -\n"}
+    guest = guest_with(files)
+    assert f"{SUSE}/routes" not in planned(guest, V4)
+    assert guest.read(own) == "default 198.51.100.1 - -\n"
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_lines_end_as_they_did(end: str) -> None:
+    before = f"network:{end}  ethernets:{end}    ens192:{end}      dhcp4: true{end}"
+    guest = guest_with({PLAN: before})
+    planned(guest, V4)
+    made = guest.read(PLAN) or ""
+    assert "198.51.100.7" in made and made.count(end) == made.count("\n")
+
+
+def test_comments_of_items_and_a_heading_that_ends_the_file_are_understood() -> None:
+    static = addressing.Static(family=4, address="192.0.2.9", prefix=24)
+    text = "[connection]\ntype=ethernet\n[ipv4]"
+    assert "[ipv4]\nmethod=manual\n" in addressing.keyfile(text, "x", static)
+    text = "ethernets:\n  x:\n    addresses:\n      - 192.0.2.2/24 # old\n"
+    assert "- 192.0.2.9/24\n" in netplan_address.edited(text, "x", static)

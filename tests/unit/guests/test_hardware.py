@@ -2,6 +2,7 @@
 """Configuration that holds on to the old hardware (guest-linux.md, 7.2)."""
 
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -252,3 +253,45 @@ def test_cloud_init_does_not_wait_for_the_cloud_of_before(
     done_ = paths(done(guest, cloudinit.plan(guest, Guest())))
     assert done_ == ([SOURCES] if made else [])
     assert paths(cloudinit.plan(guest, Guest())) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'SUBSYSTEM=="net", KERNELS=="1-1.2:1.0", NAME="usb0"\n',
+        'SUBSYSTEM=="net", SUBSYSTEMS=="usb", NAME="usb0"\n',
+        'SUBSYSTEM=="net", PHYSDEVPATH=="/devices/x", NAME="lan0"\n',
+    ],
+)
+def test_the_sole_card_is_not_taken_for_one_that_rules_name_elsewhere(
+    line: str,
+) -> None:
+    assert hardware.rules(line, lambda name: "00:50:56:00:00:0a") == line
+
+
+AZURE = """\
+network:
+  version: 2
+  ethernets:
+    ephemeral:
+      dhcp4: true
+      match:
+        driver: hv_netvsc
+        name: "!eth0"
+      optional: true
+"""
+
+
+@pytest.mark.parametrize(
+    ("loose", "text"),
+    [
+        (hardware.netplan, AZURE),
+        (hardware.netplan, '    match: {driver: hv_netvsc, name: "!eth0"}\n'),
+        (hardware.sections, "[Match]\nDriver=hv_netvsc\nName=!eth0\n"),
+    ],
+)
+def test_what_is_for_all_other_names_does_not_become_for_all_that_there_is(
+    loose: Callable[[str, hardware.MacOf], str], text: str
+) -> None:
+    """As Azure's 90-hotplug-azure.yaml: it would take docker's bridges, too."""
+    assert loose(text, lambda name: "00:50:56:00:00:0a") == text

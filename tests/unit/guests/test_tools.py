@@ -99,13 +99,8 @@ def test_openrc_and_upstart() -> None:
 
 
 def test_packages_of_the_tools_by_their_exact_names() -> None:
-    status = (
-        "Package: open-vm-tools\nStatus: install ok installed\n\n"
-        "Package: open-vm-tools-desktop\nStatus: install ok installed\n\n"
-        "Package: open-vm-tools-dev\nStatus: deinstall ok config-files\n\n"
-        "Package: my-open-vm-tools\nStatus: install ok installed\n"
-    )
-    guest = guest_with({"/var/lib/dpkg/status": status})
+    names = ("open-vm-tools", "open-vm-tools-desktop:amd64", "my-open-vm-tools")
+    guest = guest_with({f"/var/lib/dpkg/info/{name}.list": "" for name in names})
     there = Guest(tools=("open-vm-tools",), package_format="deb")
     assert tools.packages(guest, there) == ("open-vm-tools", "open-vm-tools-desktop")
     assert tools.packages(guest, there.having(tools=())) == ()
@@ -305,3 +300,17 @@ def test_a_file_with_two_names_is_edited_once(tmp_path: Path) -> None:
     fixed(guest)
     assert guest.read("/etc/modules") == "# not on KVM: vmxnet3\nloop\n"
     assert guest.g.is_symlink(other)
+
+
+def test_kvms_own_vsock_is_loaded_as_before() -> None:
+    text = "vmw_vsock_virtio_transport\nvmw_vsock_vmci_transport\n"
+    after = "vmw_vsock_virtio_transport\n# not on KVM: vmw_vsock_vmci_transport\n"
+    assert modprobe.loaded(text) == after
+
+
+def test_dpkgs_own_file_may_be_of_any_size() -> None:
+    """With 7000 packages it is larger than what is read of a guest."""
+    files = {"/var/lib/dpkg/status": "x" * 9_000_000}
+    guest = guest_with({**files, "/var/lib/dpkg/info/walinuxagent.list": ""})
+    there = Guest(tools=("azure",), package_format="deb")
+    assert tools.packages(guest, there) == ("walinuxagent",)

@@ -70,14 +70,22 @@ def in_hosts(text: str, before: str, name: str) -> str:
 
     Those are the ones for 127.* and ::1; of them the names *before* had are changed.
     """
-    new = {before: name, before.partition(".")[0]: name.partition(".")[0]}
+    short, _, own = before.partition(".")
+
+    def renamed(word: str) -> str:
+        head, dot, domain = word.partition(".")
+        if head != short or (own and dot and domain != own):
+            return word
+        if not dot:
+            return name.partition(".")[0]
+        return name if "." in name else f"{name}.{domain}"
 
     def changed(line: str) -> str:
         if not _LOOPBACK.match(line):
             return line
         bare, mark, comment = line.partition("#")
         words = re.split(r"(\s+)", bare)
-        return "".join(new.get(word, word) for word in words) + mark + comment
+        return "".join(map(renamed, words)) + mark + comment
 
     return "".join(changed(line) for line in text.splitlines(keepends=True))
 

@@ -25,6 +25,7 @@ _FORM = re.compile(r"((?:[0-9a-f]{2}[:-]){5}[0-9a-f]{2}):ip:(.+)", re.I)
 _SHOWN = 10
 
 log = logging.getLogger(__name__)
+_Edit = Callable[[str, str, addressing.Static], str]
 REASON = "--mac asks for this address"
 
 
@@ -128,11 +129,19 @@ def change(
         text = texts.read(interface.config) or ""
         edited = _EDITS[_stack(interface, wanted)]
         try:
-            made = edited(text, interface.name, asked_for(wanted))
+            made = _in_its_style(edited, text, interface.name, asked_for(wanted))
         except addressing.CannotError as e:
             raise _refused(wanted, f"{printable(interface.config)}: {e}") from e
         texts.write(interface.config, made)
         _around(texts, interface, wanted)
+
+
+def _in_its_style(edit: _Edit, text: str, name: str, static: addressing.Static) -> str:
+    """Return what *edit* makes of *text*, with CRLF if that ends all its lines."""
+    if not 0 < text.count("\n") == text.count("\r\n"):
+        return edit(text, name, static)
+    made = edit(text.replace("\r\n", "\n"), name, static)
+    return made.replace("\n", "\r\n")
 
 
 def asked_for(wanted: Address) -> addressing.Static:
@@ -207,18 +216,22 @@ def _around(texts: Texts, interface: Interface, wanted: Address) -> None:
         for name, made in addressing.etcnet_files(asked_for(wanted)).items():
             texts.write(f"{folder}/{name}", made(texts.read(f"{folder}/{name}") or ""))
     if path.startswith(_SUSE):
-        for name, edited in (
-            ("routes", addressing.suse_routes),
-            ("config", addressing.suse_config),
-        ):
-            text = texts.read(f"{_SUSE}{name}")
-            if text is not None:
-                texts.write(f"{_SUSE}{name}", edited(text, asked_for(wanted)))
+        static = asked_for(wanted)
+        own = f"{_SUSE}ifroute-{interface.name}"
+        # With DHCP there is neither of them.
+        is_own = addressing.has_default(texts.read(own) or "", static)
+        routes = own if is_own else f"{_SUSE}routes"
+        if wanted.gateway:
+            text = addressing.suse_routes(texts.read(routes) or "", static)
+            texts.write(routes, text)
+        text = texts.read(f"{_SUSE}config")
+        if text is not None:
+            texts.write(f"{_SUSE}config", addressing.suse_config(text, static))
 
 
 _ETCNET = "/etc/net/ifaces/"
 _SUSE = "/etc/sysconfig/network/"
-_EDITS: dict[str, Callable[[str, str, addressing.Static], str]] = {
+_EDITS: dict[str, _Edit] = {
     "/etc/network/": addressing.ifupdown,
     "/etc/netplan/": netplan_address.edited,
     "/etc/systemd/network/": addressing.networkd,

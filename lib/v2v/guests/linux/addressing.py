@@ -186,6 +186,15 @@ def suse(text: str, name: str, static: Static) -> str:
     return assigned(text, wanted, lambda k: k in stale)
 
 
+def has_default(text: str, static: Static) -> bool:
+    """Whether *text* of routes(5) has a default route of the family of *static*."""
+    rows = [line.split() for line in text.splitlines()]
+    return any(
+        row[:1] == ["default"] and static.is_of_family("".join(row[1:2]))
+        for row in rows
+    )
+
+
 def suse_routes(text: str, static: Static) -> str:
     """Return *text* of routes(5) with the default route by the gateway."""
     if not static.gateway:
@@ -309,6 +318,7 @@ def _in_section(
     if not heads:
         made = "".join(f"{key}={value}\n" for key, value in wanted.items())
         return f"{_ended(text)}\n[{section}]\n{made}"
+    lines[heads[0]] = _ended(lines[heads[0]])
     end = heads[0] + 1
     while end < len(lines) and not lines[end].startswith("["):
         end += 1

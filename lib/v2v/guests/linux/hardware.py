@@ -114,6 +114,8 @@ def sections(text: str, mac: MacOf) -> str:
     """Return *text* of systemd.network(5) or systemd.link(5) without old hardware."""
     lines = text.splitlines(keepends=True)
     own = [i for i, section in enumerate(_section_of(lines)) if section == "match"]
+    if any(_is_negated(_key(lines[i])) for i in own):
+        return text
     keys = {key for i in own if (key := _key(lines[i])[0])}
     names = re.findall(r"(?m)^[ \t]*Name[ \t]*=[ \t]*(\S+)", text)
     enough = bool(keys & _ENOUGH)
@@ -215,8 +217,20 @@ def _label(lines: list[str], head: int) -> str:
     return ""
 
 
+def _is_negated(setting: tuple[str, str]) -> bool:
+    """Whether *setting*, key and value, matches all but some names.
+
+    Without its driver it would match bridges and the loopback interface as well; so it
+    stays, and matches nothing.  Azure has one for its second cards.
+    """
+    key, value = setting
+    return key in ("name", "originalname") and value.startswith("!")
+
+
 def _inline(inside: str, mac: MacOf, name: str) -> str:
     entries = [entry.strip() for entry in inside.split(",")]
+    if any(_is_negated(_yaml(entry)) for entry in entries):
+        return inside
     old = {e for e in entries if _yaml(e)[0] == "driver" and is_old(_yaml(e)[1])}
     if not old:
         return inside
@@ -234,6 +248,8 @@ def _yaml(entry: str) -> tuple[str, str]:
 def _block(lines: list[str], head: int, mac: MacOf, name: str) -> None:
     """Loosen the ``match`` whose keys are on the lines after *head*."""
     own = under(lines, head)
+    if any(_is_negated(_yaml(lines[i])) for i in own):
+        return
     keys = {_yaml(lines[i])[0] for i in own}
     for i in own:
         key, value = _yaml(lines[i])
@@ -263,9 +279,11 @@ _TUNED = re.compile(
     r"(?mi)^[ \t]*(?:ETHTOOL_(?:OPTS|OPTIONS)[ \t]*=[ \t]*[\"']?[^\s\"'].*|\[ethtool\]"
     r"|[a-z-]{2,9}[ \t]+[^\n]{0,200}\bethtool[ \t]+-[A-Z])"
 )
-# What a rule for udev may say of old hardware: a match of the card's parents.
+# What a rule for udev may say of old hardware: a match of the card's parents.  One on
+# USB (1-1.2:1.0) is no card of the VM's.
 _OF_OLD = re.compile(
-    r'(?:KERNELS=="[^":-]{0,20}[:-][^"]*"|(?:SUBSYSTEMS|BUS)=="(?!pci")[^"]*"'
+    r'(?<!\w)(?:KERNELS=="(?!\d+-\d)[^":-]{0,20}[:-][^"]*"'
+    r'|(?:SUBSYSTEMS|BUS)=="(?!(?:pci|usb|virtio)")[^"]*"'
     r'|(?:ID|DEVPATH|ENV\{ID_PATH\})=="[^"]*")[ \t]*,?[ \t]*'
 )
 _DRIVERS = re.compile(r'(DRIVERS==)"([^"]*)"')

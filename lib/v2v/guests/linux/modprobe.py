@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 
 _OLD = re.compile(
-    r"vmw_\w+|vmxnet\w*|vmhgfs|vmmemctl|vmblock|vmci|vmsync|pvscsi"
+    r"vmw_(?!vsock_virtio)\w+|vmxnet\w*|vmhgfs|vmmemctl|vmblock|vmci|vmsync|pvscsi"
     r"|vbox(?:guest|sf|video)|prl_\w+|hv_\w+|hyperv_\w+"
     r"|xen_(?:blkfront|netfront|fbfront|kbdfront|vnif|vbd|platform_pci)|xen(?:net|blk)"
 )

@@ -96,7 +96,8 @@ class _Card:
             return [
                 word.strip(" \"'") for word in value[1:-1].split(",") if word.strip()
             ]
-        items = [self.lines[i].strip() for i in under(self.lines, at)]
+        own = under(self.lines, at)
+        items = [self.lines[i].partition(" #")[0].strip() for i in own]
         plain = [re.fullmatch(r"- *[\"']?([^\s\"']+?)[\"']?", item) for item in items]
         if not all(plain) or any(item.endswith(":") for item in items):
             raise CannotError(f"line {at + 1} is no plain list")

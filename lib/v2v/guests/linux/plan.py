@@ -75,10 +75,20 @@ def _differing(before: list[str], after: list[str]) -> tuple[list[str], list[str
 
 
 def create(path: str, text: str, reason: str, mode: int = 0o644) -> Action:
-    """Return the action that makes the file *path* with *text*, folders included."""
+    """Return the action that makes the file *path* with *text*, folders included.
+
+    It raises GuestError, when it is done, if something else is there.
+    """
 
     def apply(appliance: Appliance) -> None:
         appliance.g.mkdir_p(path.rpartition("/")[0])
+        is_file = appliance.g.is_file(path, followsymlinks=True)
+        if not is_file and appliance.g.exists(path):
+            # Into a FIFO we would write for ever.
+            raise GuestError(
+                f"{path} in the guest is no file, and one must be made there",
+                "remove it on the source",
+            )
         appliance.write(path, text, mode)
 
     change = Change(path=path, kind="create", reason=reason, after=_shown([text]))

@@ -8,7 +8,6 @@ for it, and the guest removes them at its first boot.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -172,25 +171,16 @@ def findings(appliance: Appliance) -> Iterator[Finding]:
 def packages(appliance: Appliance, guest: Guest) -> tuple[str, ...]:
     """Return the packages that the tools of *guest* are from.
 
-    For dpkg those that are installed; for others names and patterns that its first boot
-    has to compare with what is installed.
+    For dpkg those that it knows, by their lists of files: its own file of them may be
+    too large to be read.  For others names and patterns.  The guest compares them with
+    what is installed at its first boot.
     """
     patterns = [name for kind in guest.tools for name in KINDS[kind].packages]
-    if guest.package_format != "deb":
+    if guest.package_format != "deb" or not patterns:
         return tuple(patterns)
-    form = re.compile("|".join(re.escape(p).replace(r"\*", ".*") for p in patterns))
-    return tuple(n for n in _installed(appliance) if patterns and form.fullmatch(n))
-
-
-def _installed(appliance: Appliance) -> list[str]:
-    """Return the packages that dpkg(1) has installed."""
-    text = appliance.read("/var/lib/dpkg/status") or ""
-    names = []
-    name = ""
-    for line in text.splitlines():
-        key, _, value = line.partition(": ")
-        if key == "Package":
-            name = value.strip()
-        elif key == "Status" and value.split()[-1:] == ["installed"]:
-            names.append(name)
-    return names
+    lists = ",".join(f"{p}.list,{p}:*.list" for p in patterns)
+    names = (
+        path.rpartition("/")[2].removesuffix(".list").partition(":")[0]
+        for path in appliance.glob(f"/var/lib/dpkg/info/{{{lists}}}")
+    )
+    return tuple(sorted(set(names)))

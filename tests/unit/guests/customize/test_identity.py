@@ -102,3 +102,12 @@ def test_a_zone_that_the_guest_does_not_know_is_an_error(tmp_path: Path) -> None
 def test_only_whole_words_of_hosts_are_the_name() -> None:
     text = "127.0.1.1 older old-x old\n"
     assert identity.in_hosts(text, "old", "new") == "127.0.1.1 older old-x new\n"
+
+
+def test_the_full_name_in_hosts_changes_with_the_short_one() -> None:
+    """Debian has the short one alone in /etc/hostname, and both in hosts."""
+    text = "127.0.1.1 old.example.org old\n127.0.0.2 older.example.org\n"
+    made = identity.in_hosts(text, "old", "new")
+    assert made == "127.0.1.1 new.example.org new\n127.0.0.2 older.example.org\n"
+    made = identity.in_hosts(text, "old", "new.example.net")
+    assert made.startswith("127.0.1.1 new.example.net new\n")
