@@ -14,7 +14,7 @@ import pytest
 import guest_folder
 from v2v.document import Guest
 from v2v.errors import GuestError
-from v2v.guests.linux import firstboot
+from v2v.guests.linux import firstboot, startpar
 from v2v.guests.linux.firstboot import Step
 
 DRIVER = Path(firstboot.__file__).with_suffix(".sh")
@@ -246,3 +246,28 @@ def test_shellcheck_finds_nothing(text: str) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout
+
+
+def test_startpar_is_told_since_it_sees_no_mere_links(tmp_path: Path) -> None:
+    """Seen with startpar 0.65: it starts what .depend.start lists and has a link."""
+    path = "/etc/init.d/.depend.start"
+    text = "TARGETS = rsyslog ssh\nINTERACTIVE =\nssh: rsyslog\n"
+    folder_guest.made(tmp_path, {"/etc/rc2.d/": "", path: text})
+    guest = Guest(type="linux", init="sysv")
+    after = (
+        "TARGETS = rsyslog ssh v2v-firstboot\nINTERACTIVE =\nssh: rsyslog\n"
+        "v2v-firstboot: rsyslog ssh\n"
+    )
+    files = left(tmp_path, step("true"), guest=guest)
+    assert files[path] == after
+    assert left(tmp_path, step("true"), step("false"), guest=guest)[path] == after
+
+
+def test_two_scripts_for_startpar_do_not_undo_each_other(tmp_path: Path) -> None:
+    path = "/etc/init.d/.depend.start"
+    guest = folder_guest.made(tmp_path, {path: "TARGETS =\n"})
+    for action in [a for name in "ab" for a in list(startpar.plan(guest, name, "x"))]:
+        action.apply(guest)
+    assert guest.read(path) == "TARGETS = a b\na:\nb: a\n"
+    assert list(startpar.plan(guest, "b", "x")) == []
+    assert startpar.added("no list\n", "a") == "no list\n"

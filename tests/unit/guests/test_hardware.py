@@ -295,3 +295,12 @@ def test_what_is_for_all_other_names_does_not_become_for_all_that_there_is(
 ) -> None:
     """As Azure's 90-hotplug-azure.yaml: it would take docker's bridges, too."""
     assert loose(text, lambda name: "00:50:56:00:00:0a") == text
+
+
+def test_a_list_of_clouds_that_is_read_after_ours_is_outdone() -> None:
+    guest = guest_with(
+        {**CLOUD, f"{SOURCES[:22]}/99_ec2.cfg": "datasource_list: [Ec2]"}
+    )
+    [path] = paths(done(guest, cloudinit.plan(guest, Guest())))
+    assert path == "/etc/cloud/cloud.cfg.d/99_ec2_v2v.cfg"
+    assert paths(cloudinit.plan(guest, Guest())) == []

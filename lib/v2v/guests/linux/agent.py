@@ -15,7 +15,7 @@ from pathlib import Path
 from v2v.document import Guest
 from v2v.errors import GuestError
 from v2v.guests.appliance import Appliance
-from v2v.guests.linux import firstboot, packages
+from v2v.guests.linux import firstboot, packages, startpar
 from v2v.guests.linux.firstboot import Step
 from v2v.guests.linux.plan import Action, link
 
@@ -126,6 +126,7 @@ def _enabled(appliance: Appliance, guest: Guest) -> Iterator[Action]:
         for folder in appliance.glob(_RC):
             if not appliance.g.is_symlink(folder):
                 yield link(f"{folder}/S99{name}", scripts[0], _REASON)
+        yield from startpar.plan(appliance, name, _REASON)
 
 
 def _by_systemd(appliance: Appliance) -> Iterator[Action]:

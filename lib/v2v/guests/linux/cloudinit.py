@@ -42,25 +42,27 @@ def plan(
     """
     if not appliance.g.is_file(_MAIN, followsymlinks=True) or _is_off(appliance):
         return
-    texts = [
-        text
+    texts = {
+        path: text
         for path in (_MAIN, *appliance.glob(f"{_PARTS}/*.cfg")[:_MAX_FILES])
         if (text := appliance.read(path)) and len(text) <= _MAX_TEXT
-    ]
-    if (pinned or _is_static(guest)) and not any(_OFF.search(text) for text in texts):
+    }
+    if (pinned or _is_static(guest)) and not any(map(_OFF.search, texts.values())):
         yield create(
             _NETWORK,
             "# Made by v2v: the network is configured already.\n"
             "network: {config: disabled}\n",
             "cloud-init may not write the static network configuration anew",
         )
-    lists = [sources for text in texts if (sources := datasources(text))]
-    if lists and is_of_cloud(lists[-1]):
+    lists = {p: found for p, text in texts.items() if (found := datasources(text))}
+    last = max(lists, default=None)
+    if last and is_of_cloud(lists[last]):
         yield create(
-            _SOURCES,
+            # The last one holds.
+            _SOURCES if last < _SOURCES else f"{last.removesuffix('.cfg')}_v2v.cfg",
             "# Made by v2v: the cloud of before is not here.\n"
             "datasource_list: [NoCloud, ConfigDrive]\n",
-            f"cloud-init would wait for {', '.join(lists[-1])[:200]} at each boot",
+            f"cloud-init would wait for {', '.join(lists[last])[:200]} at each boot",
         )
 
 

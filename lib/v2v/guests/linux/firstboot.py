@@ -16,6 +16,7 @@ from pathlib import Path
 from v2v.document import Guest
 from v2v.errors import GuestError
 from v2v.guests.appliance import Appliance
+from v2v.guests.linux import startpar
 from v2v.guests.linux.plan import Action, create, link
 
 HOME = "/var/lib/v2v"
@@ -113,6 +114,8 @@ def _started(appliance: Appliance, guest: Guest) -> Iterator[Action]:
     text = _OPENRC if guest.init == "openrc" else _SYSV
     yield from _absent(appliance, [create(_INIT, text, _REASON, 0o755)])
     yield from _absent(appliance, (link(path, _INIT, _REASON) for path in links))
+    if guest.init != "openrc":
+        yield from startpar.plan(appliance, _NAME, _REASON)
 
 
 def _absent(appliance: Appliance, actions: Iterable[Action]) -> Iterator[Action]:
