@@ -252,7 +252,7 @@ def test_startpar_is_told_since_it_sees_no_mere_links(tmp_path: Path) -> None:
     """Seen with startpar 0.65: it starts what .depend.start lists and has a link."""
     path = "/etc/init.d/.depend.start"
     text = "TARGETS = rsyslog ssh\nINTERACTIVE =\nssh: rsyslog\n"
-    folder_guest.made(tmp_path, {"/etc/rc2.d/": "", path: text})
+    guest_folder.guest(tmp_path, {"/etc/rc2.d/": "", path: text})
     guest = Guest(type="linux", init="sysv")
     after = (
         "TARGETS = rsyslog ssh v2v-firstboot\nINTERACTIVE =\nssh: rsyslog\n"
@@ -265,7 +265,7 @@ def test_startpar_is_told_since_it_sees_no_mere_links(tmp_path: Path) -> None:
 
 def test_two_scripts_for_startpar_do_not_undo_each_other(tmp_path: Path) -> None:
     path = "/etc/init.d/.depend.start"
-    guest = folder_guest.made(tmp_path, {path: "TARGETS =\n"})
+    guest = guest_folder.guest(tmp_path, {path: "TARGETS =\n"})
     for action in [a for name in "ab" for a in list(startpar.plan(guest, name, "x"))]:
         action.apply(guest)
     assert guest.read(path) == "TARGETS = a b\na:\nb: a\n"
