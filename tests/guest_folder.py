@@ -62,6 +62,8 @@ class Folder:
 
     def host(self, path: str, *, follow: bool = True) -> Path:
         """Return where the guest's *path* is here; links stay inside the guest."""
+        if not path.startswith("/"):
+            raise RuntimeError(f"{path}: path must start with a / character")
         return self._place(self._resolved(path, follow=follow))
 
     def _place(self, path: str) -> Path:

@@ -81,7 +81,7 @@ def create(path: str, text: str, reason: str, mode: int = 0o644) -> Action:
     """
 
     def apply(appliance: Appliance) -> None:
-        appliance.g.mkdir_p(path.rpartition("/")[0])
+        appliance.g.mkdir_p(path.rpartition("/")[0] or "/")
         is_file = appliance.g.is_file(path, followsymlinks=True)
         if not is_file and appliance.g.exists(path):
             # Into a FIFO we would write for ever.
@@ -100,7 +100,7 @@ def link(path: str, target: str, reason: str) -> Action:
     change = Change(path=path, kind="link", reason=reason, after=target)
 
     def apply(appliance: Appliance) -> None:
-        appliance.g.mkdir_p(path.rpartition("/")[0])
+        appliance.g.mkdir_p(path.rpartition("/")[0] or "/")
         appliance.g.ln_sf(target, path)
 
     return Action(change=change, apply=apply, space=4096)
