@@ -3,16 +3,18 @@
 
 It answers as libguestfs does, links inside the guest included, but takes no time to
 start.  ``command`` runs nothing: a test says what each of the guest's programs does.
+A guest may also be several file systems, a folder each, that are mounted before use.
 """
 
 from __future__ import annotations
 
-import glob
+import fnmatch
 import os
 import shutil
 import struct
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,17 +28,49 @@ Files = dict[str, str | bytes]
 Program = Callable[["Folder", list[str]], None]
 
 
-class Folder:
-    """The calls of libguestfs that are used, for the guest in ``root``."""
+@dataclass(frozen=True, kw_only=True)
+class Volume:
+    """What is on a device: ``facts`` are blkid's, ``folder`` is a file system's.
 
-    def __init__(self, root: Path, programs: Mapping[str, Program]) -> None:
-        self.root = root
+    ``subvolumes`` are those of a btrfs: path -> number; ``default`` is a number.
+    """
+
+    facts: Mapping[str, str]
+    folder: Path | None = None
+    subvolumes: Mapping[str, int] = field(default_factory=dict)
+    default: int = 5
+
+
+class Folder:
+    """The calls of libguestfs that are used, for the guest in ``root``.
+
+    With ``volumes``, by device, nothing is mounted yet.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        programs: Mapping[str, Program],
+        volumes: Mapping[str, Volume] | None = None,
+    ) -> None:
         self.programs = programs
+        self.volumes = dict(volumes or {})
+        self.mounted = {} if volumes else {"/": root}
         self.ran: list[list[str]] = []
+        self.labels: dict[str, bytes] = {}
+        self.owners: dict[str, tuple[int, int]] = {}
 
     def host(self, path: str, *, follow: bool = True) -> Path:
         """Return where the guest's *path* is here; links stay inside the guest."""
-        return self.root / self._resolved(path, follow=follow).lstrip("/")
+        return self._place(self._resolved(path, follow=follow))
+
+    def _place(self, path: str) -> Path:
+        """Return where *path*, without links, is here."""
+        on = [p for p in self.mounted if f"{path}/".startswith(f"{p.rstrip('/')}/")]
+        if not on:
+            raise RuntimeError(f"{path}: nothing is mounted")
+        point = max(on, key=len)
+        return self.mounted[point] / path.removeprefix(point).lstrip("/")
 
     def _resolved(self, path: str, *, follow: bool) -> str:
         done: list[str] = []
@@ -48,7 +82,7 @@ class Folder:
             if part == "..":
                 done = done[:-1]
                 continue
-            here = self.root.joinpath(*done, part)
+            here = self._place("/" + "/".join([*done, part]))
             if here.is_symlink() and (todo or follow):
                 target = str(here.readlink())
                 done = [] if target.startswith("/") else done
@@ -80,12 +114,30 @@ class Folder:
         return self._resolved(path, follow=True)
 
     def glob_expand(self, pattern: str) -> list[str]:
-        found = []
-        for one in appliance.expanded(pattern):
-            for name in glob.glob(one.lstrip("/"), root_dir=self.root):  # noqa: PTH207
-                end = "/" if self.host(f"/{name}").is_dir() else ""
-                found.append(f"/{name}{end}")
-        return found
+        return [
+            f"{path}/" if self.host(path).is_dir() else path
+            for one in appliance.expanded(pattern)
+            for path in self._matching(one.strip("/").split("/"), "")
+        ]
+
+    def _matching(self, parts: list[str], folder: str) -> Iterator[str]:
+        here = self.host(folder or "/")
+        if not here.is_dir():
+            return
+        names = parts[:1]
+        if _is_pattern(parts[0]):
+            names = sorted(path.name for path in here.iterdir())
+        for name in names:
+            path = f"{folder}/{name}"
+            # A name that starts with a dot has to be asked for.
+            if _is_pattern(parts[0]) and (
+                not fnmatch.fnmatchcase(name, parts[0]) or name[0] == "."
+            ):
+                continue
+            if len(parts) > 1:
+                yield from self._matching(parts[1:], path)
+            elif self.host(path, follow=False).is_symlink() or self.exists(path):
+                yield path
 
     def case_sensitive_path(self, path: str) -> str:
         done = ""
@@ -126,19 +178,28 @@ class Folder:
         self.host(path).mkdir(parents=True, exist_ok=True)
 
     def mv(self, source: str, to: str) -> None:
-        self.host(source).replace(self.host(to))
+        self.host(source, follow=False).replace(self.host(to, follow=False))
 
     def cp(self, source: str, to: str) -> None:
         shutil.copyfile(self.host(source), self.host(to))
 
     def cp_a(self, source: str, to: str) -> None:
-        shutil.copy2(self.host(source), self.host(to))
+        if self.is_dir(source):
+            shutil.copytree(self.host(source), self.host(to), symlinks=True)
+        else:
+            shutil.copy2(self.host(source), self.host(to))
 
     def copy_attributes(self, source: str, to: str, *, all: bool = False) -> None:
         shutil.copystat(self.host(source), self.host(to))
 
     def rm_f(self, path: str) -> None:
         self.host(path, follow=False).unlink(missing_ok=True)
+
+    def rm_rf(self, path: str) -> None:
+        if self.is_dir(path):
+            shutil.rmtree(self.host(path))
+        else:
+            self.rm_f(path)
 
     def ln_sf(self, target: str, link: str) -> None:
         self.rm_f(link)
@@ -147,11 +208,121 @@ class Folder:
     def chmod(self, mode: int, path: str) -> None:
         self.host(path).chmod(mode)
 
+    def readlink(self, path: str) -> str:
+        return str(self.host(path, follow=False).readlink())
+
+    def lstatns(self, path: str) -> dict[str, int]:
+        here = self.host(path, follow=False)
+        if not os.path.lexists(here):
+            raise RuntimeError(f"{path}: no such file")
+        facts = here.lstat()
+        return {"st_mtime_sec": int(facts.st_mtime), "st_mode": facts.st_mode}
+
+    def lgetxattr(self, path: str, name: str) -> bytes:
+        assert name == "security.selinux"
+        real = self._resolved(path, follow=False)
+        if real not in self.labels or not os.path.lexists(self._place(real)):
+            raise RuntimeError(f"{path}: no label")
+        return self.labels[real]
+
+    def lsetxattr(self, name: str, value: str, length: int, path: str) -> None:
+        assert name == "security.selinux"
+        real = self._resolved(path, follow=False)
+        assert os.path.lexists(self._place(real)), path
+        self.labels[real] = value.encode().ljust(length, b"\0")
+
+    def chown(self, owner: int, group: int, path: str) -> None:
+        assert self.exists(path), path
+        self.owners[path] = (owner, group)
+
+    def touch(self, path: str) -> None:
+        self.host(path).touch()
+
+    def truncate(self, path: str) -> None:
+        self.host(path).write_bytes(b"")
+
+    def find(self, folder: str) -> list[str]:
+        place = self.host(folder)
+        return sorted(str(path.relative_to(place)) for path in place.rglob("*"))
+
+    def find0(self, folder: str, to: str) -> None:
+        names = (name.encode() + b"\0" for name in self.find(folder))
+        Path(to).write_bytes(b"".join(names))
+
+    def statvfs(self, path: str) -> dict[str, int]:
+        return {"blocks": 2**21, "bavail": 2**20, "frsize": 2**10}
+
+    def list_partitions(self) -> list[str]:
+        return [name for name in self.volumes if name.count("/") == 2]
+
+    def list_devices(self) -> list[str]:
+        return sorted({name.rstrip("0123456789") for name in self.list_partitions()})
+
+    def list_md_devices(self) -> list[str]:
+        return []
+
+    def lvs(self) -> list[str]:
+        return [name for name in self.volumes if name.count("/") == 3]
+
+    def feature_available(self, features: list[str]) -> bool:
+        return True
+
+    def pread_device(self, device: str, count: int, offset: int) -> bytes:
+        return bytes(count)  # a file system that was unmounted, swap that is swap
+
+    def mount(self, device: str, point: str) -> None:
+        place = device.removeprefix("btrfsvol:")
+        name = next(n for n in self.volumes if f"{place}/".startswith(f"{n}/"))
+        volume = self.volumes[name]
+        if volume.folder is None:
+            raise RuntimeError(f"{device}: no file system")
+        inner = place.removeprefix(name).lstrip("/")
+        if place == device:
+            default = {n: path for path, n in volume.subvolumes.items()}
+            inner = default.get(volume.default, "")
+        self.mounted[point.rstrip("/") or "/"] = volume.folder / inner
+
+    mount_ro = mount
+
+    def mount_options(self, options: str, device: str, point: str) -> None:
+        assert options == "ro,subvolid=5"
+        folder = self.volumes[device].folder
+        assert folder
+        self.mounted[point] = folder
+
+    def umount(self, point: str) -> None:
+        del self.mounted[point]
+
+    def umount_all(self) -> None:
+        self.mounted.clear()
+
+    def btrfs_subvolume_get_default(self, device: str) -> int:
+        return self.volumes[device].default
+
+    def btrfs_subvolume_list(self, device: str) -> list[dict[str, int | str]]:
+        return [
+            {"btrfssubvolume_id": number, "btrfssubvolume_path": path}
+            for path, number in self.volumes[device].subvolumes.items()
+        ]
+
+    def blkid(self, device: str) -> dict[str, str]:
+        return dict(self.volumes[device].facts)
+
     def command(self, arguments: list[str]) -> str:
         self.ran.append(arguments)
-        name = next(a for a in arguments if a in self.programs)
-        self.programs[name](self, arguments)
+        name = next((a for a in arguments if a in self.programs), None)
+        if name:
+            self.programs[name](self, arguments)
         return ""
+
+
+def _is_pattern(name: str) -> bool:
+    return any(sign in name for sign in "*?[")
+
+
+def handle(appliance_: Appliance) -> Folder:
+    """Return what stands in for libguestfs in *appliance_*."""
+    return cast(Folder, appliance_.g)
 
 
 def guest(
@@ -168,13 +339,21 @@ def guest(
 
 
 def put(root: Path, path: str, content: str | bytes) -> None:
-    """Write *content* to *path* of the guest in *root*; "-> x" makes a link to x."""
-    file = root / path.lstrip("/")
+    """Write *content* to *path* of the guest in *root*; "-> x" makes a link to x.
+
+    A path that ends in "/" is that of a folder.
+    """
+    file = root / path.lstrip("/") if path else root
+    if path.endswith("/"):
+        file.mkdir(parents=True, exist_ok=True)
+        return
     file.parent.mkdir(parents=True, exist_ok=True)
     if isinstance(content, str) and content.startswith("-> "):
         file.symlink_to(content.removeprefix("-> "))
+    elif isinstance(content, str):
+        file.write_bytes(content.encode("utf-8", "surrogateescape"))
     else:
-        file.write_bytes(content.encode() if isinstance(content, str) else content)
+        file.write_bytes(content)
 
 
 def applied(appliance_: Appliance, actions: Iterable[Action]) -> list[str]:
@@ -194,6 +373,18 @@ def tree(root: Path) -> dict[str, int | str]:
         for path in root.rglob("*")
         if path.is_symlink() or path.is_file()
     }
+
+
+def texts(root: Path) -> dict[str, str]:
+    """Return the files in *root*: path -> text, or "-> target" of a link."""
+    found = {}
+    for path in sorted(root.rglob("*")):
+        name = f"/{path.relative_to(root)}"
+        if path.is_symlink():
+            found[name] = f"-> {path.readlink()}"
+        elif path.is_file():
+            found[name] = path.read_bytes().decode("utf-8", "surrogateescape")
+    return found
 
 
 def vmlinuz(version: str) -> bytes:

@@ -23,6 +23,7 @@ libvirt: Any = pytest.importorskip("libvirt")
 
 _WITH_NVRAM = libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
 
+# No core files: sudo sets a limit of none, which only a few may raise.
 # There is no /dev/kvm: to ask a QEMU whose KVM hangs what it can do takes seconds.
 _DAEMON = (
     f"set -e{KEEP_PRIVATE}"
@@ -44,6 +45,7 @@ remember_owner = 0
 security_driver = "none"
 namespaces = []
 cgroup_controllers = []
+max_core = 0
 END
 cat >/run/libvirtd.conf <<END
 unix_sock_dir = "$0"

@@ -143,7 +143,8 @@ rootfs() {
             --dpkgopt='path-exclude=/usr/share/info/*' \
             --setup-hook='mkdir -p "$1/etc/initramfs-tools/conf.d"' \
             --setup-hook='printf "COMPRESS=lz4\n" > "$1/etc/initramfs-tools/conf.d/compress"' \
-            --include="$inc" "$SUITE" "${tar%.tar}.part.tar" >&2
+            --include="$inc" "$SUITE" "${tar%.tar}.part.tar" >&2 ||
+            die "mmdebstrap could not make $name"
         mv "${tar%.tar}.part.tar" "$tar"
     fi
     exec 9>&-

@@ -58,7 +58,11 @@ class Appliance:
             return None
         size = self.g.filesize(path)
         if size > MAX_TEXT:
-            raise GuestError(f"{path} in the guest is too large to be read")
+            raise GuestError(
+                f"{path} in the guest is too large to be read: "
+                f"{size / 2**20:.0f} MiB of at most {MAX_TEXT // 2**20}",
+                "see what it is, and move it away or shorten it on the source",
+            )
         if size > _PIECE:
             return bytes(self.g.read_file(path))
         # One message to and fro, where a file's transfer takes several.

@@ -198,22 +198,27 @@ def _rehearsed(vm: VM, options: Fixup, access: Access) -> Done:
     with ExitStack() as stack:
         uris = [stack.enter_context(layers.served(d, access)) for d in vm.disks]
         work = _worked(vm, uris, options, write=False)
+    for line in _plan(work):
+        log.info("%s: %s", vm.name, line)
+    return Done(vm=work, logged=False)
+
+
+def _plan(work: VM) -> Iterator[str]:
+    """Yield what would be done, and what that needs, in lines for people."""
     for change in work.changes:
         detail = f" ({change.after})" if change.kind in ("link", "run") else ""
-        log.info(
-            "%s: would %s %s%s: %s",
-            vm.name,
-            change.kind,
-            change.path,
-            detail,
-            change.reason,
-        )
+        yield f"would {change.kind} {change.path}{detail}: {change.reason}"
+        if change.kind == "edit":
+            yield from (f"  - {line}" for line in (change.before or "").splitlines())
+            yield from (f"  + {line}" for line in (change.after or "").splitlines())
     for fs in work.guest.filesystems if work.guest else ():
         if fs.needed:
-            free = "" if fs.free is None else f" of {fs.free / 2**20:.0f} MiB free"
-            place, room = fs.mountpoint, fs.needed / 2**20
-            log.info("%s: would need %.1f MiB%s on %s", vm.name, room, free, place)
-    return Done(vm=work, logged=False)
+            free = "" if fs.free is None else f", where {_size(fs.free)} are free"
+            yield f"would need {_size(fs.needed)} on {fs.mountpoint}{free}"
+
+
+def _size(count: int) -> str:
+    return f"{-(-count // 2**10)} KiB" if count < 2**20 else f"{count / 2**20:.1f} MiB"
 
 
 def _fixed(vm: VM, options: Fixup, access: Access, journal: Journal) -> Done:

@@ -158,6 +158,18 @@ CASES = {
         "[Match]\nName=ens192\n[Network]\nDHCP=yes\n",
         "[Match]\nName=ens192\n[Network]\nAddress=198.51.100.7/25\nDHCP=no\n",
     ),
+    "netctl": (
+        *("/etc/netctl/main", V4),
+        (
+            "Interface=ens192\nConnection=ethernet\nIP=static\n"
+            "Address=('192.0.2.9/24' '192.0.2.10/24')\nGateway='192.0.2.1'\n"
+        ),
+        (
+            "Interface=ens192\nConnection=ethernet\nIP=static\n"
+            "Address=('198.51.100.7/25')\nGateway='198.51.100.1'\n"
+            "DNS=('198.51.100.2' '198.51.100.3')\n"
+        ),
+    ),
     "networkd by DHCP for one family": (
         *(NETWORKD, f"{A}:ip:198.51.100.7,,25"),
         "[Match]\nName=ens192\n[Network]\nDHCP=ipv4\nAddress=2001:db8::20/64\n",
@@ -205,6 +217,7 @@ CASES = {
 }
 
 
+VENDORS = "[connection]\ntype=ethernet\ninterface-name=ens192\n"
 # Cards that are part of a bond or a bridge, in each stack's words.
 PORTS = {
     NET: "iface bond0 inet static\n  address 192.0.2.9/24\n  bond-slaves ens192\n",
@@ -272,6 +285,26 @@ def test_files_beside_the_interfaces_own() -> None:
     )
 
 
+def test_etcnet_has_a_file_for_each_thing() -> None:
+    folder = "/etc/net/ifaces/ens192"
+    guest = guest_with(
+        {
+            f"{folder}/options": "TYPE=eth\nBOOTPROTO=dhcp\n",
+            f"{folder}/ipv4route": "10.0.0.0/8 via 192.0.2.2\ndefault via 192.0.2.1\n",
+        }
+    )
+    planned(guest, V4)
+    assert guest.read(f"{folder}/options") == "TYPE=eth\nBOOTPROTO=static\n"
+    assert guest.read(f"{folder}/ipv4address") == "198.51.100.7/25\n"
+    assert guest.read(f"{folder}/ipv4route") == (
+        "10.0.0.0/8 via 192.0.2.2\ndefault via 198.51.100.1\n"
+    )
+    assert guest.read(f"{folder}/resolv.conf") == (
+        "nameserver 198.51.100.2\nnameserver 198.51.100.3\n"
+    )
+    assert planned(guest, V4) == []
+
+
 def test_a_file_that_was_loosened_too_is_edited_once() -> None:
     text = "[Match]\nName=ens192\nDriver=vmxnet3\n[Network]\nDHCP=yes\n"
     guest = guest_with({NETWORKD: text})
@@ -286,7 +319,7 @@ def test_a_file_that_was_loosened_too_is_edited_once() -> None:
         ({}, V4, "configured nowhere"),
         ({NET: "iface ens192 inet dhcp\n"}, f"{A}:ip:192.0.2.1", "prefix is not known"),
         (
-            {"/etc/netctl/a": "Interface=ens192\nConnection=ethernet\nIP=dhcp\n"},
+            {"/usr/lib/NetworkManager/system-connections/a.nmconnection": VENDORS},
             *(V4, "none that can be edited"),
         ),
         (
@@ -354,7 +387,7 @@ def test_what_is_no_address_is_refused(word: str) -> None:
     ],
 )
 def test_hostile_texts_take_no_time(text: str) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     static = addresses.asked_for(addresses.parse(V4))
     addressing.suse_routes(text, static)
     for edited in addresses._EDITS.values():
@@ -364,7 +397,7 @@ def test_hostile_texts_take_no_time(text: str) -> None:
             continue
     with pytest.raises(addressing.CannotError):
         netplan_address.edited("", "ens192", static)
-    assert time.monotonic() - began < 10
+    assert time.process_time() - began < 10
 
 
 def test_an_address_for_another_vms_card_is_passed_over(

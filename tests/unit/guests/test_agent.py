@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-import folder_guest
-from folder_guest import handle
+import guest_folder
+from guest_folder import handle
 from v2v.document import Guest
 from v2v.guests.appliance import Appliance
 from v2v.guests.linux import agent, packages
@@ -38,7 +38,7 @@ def planned(
 def test_an_agent_that_nothing_starts_is_enabled_as_its_unit_says(
     tmp_path: Path,
 ) -> None:
-    appliance = folder_guest.made(tmp_path, {UNIT: TEXT})
+    appliance = guest_folder.guest(tmp_path, {UNIT: TEXT})
     [action] = planned(appliance)
     assert (action.change.path, action.change.after) == (WANTED, UNIT)
     action.apply(appliance)
@@ -59,7 +59,7 @@ def test_an_agent_that_nothing_starts_is_enabled_as_its_unit_says(
 def test_an_agent_that_is_started_or_masked_is_left_alone(
     tmp_path: Path, more: dict[str, str]
 ) -> None:
-    assert planned(folder_guest.made(tmp_path, {UNIT: TEXT, **more})) == []
+    assert planned(guest_folder.guest(tmp_path, {UNIT: TEXT, **more})) == []
 
 
 @pytest.mark.parametrize(
@@ -92,17 +92,17 @@ def test_an_agent_that_is_started_or_masked_is_left_alone(
 def test_other_inits_have_links_of_their_own(
     tmp_path: Path, init: str, files: dict[str, str], links: dict[str, str]
 ) -> None:
-    appliance = folder_guest.made(tmp_path, files)
+    appliance = guest_folder.guest(tmp_path, files)
     guest = DEBIAN.having(init=init)
     for action in planned(appliance, guest):
         action.apply(appliance)
-    tree = folder_guest.tree(tmp_path)
+    tree = guest_folder.texts(tmp_path)
     assert {p: t for p, t in tree.items() if t.startswith("-> ")} == links
     assert planned(appliance, guest) == []
 
 
 def test_without_packages_the_guest_installs_it_itself(tmp_path: Path) -> None:
-    appliance = folder_guest.made(tmp_path, {})
+    appliance = guest_folder.guest(tmp_path, {})
     assert planned(appliance) == []
     [step] = agent.steps(appliance, DEBIAN, None)
     assert step.network
@@ -149,14 +149,14 @@ def test_packages_of_the_guests_kind_are_installed_in_the_appliance(
     tmp_path: Path, offered: Path, guest: Guest, tool: list[str], files: list[str]
 ) -> None:
     root = tmp_path / "guest"
-    appliance = folder_guest.made(root, {"/var/tmp/": "", "/usr/sbin/": ""})
+    appliance = guest_folder.guest(root, {"/var/tmp/": "", "/usr/sbin/": ""})
     assert list(agent.steps(appliance, guest, offered)) == []
     [action] = planned(appliance, guest, offered)
     assert action.change.after == " ".join(files)
     action.apply(appliance)
     paths = [f"/var/tmp/v2v-packages/{name}" for name in files]
     assert handle(appliance).ran == [[*tool, *paths]]
-    assert folder_guest.tree(root) == {}  # nothing is left behind
+    assert guest_folder.texts(root) == {}  # nothing is left behind
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_packages_of_the_guests_kind_are_installed_in_the_appliance(
 def test_packages_for_other_systems_are_not_tried(
     tmp_path: Path, offered: Path, guest: Guest, caplog: pytest.LogCaptureFixture
 ) -> None:
-    appliance = folder_guest.made(tmp_path / "guest", {"/etc/": ""})
+    appliance = guest_folder.guest(tmp_path / "guest", {"/etc/": ""})
     assert planned(appliance, guest, offered) == []
     with caplog.at_level(logging.WARNING):
         assert len(list(agent.steps(appliance, guest, offered))) == 1
@@ -183,7 +183,7 @@ def test_packages_that_cannot_be_installed_are_a_warning(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    appliance = folder_guest.made(tmp_path / "g", {"/var/tmp/": "", "/usr/sbin/": ""})
+    appliance = guest_folder.guest(tmp_path / "g", {"/var/tmp/": "", "/usr/sbin/": ""})
     ran: list[list[str]] = []
 
     def command(words: list[str]) -> str:

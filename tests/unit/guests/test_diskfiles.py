@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from in_memory_guest import done, guest
+from guest_files import done, guest_with, texts
 from v2v.document import Disk, Filesystem, Guest
 from v2v.guests.linux import diskfiles, stable
 from v2v.guests.linux.stable import Names
@@ -27,7 +27,7 @@ GUEST = Guest(
 NAMES = Names(GUEST, tuple(Disk(id=f"sd{x}") for x in "abc"))
 
 TABLE = [
-    # crypttab(5): a source by tag, all else by path.
+    # crypttab(5): a source by its UUID, all else by path.
     (
         "/etc/crypttab",
         (
@@ -36,7 +36,7 @@ TABLE = [
         ),
         (
             "# x /dev/sda5 none\nx UUID=u5 /dev/disk/by-uuid/u1:/key "
-            "luks,header=/dev/disk/by-uuid/u1\nswap PARTUUID=p4 /dev/urandom swap\n"
+            "luks,header=/dev/disk/by-uuid/u1\nswap {p4} /dev/urandom swap\n"
         ),
     ),
     (
@@ -103,8 +103,9 @@ def test_names_become_identities_and_all_else_stays(
     wanted = before if after is None else after
     for word, name in PATHS.items():
         wanted = wanted.replace(f"{{{word}}}", name)
-    running = guest({path: before})
-    assert done(running, list(diskfiles.plan(running, NAMES))) == {path: wanted}
+    running = guest_with({path: before})
+    done(running, diskfiles.plan(running, NAMES))
+    assert texts(running) == {path: wanted}
     assert list(diskfiles.plan(running, NAMES)) == []
 
 
@@ -156,15 +157,14 @@ def test_lists_of_the_old_disks_are_removed() -> None:
         "/etc/lvm/devices/system.devices": "IDTYPE=sys_wwid IDNAME=naa.6 PVID=1\n",
         "/etc/lvm/backup/vg": "x",
     }
-    running = guest(files)
-    assert done(running, list(diskfiles.plan(running, NAMES))) == {
-        "/etc/lvm/backup/vg": "x"
-    }
+    running = guest_with(files)
+    done(running, diskfiles.plan(running, NAMES))
+    assert texts(running) == {"/etc/lvm/backup/vg": "x"}
 
 
 def test_a_devices_file_that_names_no_hardware_stays() -> None:
     text = "# x\nIDTYPE=crypt_uuid IDNAME=CRYPT-1 DEVNAME=/dev/mapper/x PVID=1\n"
-    running = guest({"/etc/lvm/devices/system.devices": text})
+    running = guest_with({"/etc/lvm/devices/system.devices": text})
     assert list(diskfiles.plan(running, NAMES)) == []
 
 
@@ -174,8 +174,9 @@ def test_grubs_and_suses_records_follow_to_virtio() -> None:
         "/etc/default/grub_installdevice": "/dev/sda1\nactivate\ngeneric_mbr\n",
         "/etc/sysconfig/grub": "boot=/dev/sda\nforcelba=0\n",
     }
-    running = guest(files)
-    assert done(running, list(stable.renames(running, NAMES))) == {
+    running = guest_with(files)
+    done(running, stable.renames(running, NAMES))
+    assert texts(running) == {
         "/boot/grub/device.map": "# (hd0) /dev/sda\n(hd0)\t/dev/vda\n(hd1) /dev/vdb\n",
         "/etc/default/grub_installdevice": "/dev/vda1\nactivate\ngeneric_mbr\n",
         "/etc/sysconfig/grub": "boot=/dev/vda\nforcelba=0\n",
@@ -192,7 +193,7 @@ def test_what_is_left_is_said_with_file_and_line() -> None:
         "/etc/sysconfig/oracleasm": 'X=1\nORACLEASM_SCANORDER="sd"\n',
         "/etc/crypttab": "x /dev/vda5 none\n",
     }
-    found = list(stable.findings(guest(files)))
+    found = list(stable.findings(guest_with(files)))
     assert [(f.code, f.message.split()[0]) for f in found] == [
         ("fstab-device-name", "/etc/fstab:3"),
         ("disk-name-left", "/etc/smartd.conf:2"),
@@ -213,12 +214,12 @@ def test_what_is_left_is_said_with_file_and_line() -> None:
     ],
 )
 def test_no_text_takes_long(text: str) -> None:
-    start = time.monotonic()
+    start = time.process_time()
     for path in ("/etc/mdadm.conf", "/etc/crypttab", "/etc/lvm/lvm.conf", "/etc/x"):
         diskfiles.corrected(path, text, NAMES)
     diskfiles.unit(text, NAMES)
     diskfiles.multipath(text, NAMES)
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_the_root_says_in_which_order_the_kernel_met_the_disks() -> None:
@@ -229,9 +230,10 @@ def test_the_root_says_in_which_order_the_kernel_met_the_disks() -> None:
     )
     disks = (Disk(id="sda"), Disk(id="sdb"))
     before = "/dev/sdb1 / ext4 x 0 1\n/dev/sda1 /data ext4 nofail 0 2\n"
-    running = guest({"/etc/fstab": before})
+    running = guest_with({"/etc/fstab": before})
     names = Names(Guest(filesystems=on), disks)
-    assert done(running, list(stable.plan(running, names))) == {
+    done(running, stable.plan(running, names))
+    assert texts(running) == {
         "/etc/fstab": "UUID=root / ext4 x 0 1\nUUID=data /data ext4 nofail 0 2\n"
     }
     assert names.stable("/dev/sdb1") == "UUID=root"  # for the boot loader as well
@@ -253,9 +255,88 @@ def test_of_three_disks_only_the_roots_is_known_then() -> None:
 def test_grubs_record_of_an_nvme_disk_is_followed() -> None:
     """virt-v2v warned and the guest crashed: its issue 80."""
     on = (Filesystem(device="/dev/sda1", type="ext4", uuid="u1", mountpoint="/"),)
-    names = Names(Guest(filesystems=on), (Disk(id="sda", bus="nvme", slot="nvme0:0"),))
-    files = {"/boot/grub2/device.map": "(hd0)   /dev/nvme0n1\n"}
-    running = guest(files)
-    assert done(running, list(stable.renames(running, names))) == {
-        "/boot/grub2/device.map": "(hd0)   /dev/vda\n"
+    disks = (Disk(id="sda", bus="nvme", slot="nvme0:0"), Disk(id="sdb", bus="scsi"))
+    names = Names(Guest(filesystems=on), disks)
+    files = {"/boot/grub2/device.map": "(hd0)   /dev/nvme0n1\n(hd1) /dev/sda\n"}
+    running = guest_with(files)
+    done(running, stable.renames(running, names))
+    assert texts(running) == {
+        "/boot/grub2/device.map": "(hd0)   /dev/vda\n(hd1) /dev/vdb\n"
     }
+    assert list(stable.renames(running, names)) == []
+
+
+def test_the_root_on_a_btrfs_with_other_places_says_the_order_as_well() -> None:
+    on = (
+        Filesystem(device="/dev/sda1", type="btrfs", uuid="u", mountpoint="/"),
+        Filesystem(device="/dev/sda1", type="btrfs", uuid="u", mountpoint="/home"),
+    )
+    names = Names(Guest(filesystems=on), (Disk(id="sda"), Disk(id="sdb")))
+    names.learn("/dev/sdb1 / btrfs subvol=@\n")
+    assert names.stable("/dev/sdb1") == "UUID=u"
+
+
+def test_the_roots_own_device_is_no_other_ones_whatever_its_name() -> None:
+    """So that a second run does not take a name that the first could not explain."""
+    on = (Filesystem(device="/dev/sda1", type="ext4", uuid="root", mountpoint="/"),)
+    names = Names(Guest(filesystems=on), tuple(Disk(id=f"sd{x}") for x in "abc"))
+    text = "/dev/sdb1 / ext4 x 0 1\n/dev/sda1 /data ext4 nofail 0 2\n"
+    running = guest_with({"/etc/fstab": text})
+    after = {"/etc/fstab": text.replace("/dev/sdb1", "UUID=root")}
+    done(running, stable.plan(running, names))
+    assert texts(running) == after
+    again = Names(Guest(filesystems=on), names.disks)
+    assert list(stable.plan(running, again)) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "after"),
+    [
+        ("device=/dev/sdb,device=/dev/sdc", "defaults"),
+        ("noatime,device=/dev/sdb,subvol=@", "noatime,subvol=@"),
+        ("device=/dev/mapper/x,ro", None),
+        ("journal_path=/dev/sda2,ro", "journal_path=/dev/disk/by-uuid/u2,ro"),
+        ("logdev=/dev/sda4", "logdev=/dev/disk/by-partuuid/p4"),
+        ("logdev=/dev/sdq4", None),
+    ],
+)
+def test_devices_in_the_options_of_fstab_are_found_as_well(
+    options: str, after: str | None
+) -> None:
+    """A btrfs that cannot open a device is not mounted: emergency mode."""
+    kind = "btrfs" if "device=" in options else "ext4"
+    line = f"UUID=b /srv {kind} {{}} 0 2\r\n# {options}\n"
+    running = guest_with({"/etc/fstab": line.format(options)})
+    done(running, list(stable.plan(running, NAMES)))
+    assert running.read("/etc/fstab") == line.format(after or options)
+    assert list(stable.plan(running, NAMES)) == []
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("x /dev/sdq5 none luks\n", "x /dev/sdq5 none luks,nofail\n"),
+        ("x /dev/sdq5 none luks,noauto\n", None),
+        ("x /dev/sdq5 none\r\n", "x /dev/sdq5 none nofail\r\n"),
+        ("x\t/dev/sdq5", "x\t/dev/sdq5 none nofail"),
+        ("x /dev/sda5 none luks\n", "x UUID=u5 none luks\n"),
+        ("x UUID=9 none luks # y\n", None),
+        ("x /dev/mapper/a none luks\n", None),
+        ("# x /dev/sdq5 none luks\n", None),
+    ],
+)
+def test_a_source_that_cannot_be_told_does_not_hold_up_the_boot(
+    before: str, after: str | None
+) -> None:
+    wanted = before if after is None else after
+    assert diskfiles.crypttab(before, NAMES) == wanted
+    assert diskfiles.crypttab(wanted, NAMES) == wanted
+
+
+def test_ntfs_has_three_drivers() -> None:
+    names = Names(
+        Guest(filesystems=(Filesystem(device="/dev/sda1", type="ntfs", uuid="n"),))
+    )
+    for kind in ("ntfs", "ntfs-3g", "ntfs3", "fuseblk"):
+        line = stable._fstab_line(f"/dev/sda1 /mnt {kind} ro 0 0\n", names)
+        assert line == f"UUID=n /mnt {kind} ro 0 0\n"

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-import folder_guest
+import guest_folder
 from v2v.document import Guest
 from v2v.errors import GuestError
 from v2v.guests.linux import firstboot, startpar
@@ -29,10 +29,10 @@ def step(script: str, *, name: str = "one", network: bool = False) -> Step:
 
 def left(root: Path, *steps: Step, guest: Guest = SYSTEMD) -> dict[str, str]:
     """Leave *steps* in the guest at *root*; return its files."""
-    appliance = folder_guest.made(root, {})
+    appliance = guest_folder.guest(root, {})
     for action in list(firstboot.plan(appliance, guest, steps)):
         action.apply(appliance)
-    return folder_guest.tree(root)
+    return guest_folder.texts(root)
 
 
 @pytest.fixture(params=SHELLS, ids=lambda words: words[0])
@@ -78,7 +78,7 @@ def test_what_is_done_is_done_once_and_leaves_no_trace(
         "steps": [{"name": "one", "state": "ok", "boots": 1, "exit": 0}],
     }
     assert (tmp_path / "proof").read_text() == "done\n"
-    assert set(folder_guest.tree(tmp_path)) == {
+    assert set(guest_folder.texts(tmp_path)) == {
         *("/proof", "/var/lib/v2v/status.json", "/var/lib/v2v/firstboot.log"),
     }
     assert "one: status 0" in (tmp_path / "var/lib/v2v/firstboot.log").read_text()
@@ -204,7 +204,7 @@ LINK = "-> /etc/init.d/v2v-firstboot"
 def test_each_init_starts_it_in_its_own_way_and_it_takes_its_links_along(
     tmp_path: Path, init: str, folders: list[str], links: str | None
 ) -> None:
-    folder_guest.made(tmp_path, dict.fromkeys(folders, ""))
+    guest_folder.guest(tmp_path, dict.fromkeys(folders, ""))
     files = left(tmp_path, step("true"), guest=Guest(type="linux", init=init))
     assert files[SERVICE].startswith("#!")
     expected = (
@@ -214,11 +214,11 @@ def test_each_init_starts_it_in_its_own_way_and_it_takes_its_links_along(
     )
     assert {path for path, text in files.items() if text == LINK} == expected
     assert states(boot(tmp_path, ["sh"])) == ["ok"]
-    assert not [path for path in folder_guest.tree(tmp_path) if "/etc" in path]
+    assert not [path for path in guest_folder.texts(tmp_path) if "/etc" in path]
 
 
 def test_the_boot_does_not_wait_for_an_init_script(tmp_path: Path) -> None:
-    folder_guest.made(tmp_path, {"/etc/rc3.d/": ""})
+    guest_folder.guest(tmp_path, {"/etc/rc3.d/": ""})
     left(tmp_path, step("sleep 60"), guest=Guest(type="linux", init="sysv"))
     service = tmp_path / "service"
     text = (tmp_path / SERVICE.lstrip("/")).read_text()
@@ -228,7 +228,7 @@ def test_the_boot_does_not_wait_for_an_init_script(tmp_path: Path) -> None:
 
 def test_an_init_that_is_not_known_is_refused(tmp_path: Path) -> None:
     guest = Guest(type="linux", init="sysv")
-    appliance = folder_guest.made(tmp_path, {})
+    appliance = guest_folder.guest(tmp_path, {})
     assert not firstboot.can_start(appliance, guest)
     with pytest.raises(GuestError, match="init"):
         list(firstboot.plan(appliance, guest, [step("true")]))
@@ -252,7 +252,7 @@ def test_startpar_is_told_since_it_sees_no_mere_links(tmp_path: Path) -> None:
     """Seen with startpar 0.65: it starts what .depend.start lists and has a link."""
     path = "/etc/init.d/.depend.start"
     text = "TARGETS = rsyslog ssh\nINTERACTIVE =\nssh: rsyslog\n"
-    folder_guest.made(tmp_path, {"/etc/rc2.d/": "", path: text})
+    guest_folder.guest(tmp_path, {"/etc/rc2.d/": "", path: text})
     guest = Guest(type="linux", init="sysv")
     after = (
         "TARGETS = rsyslog ssh v2v-firstboot\nINTERACTIVE =\nssh: rsyslog\n"
@@ -265,7 +265,7 @@ def test_startpar_is_told_since_it_sees_no_mere_links(tmp_path: Path) -> None:
 
 def test_two_scripts_for_startpar_do_not_undo_each_other(tmp_path: Path) -> None:
     path = "/etc/init.d/.depend.start"
-    guest = folder_guest.made(tmp_path, {path: "TARGETS =\n"})
+    guest = guest_folder.guest(tmp_path, {path: "TARGETS =\n"})
     for action in [a for name in "ab" for a in list(startpar.plan(guest, name, "x"))]:
         action.apply(guest)
     assert guest.read(path) == "TARGETS = a b\na:\nb: a\n"

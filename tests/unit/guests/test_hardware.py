@@ -195,12 +195,12 @@ def test_the_only_card_is_the_one_that_is_meant() -> None:
     ],
 )
 def test_hostile_texts_take_no_time(text: str) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     for _, _, loose in hardware._STACKS:
         loose(text, lambda _: A)
     hardware._TUNED.search(text)
     cloudinit.datasources(text)
-    assert time.monotonic() - began < 10
+    assert time.process_time() - began < 10
 
 
 STATIC = Guest(

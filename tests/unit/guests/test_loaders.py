@@ -250,6 +250,29 @@ def test_grub_legacys_default_is_changed_and_nothing_else() -> None:
         grub_legacy.chosen(of({CONF: "title a\nkernel /a\n"}), Entry(name="1"))
 
 
+@pytest.mark.parametrize("said", ["default = 1", "default\t=1", "default= 1"])
+def test_grub_legacys_default_may_have_blanks_around_its_sign(said: str) -> None:
+    changed = grub_legacy.chosen(
+        of({CONF: LEGACY.replace("default=1", said)}), Entry(name="0")
+    )
+    assert changed[CONF] == LEGACY.replace("default=1", said.replace("1", "0"))
+
+
+def test_extlinux_with_a_default_that_says_nothing_cannot_be_told_another() -> None:
+    texts = {"/boot/extlinux.conf": "default\nlabel a\nkernel /a\n"}
+    with pytest.raises(GuestError, match="cannot be changed"):
+        extlinux.chosen(of(texts), Entry(name="a"))
+
+
+def test_the_end_of_a_line_of_extlinux_stays() -> None:
+    path = "/boot/syslinux/syslinux.cfg"
+    text = "DEFAULT a\r\nLABEL a\r\nKERNEL /a\r\nLABEL b\r\nKERNEL /b\r\n"
+    changed = extlinux.chosen(of({path: text}), Entry(name="b"))
+    assert changed[path] == text.replace("DEFAULT a", "DEFAULT b")
+    menu = extlinux.menu(of(changed))
+    assert default(menu) == "/boot/b"
+
+
 EXT = """\
 DEFAULT menu.c32
 PROMPT 0

@@ -87,6 +87,7 @@ def test_devices_are_named_by_uuid_where_parameters_are_and_nowhere_else(
         ),
         ("ro console=xvc0 quiet", "ro console=ttyS0 quiet"),
         ("ro console=hvc0,115200n8", "ro console=ttyS0"),
+        ("ro console=hvc0 console=xvc0 quiet", "ro console=ttyS0 quiet"),
         ("console=hvc0 console=ttyS0,115200", "console=ttyS0 console=ttyS0,115200"),
         ("ro console=tty0 console=hvc0 console=ttyS0", "ro console=tty0 console=ttyS0"),
         ("console=tty0 netconsole=hvc0", "console=tty0 netconsole=hvc0"),

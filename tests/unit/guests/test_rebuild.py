@@ -3,6 +3,7 @@
 
 import hashlib
 import re
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from guest_folder import (
     modules,
     ready,
     tree,
+    vmlinuz,
 )
 from v2v.document import Guest
 from v2v.errors import GuestError
@@ -34,6 +36,7 @@ from v2v.guests.linux.plan import Action
 from v2v.guests.linux.stable import Names
 
 VERSION = "5.14.0-1.x86_64"
+CONFIG = "/etc/initramfs-tools/initramfs.conf"
 IMAGE = f"/boot/initramfs-{VERSION}.img"
 GUEST = Guest(type="linux", root="/dev/sda2", kernels=(kernel(VERSION, IMAGE),))
 # What no udev is in, so that nothing can be appended.
@@ -80,9 +83,8 @@ def test_each_tool_is_run_as_it_wants_and_what_it_made_takes_the_old_ones_place(
 ) -> None:
     where, arguments = TOOLS[path]
     made = ready(VERSION)
-    there = guest(
-        tmp_path, {IMAGE: OLD, **modules(VERSION)}, {path: making(made, where)}
-    )
+    files = {IMAGE: OLD, CONFIG: "MODULES=dep\n", **modules(VERSION)}
+    there = guest(tmp_path, files, {path: making(made, where)})
     for action in actions(there):
         action.apply(there)
     [command] = there.g.ran  # type: ignore[attr-defined]
@@ -92,6 +94,26 @@ def test_each_tool_is_run_as_it_wants_and_what_it_made_takes_the_old_ones_place(
     again = kernels.again(there, GUEST.kernels)
     assert {"virtio_blk", "virtio_pci"} <= set(again[0].initramfs_drivers)
     assert actions(there, GUEST.having(kernels=again)) == []
+
+
+def test_a_link_to_an_image_stays_one(tmp_path: Path) -> None:
+    """SUSE's loader may start /boot/vmlinuz with /boot/initrd, both links."""
+    made = ready(VERSION)
+    run = making(made, lambda a: a[-2])
+    files = {
+        IMAGE: OLD,
+        f"/boot/vmlinuz-{VERSION}": vmlinuz(VERSION),
+        "/boot/grub2/grub.cfg": "menuentry a {\nlinux /vmlinuz\ninitrd /initrd\n}\n",
+        **modules(VERSION),
+    }
+    there = guest(tmp_path, files, {"/usr/bin/dracut": run})
+    (tmp_path / "boot/vmlinuz").symlink_to(f"vmlinuz-{VERSION}")
+    (tmp_path / "boot/initrd").symlink_to(Path(IMAGE).name)
+    [found] = kernels.found(there)
+    assert (found.initramfs, found.default) == (IMAGE, True)
+    applied(there, drivers.plan(there, GUEST.having(kernels=(found,)), Names(GUEST)))
+    assert (tmp_path / "boot/initrd").is_symlink()
+    assert (tmp_path / IMAGE[1:]).read_bytes() == made
 
 
 def test_suses_mkinitrd_is_told_by_other_words(tmp_path: Path) -> None:
@@ -155,8 +177,15 @@ def test_dracuts_programs_of_other_names_are_not_taken_for_theirs(
     assert found and found.path == "/usr/bin/dracut"
 
 
-def test_what_made_the_old_image_makes_the_new_one(tmp_path: Path) -> None:
+def test_a_tool_that_is_not_set_up_is_not_run(tmp_path: Path) -> None:
     there = guest(tmp_path, {"/usr/sbin/mkinitramfs": "", "/usr/bin/dracut": ""})
+    found = generators.tool(there)
+    assert found and found.path == "/usr/bin/dracut"
+
+
+def test_what_made_the_old_image_makes_the_new_one(tmp_path: Path) -> None:
+    files = ["/usr/sbin/mkinitramfs", "/usr/bin/dracut", CONFIG]
+    there = guest(tmp_path, dict.fromkeys(files, ""))
     old = initramfs.parse(image({"init": "", "usr/lib/dracut/modules.txt": ""}))
     for made, name in ((old, "dracut"), (None, "mkinitramfs")):
         found = generators.tool(there, made)
@@ -192,6 +221,57 @@ def test_a_guest_that_boots_from_sata_and_cannot_be_given_virtio_stays_on_sata(
     found = kernels.again(with_tool, GUEST.kernels)
     system = GUEST.having(kernels=found)
     assert virtual.devices(system, "libvirt", agent=False).block == "virtio"
+
+
+SATA = ("ahci", "sd_mod")
+
+
+def without_virtio(made: dict[str, str]) -> tuple[dict[str, str | bytes], bytes]:
+    """Return the files of a kernel with ahci alone, and an image that holds *made*."""
+    folder = f"lib/modules/{VERSION}"
+    index = "kernel/ahci.ko:\nkernel/sd_mod.ko:\n"
+    files: dict[str, str | bytes] = {
+        IMAGE: OLD,
+        f"/{folder}/modules.dep": index,
+        **{f"/{folder}/kernel/{name}.ko": "" for name in SATA},
+    }
+    return files, image({"init": "", f"{folder}/modules.dep": index, **made})
+
+
+@pytest.mark.parametrize("given", [SATA, ("sd_mod",)])
+def test_an_image_for_sata_is_proved_by_what_sata_needs(
+    given: tuple[str, ...], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Virtio cannot be in it: the kernel has none.  Emulated hardware is no promise."""
+    files, made = without_virtio(
+        {f"lib/modules/{VERSION}/kernel/{name}.ko": "" for name in given}
+    )
+    there = guest(tmp_path, files, {"/usr/bin/dracut": making(made, lambda a: a[-2])})
+    before = (tmp_path / IMAGE[1:]).read_bytes()
+    system = GUEST.having(kernels=kernels.again(there, GUEST.kernels))
+    applied(there, drivers.plan(there, system, Names(system), SATA))
+    good = given == SATA
+    assert (tmp_path / IMAGE[1:]).read_bytes() == (made if good else before)
+    assert ("lacks ahci" in caplog.text) is not good
+
+
+def test_a_second_kernel_whose_tool_fails_does_not_refuse_the_guest(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = f"{IMAGE}.old"
+
+    def run(folder: Folder, arguments: list[str]) -> None:
+        if other not in arguments[-2]:
+            folder.write(arguments[-2], ready(VERSION))
+
+    second = kernel(VERSION, other).having(default=False)
+    system = GUEST.having(kernels=(*GUEST.kernels, second))
+    files = {IMAGE: OLD, other: OLD, **modules(VERSION)}
+    there = guest(tmp_path, files, {"/usr/bin/dracut": run})
+    applied(there, drivers.plan(there, system, Names(system)))
+    assert (tmp_path / IMAGE[1:]).read_bytes() == ready(VERSION)
+    assert (tmp_path / other[1:]).read_bytes() == OLD
+    assert "made no initramfs" in caplog.text
 
 
 def test_an_image_that_cannot_be_read_is_made_anew_and_says_why(
@@ -235,6 +315,48 @@ def test_modules_are_appended_as_the_guest_stores_them(
     there = guest(tmp_path, {IMAGE: old, **modules(VERSION, suffix)})
     for action in actions(there):
         action.apply(there)
+    [found] = kernels.again(there, GUEST.kernels)
+    assert {"virtio_blk", "virtio_pci"} <= set(found.initramfs_drivers)
+
+
+def test_two_kernels_with_one_image_both_find_their_modules_in_it(
+    tmp_path: Path,
+) -> None:
+    """What is appended for the second must not undo the first."""
+    second = "6.1.0-2.x86_64"
+    old = image({"init": "", "sbin/udevd": ""})
+    there = guest(tmp_path, {IMAGE: old, **modules(VERSION), **modules(second)})
+    both = (GUEST.kernels[0], kernel(second, IMAGE).having(default=False))
+    planned = actions(there, GUEST.having(kernels=both))
+    applied(there, planned)
+    size = (tmp_path / IMAGE[1:]).stat().st_size
+    assert size - len(old) <= sum(action.space for action in planned)
+    for found in kernels.again(there, both):
+        assert {"virtio_blk", "virtio_pci"} <= set(found.initramfs_drivers)
+
+
+def test_what_is_planned_holds_no_image(tmp_path: Path) -> None:
+    """Those of 32 kernels may be more than the host has memory."""
+    old = image({"init": "", "sbin/udevd": "", "large": bytes(2**24)})
+    there = guest(tmp_path, {IMAGE: old, **modules(VERSION)})
+    tracemalloc.start()
+    planned = actions(there)
+    held = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert len(planned) == 1 and held < 2**22
+
+
+def test_an_index_with_whole_paths_is_read_as_well(tmp_path: Path) -> None:
+    """depmod's until module-init-tools 3.4: Debian 5, RHEL 5, SLES 10."""
+    folder = f"/lib/modules/{VERSION}"
+    files = modules(VERSION)
+    index = str(files[f"{folder}/modules.dep"])
+    files[f"{folder}/modules.dep"] = index.replace("kernel/", f"{folder}/kernel/")
+    old = image({"init": "", "sbin/udevd": "", f"{folder[1:]}/kernel/ext3.ko": ""})
+    there = guest(tmp_path, {IMAGE: old, **files})
+    [action] = actions(there)
+    assert "virtio_blk.ko" in (action.change.after or "")
+    action.apply(there)
     [found] = kernels.again(there, GUEST.kernels)
     assert {"virtio_blk", "virtio_pci"} <= set(found.initramfs_drivers)
 
@@ -329,7 +451,12 @@ def test_the_next_initramfs_is_asked_for_virtio_once(path: str, tmp_path: Path) 
 def test_update_initramfs_takes_the_new_image_for_its_own(tmp_path: Path) -> None:
     """It refused: "has been altered. Cannot update" (Debian until 10)."""
     state = f"/var/lib/initramfs-tools/{VERSION}"
-    files = {IMAGE: OLD, **modules(VERSION), state: f"{'0' * 40}  {IMAGE}\n"}
+    files = {
+        IMAGE: OLD,
+        CONFIG: "",
+        **modules(VERSION),
+        state: f"{'0' * 40}  {IMAGE}\n",
+    }
     run = making(ready(VERSION), lambda a: a[2])
     there = guest(tmp_path, files, {"/usr/sbin/mkinitramfs": run})
     assert applied(there, actions(there)) == [IMAGE, state]

@@ -3,7 +3,7 @@
 
 import pytest
 
-from in_memory_guest import guest
+from guest_files import guest_with
 from v2v.document import Disk
 from v2v.guests.devices import Device
 from v2v.guests.linux import crypttab, fstab, mounts
@@ -45,7 +45,7 @@ FILES = {
 
 
 def resolver(*disks: Disk) -> Resolver:
-    return Resolver(guest(FILES, ANSWERS), DEVICES, disks)
+    return Resolver(guest_with(FILES, answers=ANSWERS), DEVICES, disks)
 
 
 @pytest.mark.parametrize(
@@ -95,6 +95,7 @@ def resolver(*disks: Disk) -> Resolver:
         ("", None),
     ],
 )
+@pytest.mark.report("https://github.com/libguestfs/libguestfs/pull/187")
 def test_what_a_name_means(spec: str, meant: str | None) -> None:
     found = resolver().device(spec)
     assert (found and found.name) == meant
@@ -107,7 +108,7 @@ def test_an_encrypted_device_is_known_by_dms_own_link() -> None:
         Device(name=PLAIN, type="ext4", container="/dev/sda3"),
     ]
     spec = f"/dev/disk/by-id/dm-uuid-CRYPT-LUKS2-{uuid}-home"
-    found = Resolver(guest(), devices).device(spec)
+    found = Resolver(guest_with(), devices).device(spec)
     assert found and found.name == PLAIN
 
 
@@ -133,6 +134,7 @@ LABEL=boot /boot xfs defaults,noauto 0 2
 /dev/vg-0/root_1 /data ext4 noauto 0 0
 /srv/my\040files /mnt none bind 0 0
 UUID=u-3 none swap sw 0 0
+/dev/hda1 /again ext4
 /dev/sda2 /../etc xfs
 /dev/sda2 /proc/x xfs
 /dev/fd0 /media/floppy auto
@@ -143,7 +145,8 @@ x
 def test_fstab_is_read_as_mount_reads_it() -> None:
     entries = list(fstab.parsed(FSTAB))
     assert [e.point for e in entries] == [
-        *("/", "/", "/boot", "/srv/my files", "/data", "/mnt", "/media/floppy"),
+        *("/", "/", "/boot", "/srv/my files", "/data", "/mnt", "/again"),
+        "/media/floppy",
     ]
     assert entries[0] == Entry(
         spec="UUID=AB12-0001", point="/", type="ext4", options=("errors=remount-ro",)
@@ -154,7 +157,7 @@ def test_fstab_is_read_as_mount_reads_it() -> None:
 def test_where_file_systems_belong() -> None:
     unit = "[Mount]\n#What=x\nWhat=/dev/disk/by-uuid/u-in\nWhere=/home\nType=ext4\n"
     files = {**FILES, "/etc/fstab": FSTAB, "/etc/systemd/system/home.mount": unit}
-    running = guest(files, ANSWERS)
+    running = guest_with(files, answers=ANSWERS)
     points = mounts.points(running, ROOT, DEVICES, Resolver(running, DEVICES))
     assert points == {
         "/": ROOT,
@@ -176,7 +179,7 @@ def test_without_any_fstab_partition_types_say_it(folder: str) -> None:
         ),
         Device(name="/dev/sdb1", type="vfat", partition_type=ESP),
     ]
-    running = guest({f"{folder}/": "", "/home/": "", "/etc/os-release": ""})
+    running = guest_with({f"{folder}/": "", "/home/": "", "/etc/os-release": ""})
     points = mounts.points(running, "/dev/sda2", devices, Resolver(running, devices))
     assert points == {"/": "/dev/sda2", "/home": "/dev/sda3", folder: "/dev/sda1"}
 
@@ -194,8 +197,16 @@ def test_a_key_in_the_tpm_is_said_to_stay_behind() -> None:
         "# a UUID=1 - tpm2-device=auto\nroot UUID=1 none luks,tpm2-device=auto\n"
         "home UUID=2 /key luks\nshort UUID=3\n"
     )
-    assert crypttab.sealed(guest({"/etc/crypttab": text})) == ["root"]
+    assert crypttab.sealed(guest_with({"/etc/crypttab": text})) == ["root"]
     line = "linux /vmlinuz root=/dev/mapper/x rd.luks.options=tpm2-device=auto\n"
-    assert crypttab.sealed(guest({"/boot/grub/grub.cfg": line})) == [
+    assert crypttab.sealed(guest_with({"/boot/grub/grub.cfg": line})) == [
         "the kernel's command line"
     ]
+
+
+def test_a_link_to_the_root_tells_where_boot_is() -> None:
+    asked = resolver(Disk(id="sda"), Disk(id="sdb"))
+    link = "/dev/disk/by-id/scsi-36000c29aaaa-part"
+    assert asked.device(f"{link}2") is None
+    asked.learn(f"{link}1", ROOT)
+    assert asked.device(f"{link}2") == DEVICES[1]

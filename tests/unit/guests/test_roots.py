@@ -3,7 +3,7 @@
 
 import pytest
 
-from in_memory_guest import guest
+from guest_files import guest_with
 from v2v.guests.devices import Device
 from v2v.guests.linux import roots, subvolumes
 from v2v.guests.linux.fstab import Entry
@@ -61,8 +61,8 @@ def test_what_btrfs_mounts_by_itself_goes_before_other_subvolumes() -> None:
 
 def test_one_system_that_can_boot_is_taken_without_a_look_at_it() -> None:
     parts = [A, Root(name="/dev/sdb1", device="/dev/sdb1", boots=False)]
-    assert roots.weighed(guest(), parts, []) == A
-    assert roots.weighed(guest(), [], []) is None
+    assert roots.weighed(guest_with(), parts, []) == A
+    assert roots.weighed(guest_with(), [], []) is None
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_which_root_a_command_line_names(line: str, started: list[str]) -> None:
         Root(name=AT.name, device=BTRFS, subvolume=AT),
         Root(name=SNAPPER.name, device=BTRFS, subvolume=SNAPPER),
     ]
-    resolver = Resolver(guest(), there)
+    resolver = Resolver(guest_with(), there)
     assert list(roots._started(line, all_, resolver)) == started
 
 
@@ -138,7 +138,7 @@ def test_subvolumes_are_listed_as_libguestfs_spells_them() -> None:
         ("btrfs_subvolume_get_default", BTRFS): 5,
         ("btrfs_subvolume_list", BTRFS): listed,
     }
-    found = subvolumes.found(guest({}, answers), BTRFS)
+    found = subvolumes.found(guest_with(answers=answers), BTRFS)
     # One with a comma would be more than one mount option.
     assert [s.name for s in found] == [
         BTRFS,
@@ -163,7 +163,7 @@ def test_the_device_of_a_subvolume_on_lvm() -> None:
 def test_a_btrfs_that_is_broken_is_passed_over(
     error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
-    running = guest({}, {("btrfs_subvolume_get_default", BTRFS): error})
+    running = guest_with(answers={("btrfs_subvolume_get_default", BTRFS): error})
     assert subvolumes.seen(running, BTRFS) == []
     assert BTRFS in caplog.text
 
@@ -171,6 +171,7 @@ def test_a_btrfs_that_is_broken_is_passed_over(
 SYSTEM = {"bin/": "", "etc/fstab": "", "boot/vmlinuz-5": ""}
 
 
+@pytest.mark.report("https://github.com/adminsyspro/proxcenter-ui/pull/740")
 def test_sles_has_one_system_and_no_sixteen() -> None:
     """virt-v2v asked at a prompt that nobody saw: proxcenter-ui's pull request 740."""
     paths = {256: "@", 257: "@/var"}
@@ -185,18 +186,19 @@ def test_sles_has_one_system_and_no_sixteen() -> None:
     snapshots = [path for path in paths.values() if "snapshot" in path]
     files = {f"/{path}/{file}": "" for path in snapshots for file in SYSTEM}
     device = Device(name=BTRFS, type="btrfs", uuid="u")
-    [root] = roots.found(guest(files, answers), [device])
+    [root] = roots.found(guest_with(files, answers=answers), [device])
     assert (root.name, root.boots) == (BTRFS, True)
     assert root.subvolume and root.subvolume.path == "@/.snapshots/1/snapshot"
 
 
 @pytest.mark.parametrize(
     ("bin_", "is_root"),
-    [("-> usr/bin", True), ("-> /usr/bin", True), ("-> elsewhere", False), ("", False)],
+    [("usr/bin", True), ("/usr/bin", True), ("elsewhere", False), ("", False)],
 )
 def test_a_root_whose_usr_is_on_another_device_is_one(bin_: str, is_root: bool) -> None:
     """libguestfs' pull request 187: Ubuntu 22 with /usr on a volume of its own."""
-    files = {"/etc/fstab": "LABEL=boot /boot ext4\n", "/bin": bin_}
-    found = roots.found(guest(files), [Device(name="/dev/sda1", type="ext4")])
+    files = {"/etc/fstab": "LABEL=boot /boot ext4\n"}
+    there = guest_with(files, {"/bin": bin_} if bin_ else {})
+    found = roots.found(there, [Device(name="/dev/sda1", type="ext4")])
     assert [root.name for root in found] == (["/dev/sda1"] if is_root else [])
     assert all(root.boots for root in found)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 from pathlib import Path
 
-import folder_guest
+import guest_folder
 from v2v.guests.linux import seed
 
 MACHINE = {"/etc/machine-id": "0123\n"}
@@ -14,7 +14,7 @@ def test_each_seed_that_is_there_is_a_new_one(tmp_path: Path) -> None:
         "/etc/random-seed": "-> /etc/machine-id",
         **MACHINE,
     }
-    appliance = folder_guest.made(tmp_path, files)
+    appliance = guest_folder.guest(tmp_path, files)
     actions = list(seed.plan(appliance))
     assert [a.change.after for a in actions] == [
         "8192 random bytes",
@@ -22,7 +22,7 @@ def test_each_seed_that_is_there_is_a_new_one(tmp_path: Path) -> None:
     ]
     for action in actions:
         action.apply(appliance)
-    after = folder_guest.tree(tmp_path)
+    after = guest_folder.texts(tmp_path)
     changed = {path for path in after if after[path] != files[path]}
     assert changed == {"/var/lib/systemd/random-seed", "/var/lib/random-seed"}
 
@@ -30,5 +30,5 @@ def test_each_seed_that_is_there_is_a_new_one(tmp_path: Path) -> None:
 def test_there_is_none_where_none_was_and_the_machine_keeps_its_id(
     tmp_path: Path,
 ) -> None:
-    appliance = folder_guest.made(tmp_path, {"/var/lib/systemd/": "", **MACHINE})
+    appliance = guest_folder.guest(tmp_path, {"/var/lib/systemd/": "", **MACHINE})
     assert list(seed.plan(appliance)) == []

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-import folder_guest
-from folder_guest import handle
+import guest_folder
+from guest_folder import handle
 from v2v.document import Change, Filesystem, Guest
 from v2v.guests.appliance import Appliance
 from v2v.guests.linux import fixes, selinux
@@ -40,7 +40,7 @@ ETC, OWN = b"u:r:etc_t:s0\0", b"u:r:own_t:s0\0"
 
 
 def guest_with(tmp_path: Path, **files: str) -> Appliance:
-    appliance = folder_guest.made(tmp_path, {**BASE, **files})
+    appliance = guest_folder.guest(tmp_path, {**BASE, **files})
     handle(appliance).labels.update({"/etc": ETC, "/etc/fstab": OWN, "/boot": OWN})
     return appliance
 
@@ -86,7 +86,10 @@ def test_what_was_edited_in_place_is_not_touched_again(tmp_path: Path) -> None:
 
 def test_links_to_folders_are_seen_through(tmp_path: Path) -> None:
     appliance = guest_with(tmp_path, **{"/usr/lib/": "", "/lib": "-> usr/lib"})
-    assert labels(appliance, [create("/lib/x", "", "y")])["/lib/x"] == b"u:r:lib_t:s0\0"
+    assert (
+        labels(appliance, [create("/lib/x", "", "y")])["/usr/lib/x"]
+        == b"u:r:lib_t:s0\0"
+    )
 
 
 def test_a_file_system_that_knows_no_labels_gets_none(tmp_path: Path) -> None:
@@ -119,7 +122,7 @@ def test_what_lies_in_a_tree_is_labelled_too(tmp_path: Path) -> None:
 
     def apply(appliance: Appliance) -> None:
         for path in ("/etc/d/e/", "/etc/d/f"):
-            folder_guest.made(tmp_path, {path: ""})
+            guest_folder.guest(tmp_path, {path: ""})
 
     change = Change(path="/etc/d", kind="create", reason="x")
     done = labels(appliance, [Action(change=change, apply=apply, tree=True)])
@@ -130,7 +133,7 @@ def running(appliance: Appliance, *made: str) -> Action:
     """Return what a program of the guest does, which makes files."""
 
     def apply(_: Appliance) -> None:
-        folder_guest.made(handle(appliance).root, dict.fromkeys(made, "x"))
+        guest_folder.guest(handle(appliance).host("/"), dict.fromkeys(made, "x"))
 
     change = Change(path="/var/lib/rpm", kind="run", reason="x", after="rpm")
     return Action(change=change, apply=apply)
@@ -151,7 +154,7 @@ def test_what_the_guests_own_programs_make_is_found_by_its_time(
     monkeypatch.setattr(g, "sh", sh, raising=False)
     assert labels(appliance, [running(appliance, "/etc/new")])["/etc/new"] == ETC
     assert asked == ["find / -xdev -cnewer /.v2v-stamp -print0 > /.v2v-touched"]
-    assert not [path for path in folder_guest.tree(tmp_path) if ".v2v" in path]
+    assert not [path for path in guest_folder.texts(tmp_path) if ".v2v" in path]
     assert list(selinux.findings(appliance)) == []
 
 
@@ -165,7 +168,7 @@ def test_where_they_cannot_be_found_the_guest_relabels_itself(
 
     monkeypatch.setattr(appliance.g, "sh", sh, raising=False)
     fixes.apply(appliance, GUEST, [running(appliance)])
-    assert "/.autorelabel" in folder_guest.tree(tmp_path)
+    assert "/.autorelabel" in guest_folder.texts(tmp_path)
     assert "find: not found" in caplog.text
     [finding] = selinux.findings(appliance)
     assert finding.code in fixes.FINDINGS
@@ -200,4 +203,4 @@ def test_a_list_of_any_size_is_not_fetched(
     monkeypatch.setattr(g, "sh", sh, raising=False)
     monkeypatch.setattr(g, "download", download)
     fixes.apply(appliance, GUEST, [running(appliance)])
-    assert "/.autorelabel" in folder_guest.tree(tmp_path)
+    assert "/.autorelabel" in guest_folder.texts(tmp_path)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-import folder_guest
+import guest_folder
 from guest_files import done, guest_with, paths
 from v2v.document import Guest, Kernel
 from v2v.guests.appliance import Appliance
@@ -285,18 +285,18 @@ EDITS = (
     ],
 )
 def test_hostile_texts_are_edited_in_no_time_and_once(text: str) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     for edited in EDITS:
         once = edited(text)
         assert edited(once) == once
-    assert time.monotonic() - began < 10
+    assert time.process_time() - began < 10
 
 
 def test_a_file_with_two_names_is_edited_once(tmp_path: Path) -> None:
     """Debian's modules-load.d/modules.conf is a link to /etc/modules."""
     other = "/etc/modules-load.d/modules.conf"
     files = {"/etc/modules": "vmxnet3\nloop\n", other: "-> ../modules"}
-    guest = folder_guest.made(tmp_path, files)
+    guest = guest_folder.guest(tmp_path, files)
     fixed(guest)
     assert guest.read("/etc/modules") == "# not on KVM: vmxnet3\nloop\n"
     assert guest.g.is_symlink(other)

@@ -169,8 +169,8 @@ def test_many_disks_are_found_by_an_initramfs_that_had_only_virtio_blk(
             f"/boot/initrd.img-{VERSION}": image({**BASE, **early}),
         },
     )
-    put(there.g.root, f"{folder}/kernel/virtio_scsi.ko", "x")  # type: ignore[attr-defined]
-    put(there.g.root, f"{folder}/kernel/sd_mod.ko", "x")  # type: ignore[attr-defined]
+    put(tmp_path, f"{folder}/kernel/virtio_scsi.ko", "x")
+    put(tmp_path, f"{folder}/kernel/sd_mod.ko", "x")
     with (tmp_path / folder.lstrip("/") / "modules.dep").open("a") as file:
         file.write("kernel/virtio_scsi.ko: kernel/virtio.ko\nkernel/sd_mod.ko:\n")
     found = Guest(type="linux", kernels=kernels.found(there))

@@ -104,9 +104,9 @@ def test_attributes_without_end_are_refused(tmp_path: Path) -> None:
 
 def test_a_million_devices_are_refused_at_once(tmp_path: Path) -> None:
     items = "<Item/>" * 1_000_000
-    start = time.monotonic()
+    start = time.process_time()
     assert "devices" in refused(put(tmp_path, ovf(systems=system(items)))).message
-    assert time.monotonic() - start < 20
+    assert time.process_time() - start < 20
 
 
 def test_ever_so_many_disks_or_vms_are_refused(tmp_path: Path) -> None:
@@ -353,6 +353,6 @@ def test_names_with_broken_characters_can_be_told(tmp_path: Path) -> None:
 
 
 def test_comments_of_any_length_are_passed_in_linear_time() -> None:
-    start = time.monotonic()
+    start = time.process_time()
     assert text.root_name(b"<!-- x -->" * 100_000 + b"<!--" * 100_000) == ""
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5

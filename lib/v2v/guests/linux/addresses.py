@@ -91,12 +91,9 @@ class Texts:
         self.appliance = appliance
         self.before: dict[str, str] = {}
         self.after: dict[str, str] = {}
-        self.made: dict[str, str] = {}  # files that are not there yet
 
     def read(self, path: str) -> str | None:
         """Return the text at *path*; None if there is no such file."""
-        if path in self.made:
-            return self.made[path]
         if path not in self.after:
             text = self.appliance.read(path)
             if text is None:
@@ -105,10 +102,9 @@ class Texts:
         return self.after[path]
 
     def write(self, path: str, text: str) -> None:
-        """Keep *text* as what *path* shall hold."""
-        is_new = self.read(path) is None or path in self.made
-        target = self.made if is_new else self.after
-        target[path] = text
+        """Keep *text* as what *path* shall hold; the file may be new."""
+        self.read(path)
+        self.after[path] = text
 
 
 def change(
@@ -215,6 +211,10 @@ def _around(texts: Texts, interface: Interface, wanted: Address) -> None:
         text = None if link else texts.read("/etc/resolv.conf")
         if text is not None:
             texts.write("/etc/resolv.conf", addressing.resolv(text, wanted.dns))
+    if path.startswith(_ETCNET):
+        folder = path.rpartition("/")[0]
+        for name, made in addressing.etcnet_files(asked_for(wanted)).items():
+            texts.write(f"{folder}/{name}", made(texts.read(f"{folder}/{name}") or ""))
     if path.startswith(_SUSE):
         static = asked_for(wanted)
         own = f"{_SUSE}ifroute-{interface.name}"
@@ -229,6 +229,7 @@ def _around(texts: Texts, interface: Interface, wanted: Address) -> None:
             texts.write(f"{_SUSE}config", addressing.suse_config(text, static))
 
 
+_ETCNET = "/etc/net/ifaces/"
 _SUSE = "/etc/sysconfig/network/"
 _EDITS: dict[str, _Edit] = {
     "/etc/network/": addressing.ifupdown,
@@ -237,4 +238,6 @@ _EDITS: dict[str, _Edit] = {
     "/etc/NetworkManager/": addressing.keyfile,
     "/etc/sysconfig/network-scripts/": addressing.ifcfg,
     _SUSE: addressing.suse,
+    "/etc/netctl/": addressing.netctl,
+    _ETCNET: addressing.etcnet,
 }

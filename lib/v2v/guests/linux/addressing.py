@@ -219,6 +219,44 @@ def suse_config(text: str, static: Static) -> str:
     return assigned(text, {key: quoted}, lambda _: False)
 
 
+def netctl(text: str, name: str, static: Static) -> str:
+    """Return *text* of netctl.profile(5) of Arch with *static*."""
+    number = "6" if static.family == 6 else ""
+    wanted = {f"IP{number}": "static", f"Address{number}": f"('{static.cidr}')"}
+    if static.gateway:
+        wanted[f"Gateway{number}"] = static.gateway
+    if static.dns:
+        wanted["DNS"] = "(" + " ".join(f"'{server}'" for server in static.dns) + ")"
+    return assigned(text, wanted, lambda _: False)
+
+
+def etcnet(text: str, name: str, static: Static) -> str:
+    """Return *text* of the options of ALT's etcnet; see etcnet_files() for the rest."""
+    if static.family == 6:
+        return assigned(text, {"CONFIG_IPV6": "yes"}, lambda _: False)
+    return assigned(text, {"BOOTPROTO": "static"}, lambda _: False)
+
+
+def etcnet_files(static: Static) -> dict[str, Callable[[str], str]]:
+    """Return the files beside etcnet's options, and what makes each of what it was."""
+    family = f"ipv{static.family}"
+    made: dict[str, Callable[[str], str]] = {
+        f"{family}address": lambda _: f"{static.cidr}\n"
+    }
+    if static.gateway:
+        made[f"{family}route"] = lambda text: _route(text, static.gateway or "")
+    if static.dns:
+        made["resolv.conf"] = lambda text: resolv(text, static.dns)
+    return made
+
+
+def _route(text: str, gateway: str) -> str:
+    """Return *text*, arguments of ``ip route``, with the default by *gateway*."""
+    lines = text.splitlines(keepends=True)
+    kept = [line for line in lines if line.split()[:1] != ["default"]]
+    return _ended("".join(kept)) + f"default via {gateway}\n"
+
+
 def keyfile(text: str, name: str, static: Static) -> str:
     """Return *text* of nm-settings-keyfile(5) with *static*."""
     section = f"ipv{static.family}"

@@ -43,7 +43,8 @@ _TEXTS = (
     *("boot/efi/EFI/*/grub.cfg", "efi/EFI/*/grub.cfg", "boot/efi/EFI/*/grub.conf"),
     *("boot/efi/EFI/*/grubenv", "etc/default/grub", "etc/default/grub.d/*.cfg"),
     *("etc/kernel/cmdline", "etc/cmdline.d/*.conf", "etc/update-extlinux.conf"),
-    *("etc/sysconfig/bootloader", "etc/zipl.conf", "etc/lilo.conf"),
+    *("etc/sysconfig/bootloader", "etc/sysconfig/grub2"),
+    *("etc/zipl.conf", "etc/lilo.conf"),
 )
 _BINARIES = (
     *("boot/efi/EFI/systemd/systemd-boot*.efi", "efi/EFI/systemd/systemd-boot*.efi"),
@@ -52,23 +53,35 @@ _BINARIES = (
 )
 _ALL = "/{" + ",".join((*_TEXTS, *_BINARIES)) + "}"
 _MAX_FILES = 500
+_MAX_TEXTS = 2**25  # characters, of all files
 # These write to the disk, by number, where the kernel lies: a program must be run.
 _BY_NUMBER = {"/etc/lilo.conf": "lilo", "/etc/zipl.conf": "zipl"}
 _REASON = "kernel parameters must hold on the new machine"
 
 
 def files(appliance: Appliance) -> Files:
-    """Return the files of all loaders; each is read once until it is written."""
+    """Return the files of all loaders; each is read once until it is written.
+
+    Raises GuestError if they are larger than such files are.
+    """
     known = appliance.known.get(_ALL)
     if not isinstance(known, list):
         # A folder's path ends in a slash.
         known = [p for p in appliance.glob(_ALL) if not p.endswith("/")][:_MAX_FILES]
         appliance.known[_ALL] = known
     texts = {}
+    room = _MAX_TEXTS
     for path in known:
         text = None if path.lower().endswith(".efi") else _text(appliance, path)
-        if text is not None:
-            texts[path] = text
+        if text is None:
+            continue
+        texts[path] = text
+        room -= len(text)
+        if room < 0:
+            raise GuestError(
+                "the boot loader's files in the guest are too large to be read",
+                "remove what is no menu from /boot/loader/entries and /boot/grub",
+            )
     return Files(paths=known, texts=texts)
 
 
@@ -158,9 +171,15 @@ def plan(appliance: Appliance, stable: Stable, guest: Guest) -> Iterator[Action]
     def by_partition(name: str) -> str | None:
         return _partition(guest, stable, name)
 
+    first = in_use(there)
+    is_alone = bool(first and first.default and not first.default.initramfs)
     texts: dict[str, str] = {}
     for path, text in there.texts.items():
-        alone = {line for file, line in bare if file == path}
+        # The same text is mostly the same file: /boot/grub may be a link to grub2.
+        alone = {line for file, line in bare if there.texts.get(file) == text}
+        if is_alone and path.startswith("/etc/"):
+            # The next menu is made from it, for a kernel alone as well.
+            alone = set(range(len(text.splitlines())))
         after = parameters.cleaned(path, text, stable, by_partition, alone)
         if path.endswith("/grubenv"):
             after = grubenv.resized(text, after)

@@ -6,20 +6,29 @@ An update of GRUB goes by these and not by what is installed: debconf-devel(7).
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from v2v.errors import GuestError
 from v2v.guests.appliance import Appliance
 from v2v.guests.linux.plan import Action, edit
 
 PATH = "/var/cache/debconf/config.dat"
+
+log = logging.getLogger(__name__)
 
 
 def plan(
     appliance: Appliance, name: str, change: Callable[[str], str], reason: str
 ) -> Iterator[Action]:
     """Yield the edit that makes *change* to the answer to question *name*."""
-    text = appliance.read(PATH)
+    try:
+        text = appliance.read(PATH)
+    except GuestError as e:
+        # The guest boots all the same.
+        log.warning("warning: %s; %s is not answered there", e.message, name)
+        return
     if text is None:
         return
 

@@ -19,12 +19,14 @@ from v2v.guests.linux.plan import Action, edit, remove
 _REASON = "disks have other kernel names on KVM"
 _MAX_FILES = 200
 _MAX_LINES = 10_000
+_MAX_TEXT = 2**20  # characters
 _DEVICE_LINE = re.compile(r"^(\s*DEVICES?\s+)(\S[^\r\n]*)", re.IGNORECASE)
 _OLD_NAME = re.compile(
     r"/dev/(?:(?:sd|hd|vd|xvd)[a-z?*\[]|nvme\d|disk/by-(?:id|path)/)"
 )
 _MEMBERS = re.compile(r"[ \t]devices=\S+", re.IGNORECASE)
 _SOURCE = re.compile(r"(\s*\S+\s+\S+)(.*)", re.DOTALL)
+_CRYPT = re.compile(r"(\s*\S+\s+(\S+))(\s+\S+)?(\s+\S+)?(\s*.*)", re.DOTALL)
 _WHAT = re.compile(r"^\s*What\s*=")
 # LVM's lists, of which the first pattern that fits decides.
 _FILTER = re.compile(r"^(\s*(?:global_)?filter\s*=\s*)(\[?)([^\r\n]*)")
@@ -88,13 +90,36 @@ def multipath(text: str, names: Naming) -> str:
 
 
 def crypttab(text: str, names: Naming) -> str:
-    """Replace the source by ``UUID=…``, and names in options by paths: crypttab(5)."""
+    """Replace the source by ``UUID=…``, and names in options by paths: crypttab(5).
+
+    Debian's scripts know no PARTUUID= until version 10, but any path.
+    """
 
     def changed(line: str) -> str:
         match = _SOURCE.match(line)
-        return tags(match[1], names) + paths(match[2], names) if match else line
+        if match is None:
+            return line
+        source = tags(match[1], names)
+        if "PARTUUID=" in source:
+            source = paths(match[1], names)
+        return _optional(source + paths(match[2], names))
 
     return _by_line(text, changed)
+
+
+def _optional(line: str) -> str:
+    """Return *line* of crypttab with nofail, if its source is what no machine gives.
+
+    systemd waits 90 s for it otherwise; what needs what is in it waits all the same.
+    """
+    match = _CRYPT.fullmatch(line)
+    if not match or not order.is_of_hardware(match[2]):
+        return line
+    before, _, key, options, rest = match.groups()
+    if options and {"nofail", "noauto"} & set(options.strip().split(",")):
+        return line
+    more = f"{options},nofail" if options else " nofail"
+    return f"{before}{key or ' none'}{more}{rest}"
 
 
 def lvm(text: str) -> str:
@@ -214,7 +239,7 @@ def plan(appliance: Appliance, names: Naming) -> Iterator[Action]:
             yield remove(path, "it lists the old machine's disks, and is a cache")
             continue
         text = appliance.read(path)
-        if text is None:
+        if text is None or len(text) > _MAX_TEXT:
             continue
         if path.lstrip("/") == DEVICES_FILE:
             # lvmdevices(8): without the file LVM looks at all disks, as it must.

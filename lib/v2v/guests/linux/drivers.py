@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from v2v.document import Change, Finding, Guest, Kernel
@@ -23,6 +24,7 @@ from v2v.guests.linux.stable import Names
 
 DISK = kernels.DISK
 _WANTED = (*DISK, "virtio_scsi", "virtio_net")
+_ENTRY = 1024  # bytes that a file takes besides, with its folders
 _INDEXES = "/lib/modules/{}/modules.*"
 # Of what an initramfs says of itself: which modules there are, what it does.
 _NO_NAMES = ("/modules.dep", "lib/dracut/modules.txt")
@@ -43,21 +45,34 @@ def plan(
         sealed = kernel.initramfs == kernel.path
         if sealed or not set(needed) <= set(kernel.drivers):
             continue
+        must = _is_virtio(needed) and kernel in kernels.deciding(guest.kernels)
         try:
             action = _kernel(appliance, guest, kernel, names, needed)
         except GuestError as e:
-            if _is_virtio(needed) and kernel in kernels.deciding(guest.kernels):
+            if must:
                 raise
             log.warning("warning: kernel %s: %s", kernel.version, e.message)
             continue
         if action:
             touched.add(kernel.version)
-            yield action
+            yield action if must else _tried(action, kernel)
             yield from persistent.checksum(appliance, kernel)
     if touched and _is_virtio(needed):
         # A module that one kernel lacks must not make its next initramfs fail.
         able = set.intersection(*(set(_able(appliance, v, needed)) for v in touched))
         yield from persistent.plan(appliance, [d for d in _WANTED if d in able])
+
+
+def _tried(action: Action, kernel: Kernel) -> Action:
+    """Return *action* with a warning where it fails: the old image stays."""
+
+    def apply(appliance: Appliance) -> None:
+        try:
+            action.apply(appliance)
+        except GuestError as e:
+            log.warning("warning: kernel %s: %s", kernel.version, e.message)
+
+    return replace(action, apply=apply)
 
 
 def _is_virtio(needed: Sequence[str]) -> bool:
@@ -100,7 +115,13 @@ def _kernel(
         if done or ready:
             return done
     return rebuild.planned(
-        appliance, kernel, drivers, guest.root or "/", old=image, cause=cause
+        appliance,
+        kernel,
+        drivers,
+        guest.root or "/",
+        needed=needed,
+        old=image,
+        cause=cause,
     )
 
 
@@ -123,8 +144,7 @@ def _appended(
         return None
     files |= modules
     assert kernel.initramfs
-    data = kernels.content(appliance, kernel.initramfs)
-    return _append(kernel.initramfs, initramfs.appended(data, image, files), files)
+    return _append(appliance, kernel.initramfs, image, files)
 
 
 def _stale(image: Initramfs, names: Names) -> Iterator[tuple[str, bytes]]:
@@ -150,7 +170,12 @@ def _missing(
     paths = kernels.closure(drivers, dependencies)
     there = image.modules(version) | builtin
     folder = f"/lib/modules/{version}"
-    names = [f"{folder}/{path}" for name, path in paths.items() if name not in there]
+    # Until module-init-tools 3.4 (Debian 5, SLES 10) the index has whole paths.
+    names = [
+        path if path.startswith(f"{folder}/") else f"{folder}/{path}"
+        for name, path in paths.items()
+        if name not in there
+    ]
     names += [
         path
         for path in appliance.glob(_INDEXES.format(version))
@@ -164,12 +189,17 @@ def _missing(
     return found
 
 
-def _append(path: str, content: bytes, files: Mapping[str, bytes]) -> Action:
+def _append(
+    appliance: Appliance, path: str, image: Initramfs, files: Mapping[str, bytes]
+) -> Action:
     modules = sorted(name.rpartition("/")[2] for name in files if ".ko" in name)
     others = sorted(name for name in files if "lib/modules/" not in name)
+    more = sum(len(data) + len(name) + _ENTRY for name, data in files.items())
 
-    def apply(appliance: Appliance) -> None:
-        _replace(appliance, path, content)
+    def apply(running: Appliance) -> None:
+        # Read again: those of all kernels at once may be more than the host's memory.
+        data = kernels.content(running, path)
+        _replace(running, path, initramfs.appended(data, image, files))
 
     change = Change(
         path=path,
@@ -179,7 +209,8 @@ def _append(path: str, content: bytes, files: Mapping[str, bytes]) -> Action:
         else "it names disks as the old machine did",
         after=f"appended: {' '.join([*modules, *others])}",
     )
-    return Action(change=change, apply=apply, space=len(content))
+    size = appliance.g.filesize(path)
+    return Action(change=change, apply=apply, space=size + more)
 
 
 def _replace(appliance: Appliance, path: str, content: bytes) -> None:

@@ -53,7 +53,7 @@ def entries(appliance: Appliance) -> list[Entry]:
 def parsed(text: str) -> Iterator[Entry]:
     """Yield the entries of fstab's *text* whose mount points lead nowhere odd."""
     for line in text.splitlines()[:_MAX_LINES]:
-        words = [_unescaped(word) for word in line.split()]
+        words = [unescaped(word) for word in line.split()]
         # util-linux takes an entry without a type for one of type auto.
         if len(words) < 2 or words[0].startswith("#") or not _is_sane(words[1]):
             continue
@@ -91,12 +91,13 @@ def unquoted(spec: str) -> str:
     return spec
 
 
+def unescaped(word: str) -> str:
+    """Return what fstab writes as *word*: a blank is ``\\040`` there."""
+    return _OCTAL.sub(lambda match: chr(int(match[1], 8)), word)
+
+
 def _options(text: str) -> tuple[str, ...]:
     return tuple(text.split(","))
-
-
-def _unescaped(word: str) -> str:
-    return _OCTAL.sub(lambda match: chr(int(match[1], 8)), word)
 
 
 def _is_sane(point: str) -> bool:

@@ -12,9 +12,11 @@ from dataclasses import dataclass, replace
 
 from v2v.document import Kernel
 from v2v.guests.appliance import Appliance
+from v2v.guests.linux import ranking
 from v2v.guests.linux.initramfs import Initramfs
 
 _FOLDERS = "/{usr/sbin,sbin,usr/bin,bin}/"
+_CONFIG = "/etc/initramfs-tools/initramfs.conf"
 _NAMES = "{dracut,mkinitramfs,mkinitcpio,mkinitfs,make-initrd,mkinitrd}"
 
 
@@ -23,13 +25,15 @@ class Job:
     """An initramfs that is to be made.
 
     ``image`` is the path the tool writes; ``drivers`` are modules that the kernel has
-    as files; ``parts`` are the dracut modules that the old image was made of, and
-    ``keeps`` the files of /etc that it held; ``root`` is the guest's root device.
+    as files, and ``needed`` those without which it does not boot; ``parts`` are the
+    dracut modules that the old image was made of, and ``keeps`` the files of /etc that
+    it held; ``root`` is the guest's root device.
     """
 
     kernel: Kernel
     image: str
     drivers: Sequence[str]
+    needed: Sequence[str] = ranking.DISK
     parts: Sequence[str] = ()
     keeps: Sequence[str] = ()
     root: str = "/"
@@ -108,6 +112,9 @@ def tool(appliance: Appliance, old: Initramfs | None = None) -> Tool | None:
     there: dict[str, str] = {}
     for path in appliance.glob(_FOLDERS + _NAMES):
         there.setdefault(path.rpartition("/")[2], path)
+    if "mkinitramfs" in there and not appliance.g.is_file(_CONFIG):
+        # A kernel's package may pull it in, on a system that is not set up for it.
+        del there["mkinitramfs"]
     ranked = ["dracut", *_TOOLS] if _is_dracuts(old) else list(_TOOLS)
     for name in ranked:
         if name in there:

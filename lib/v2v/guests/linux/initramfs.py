@@ -39,6 +39,9 @@ _LISTED = (*_NASH, "run_all.sh", "linuxrc")
 _BY_EVENTS = ("/udevd", "/systemd-udevd", "/udevadm", "/nlplug-findfs")
 _LOADED = re.compile(r"^[ \t]*(?:insmod|modprobe)[ \t]+(?:-\w+[ \t]+)?(\S+)", re.M)
 _MAX_TEXT = 4 * 2**20
+# What is kept of an image, of up to 32 that a guest has: bytes of texts, characters of
+# names; and the longest name, for the kernel and so for links (PATH_MAX).
+_MAX_TEXTS, _MAX_NAMES, _LONGEST = 2**25, 2**25, 4096
 _LZ4 = b"\x02\x21\x4c\x18"  # the "legacy" frame, the only one that Linux reads
 _MAGICS = (b"070701", b"070702")
 _ZEROES = re.compile(rb"\0+")
@@ -65,6 +68,8 @@ class Initramfs:
     texts: dict[str, bytes] = field(default_factory=dict)
     last: str = ""
     room: int = MAX_SIZE
+    room_for_names: int = _MAX_NAMES
+    room_for_texts: int = _MAX_TEXTS
 
     def resolved(self, path: str) -> str:
         """Return *path* with the links of the image in it followed."""
@@ -166,6 +171,8 @@ def _cpio(data: bytes, at: int, found: Initramfs) -> int:
     while True:
         mode, size, length = _header(data, at)
         start = at + _HEADER
+        if length > _LONGEST:
+            raise GuestError("the initramfs is broken: too long a name")
         name = data[start : start + length - 1].decode("utf-8", "replace")
         body = base + _aligned(start + length - base)
         end = body + size
@@ -197,14 +204,22 @@ def _note(
     found.texts.pop(name, None)
     found.folders.discard(name)
     found.names.add(name)
+    found.room_for_names -= len(name)
     if len(found.names) > _MAX_FILES:
         raise GuestError("the initramfs has too many files")
+    if found.room_for_names < 0:
+        raise GuestError("the initramfs has too many names")
     kind = mode & 0o170000
+    size = place[1] - place[0]
     if kind == 0o120000:
-        found.links[name] = data[slice(*place)].decode("utf-8", "replace")
+        if size <= _LONGEST:
+            found.links[name] = data[slice(*place)].decode("utf-8", "replace")
     elif kind == 0o040000:
         found.folders.add(name)
-    elif _TEXTS.fullmatch(name) and place[1] - place[0] <= _MAX_TEXT:
+    elif _TEXTS.fullmatch(name) and size <= _MAX_TEXT:
+        found.room_for_texts -= size
+        if found.room_for_texts < 0:
+            raise GuestError("the initramfs has too much configuration")
         found.texts[name] = data[slice(*place)]
 
 

@@ -32,6 +32,7 @@ _IMAGES = ("/boot/initrd.img-{}", "/boot/initramfs-{}.img", "/boot/initrd-{}")
 _NO_KERNEL = re.compile(r"kdump|rescue|\.(old|bak|dpkg-\w+|rpmsave|hmac)$")
 _XEN = re.compile(r"^CONFIG_X86(?:_64)?_XEN=y", re.MULTILINE)
 _MAX_KERNELS = 32
+_MAX_FILES = 300  # that may be kernels
 # Either is enough to find the disk on the hardware of before virtio.
 _OLD_DISK = {"ahci", "ata_piix"}
 _MAX_OPTIONS = 65536  # bytes
@@ -39,6 +40,8 @@ _MAX_OPTIONS = 65536  # bytes
 _MAGIC_AT, _MAGIC = 0x202, b"HdrS"
 _VERSION_AT, _VERSION_BASE = 0x20E, 0x200
 _VERSION = re.compile(rb"[0-9][\w.+~-]{0,99}")
+# It becomes a part of patterns of paths, and of messages.
+_NAME = re.compile(r"[\w.+~-]{1,100}", re.ASCII)
 
 log = logging.getLogger(__name__)
 
@@ -72,10 +75,12 @@ def again(appliance: Appliance, kernels: Sequence[Kernel]) -> tuple[Kernel, ...]
     path = boot.default_kernel(appliance)
     known = path is not None and appliance.g.exists(path)
     default = appliance.g.realpath(path) if path and known else None
+    # Before any is read, since two kernels may have one image.
+    same = {k.initramfs for k in kernels if k.initramfs in appliance.known}
     return tuple(
         (
             kernel
-            if kernel.initramfs in appliance.known
+            if kernel.initramfs in same
             else _kernel(
                 appliance,
                 kernel.version,
@@ -100,7 +105,7 @@ def _files(
             images.setdefault(entry.kernel, entry.initramfs)
     for path in appliance.glob(_FILES):
         images.setdefault(path, None)
-    for path, image in images.items():
+    for path, image in list(images.items())[:_MAX_FILES]:
         if not _NO_KERNEL.search(path) and appliance.g.is_file(
             path, followsymlinks=True
         ):
@@ -113,7 +118,8 @@ def _version(appliance: Appliance, path: str) -> str | None:
     sections = _sections(appliance, path)
     at = sections[".linux"].offset if sections else 0
     for version in (_in_header(appliance, path, at), named, *_parents(path)):
-        if version and appliance.g.is_dir(
+        named_well = version and _NAME.fullmatch(version)
+        if named_well and appliance.g.is_dir(
             f"/lib/modules/{version}", followsymlinks=True
         ):
             return version
@@ -213,12 +219,13 @@ def _is_for_xen(appliance: Appliance, version: str) -> bool:
 def image_path(appliance: Appliance, kernel: str, said: str | None) -> str | None:
     """Return the path of the initramfs of the *kernel* at this path, if it has one.
 
-    ``said`` is what the boot loader loads with it.
+    ``said`` is what the boot loader loads with it.  A link, as SUSE's /boot/initrd, is
+    followed: what is written shall take the place of the image, not of the link.
     """
     suffix = kernel.rpartition("/")[2].partition("-")[2]
     for path in (said, *(form.format(suffix) for form in _IMAGES)):
         if path and appliance.g.is_file(path, followsymlinks=True):
-            return path
+            return appliance.g.realpath(path)
     return None
 
 

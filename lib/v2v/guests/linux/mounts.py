@@ -41,7 +41,8 @@ def points(
     for entry in entries:
         if entry.point == "/":
             resolver.learn(entry.spec, subvolumes.device_of(root, names))
-    found = {"/": root, **_named(appliance, entries, resolver)}
+    found = {"/": root}
+    _add_named(appliance, entries, resolver, found)
     used = {subvolumes.device_of(name, names) for name in found.values()}
     free = [device for device in devices if device.name not in used]
     found |= _discovered(appliance, root, free, {e.point for e in entries})
@@ -50,11 +51,17 @@ def points(
     return found
 
 
-def _named(
-    appliance: Appliance, entries: Sequence[Entry], resolver: Resolver
-) -> dict[str, str]:
-    """Return what files of the system give a place to, but for the root itself."""
-    found: dict[str, str] = {}
+def _add_named(
+    appliance: Appliance,
+    entries: Sequence[Entry],
+    resolver: Resolver,
+    found: dict[str, str],
+) -> None:
+    """Add to *found*, which has the root, what files of the system give a place to.
+
+    A device has one place, but for the subvolumes of btrfs: a name that leads to it
+    again is a name of another machine.
+    """
     trees: dict[str, list[Subvolume]] = {}
     for entry in entries[:_MAX]:
         hidden = "noauto" in entry.options and entry.point not in BOOT
@@ -64,9 +71,8 @@ def _named(
         if device is None or device.type == "swap":
             continue
         place = _place(appliance, device, entry, trees)
-        if place:
+        if place and (device.type == "btrfs" or place not in found.values()):
             found[entry.point] = place
-    return found
 
 
 def _place(

@@ -234,11 +234,12 @@ def _edits(
         texts.before[path], texts.after[path] = before, after
         reasons[path] = hardware.REASON
     addresses.change(texts, vm, guest, known, asked)
-    for path, before in texts.before.items():
+    for path, after in texts.after.items():
         reason = reasons.get(path, addresses.REASON)
-        yield from edit(path, before, texts.after[path], reason)
-    for path, text in texts.made.items():
-        yield create(path, text, addresses.REASON)
+        if path in texts.before:
+            yield from edit(path, texts.before[path], after, reason)
+        else:
+            yield create(path, after, reason)
 
 
 def _untied(known: Mapping[str, str], there: Sequence[Interface]) -> dict[str, str]:

@@ -19,6 +19,11 @@ _CCISS = re.compile(r"/dev/cciss/c\d{1,2}d(\d{1,2})(?:p(\d{1,3}))?")
 # Of a controller, a slot, a serial number: VMware's, which the new machine lacks.
 BY_NAME = r"disk/by-(?:id|path)/(?!dm-|md-|lvm-|raid-)[^\s,\"']+"
 _BY = re.compile(rf"/dev/{BY_NAME}?(?:-part(\d{{1,3}}))?")
+# On VMware's controllers the target is the unit's number: scsi0:1 is 0:0:1:0.
+_SCSI_PATH = re.compile(r"/dev/disk/by-path/pci-[0-9a-f:.]+-scsi-\d+:0:(\d+):0")
+_CUT = 20  # letters that virtio-blk has for a serial number
+# What is before a serial number: scsi-3 is that of VPD page 0x83, scsi-S another.
+_STYLE = re.compile(r"/dev/disk/by-(?:id/[a-z]+-.|path/)")
 _IDE_SLOT = re.compile(r"ide(\d):(\d)")
 # Any name of a disk or partition that another machine does not give, within a text.
 NAME = re.compile(
@@ -45,9 +50,35 @@ def device(
         number = int(match[1])
         known = number < len(disks) or not disks
         return _part(disk_id(number) if known else None, match[2])
-    if (match := _BY.fullmatch(name)) and len(disks) == 1:
-        return _part("sda", match[1])
+    if match := _BY.fullmatch(name):
+        return _part(_linked(_whole(match), disks, learned or {}), match[1])
     return None
+
+
+def _linked(link: str, disks: Sequence[Disk], learned: Mapping[str, str]) -> str | None:
+    """Return the disk of udev's *link*: the sole one, the root's, by what it is called
+    after, or the other of two."""
+    if len(disks) == 1 or link in learned:
+        return learned.get(link, disk_id(0))
+    return _called(link, disks) or _other(link, disks, learned)
+
+
+def _other(link: str, disks: Sequence[Disk], learned: Mapping[str, str]) -> str | None:
+    """Return the other disk of two than the root's: links of one style are one each."""
+    style = _STYLE.match(link)
+    alike = [
+        disk
+        for known, disk in learned.items()
+        if style and (own := _STYLE.match(known)) and own[0] == style[0]
+    ]
+    if len(disks) != 2 or not alike:
+        return None
+    return {"sda": "sdb", "sdb": "sda"}.get(alike[0])
+
+
+def _whole(match: re.Match[str]) -> str:
+    """Return the link to the whole disk, of one that _BY matches."""
+    return match[0].removesuffix(f"-part{match[1]}")
 
 
 def learned(spec: str, root: str, disks: Sequence[Disk]) -> dict[str, str]:
@@ -55,8 +86,11 @@ def learned(spec: str, root: str, disks: Sequence[Disk]) -> dict[str, str]:
 
     ``spec`` is what fstab calls the root file system, which was found on *root*: the
     kernel may have met the controllers in another order, or a disk is not there.  Of
-    the others nothing is known then, but where there are two.
+    the others nothing is known then, but where there are two.  A link that udev made
+    of a serial number or a place, as SUSE's fstab has it, is taken for the root's disk.
     """
+    if (link := _BY.fullmatch(spec)) and (on := KERNEL_NAME.fullmatch(root)):
+        return {_whole(link): f"sd{on[2]}"} if (link[1] or "") == on[3] else {}
     said, is_on = KERNEL_NAME.fullmatch(spec), KERNEL_NAME.fullmatch(root)
     if not said or not is_on or said[3] != is_on[3] or device(spec, disks) == root:
         return {}
@@ -80,6 +114,27 @@ def _lettered(prefix: str, letters: str, disks: Sequence[Disk]) -> str | None:
     there = [disk_id(i) for i, d in enumerate(disks) if d.bus != "nvme"]
     own = {disk_id(i): name for i, name in enumerate(there)}
     return own.get(f"sd{letters}")
+
+
+def _called(name: str, disks: Sequence[Disk]) -> str | None:
+    """Return what the appliance calls the disk of udev's link *name*.
+
+    By the disk's serial number, which a link has in whole or its first 20 letters, or
+    by its place on the one SCSI controller of the VM.
+    """
+    own = [i for i, d in enumerate(disks) if d.serial and _ends(name, d.serial)]
+    if match := _SCSI_PATH.fullmatch(name):
+        slots = {disk.slot or "": i for i, disk in enumerate(disks)}
+        buses = {s.partition(":")[0] for s in slots if s.startswith("scsi")}
+        own += [slots[s] for bus in buses if (s := f"{bus}:{match[1]}") in slots]
+        if len(buses) > 1:
+            return None
+    return disk_id(own[0]) if len(own) == 1 else None
+
+
+def _ends(name: str, serial: str) -> bool:
+    whole = name.endswith((f"_{serial}", f"-{serial}"))
+    return whole or (len(serial) > _CUT and name.endswith(f"-{serial[:_CUT]}"))
 
 
 def _ide(disks: Sequence[Disk]) -> dict[str, str]:

@@ -9,6 +9,7 @@ PCRE no policy uses (looking ahead, references back) is refused.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -17,6 +18,8 @@ _MAX_LENGTH = 2000  # characters of an expression
 _MAX_DEPTH = 20  # parentheses
 _MAX_SIZE = 5000  # steps of building, and so states
 _MAX_REPEAT = 255
+# Any other "{" is an ordinary character, as in %{USERID}.
+_BOUNDS = re.compile(r"\{([0-9]{1,3})(,([0-9]{1,3})?)?\}")
 _MAX_MEMBERS = 64  # of a set: all may be tried for a character
 
 Test = Callable[[str], bool]
@@ -235,7 +238,7 @@ class _Parser:
                 return _Node(test=lambda c: True)
             case "\\":
                 return _Node(test=self._escaped())
-            case "*" | "+" | "?" | "{" | "^" | "$":
+            case "*" | "+" | "?" | "^" | "$":
                 raise PatternError(f"{character} where it means nothing")
         return _Node(test=lambda c: c == character)
 
@@ -250,37 +253,22 @@ class _Parser:
         return lambda c: c == character
 
     def _repeated(self, atom: _Node) -> _Node:
-        least, most = 1, 1
-        bounds: tuple[int, int | None] = (least, most)
+        bounds: tuple[int, int | None]
         if self._takes("*"):
             bounds = (0, None)
         elif self._takes("+"):
             bounds = (1, None)
         elif self._takes("?"):
             bounds = (0, 1)
-        elif self._takes("{"):
-            bounds = self._bounds()
+        elif found := _BOUNDS.match(self.text, self.at):
+            self.at = found.end()
+            bounds = _bounds(found)
         else:
             return atom
         if self._takes("+"):
             raise PatternError("a possessive quantifier")
         self._takes("?")  # a lazy one: all of the text is matched anyway
         return _Node(parts=(atom,), least=bounds[0], most=bounds[1])
-
-    def _bounds(self) -> tuple[int, int | None]:
-        words = ""
-        while (character := self._next()) != "}":
-            words += character
-        low, comma, high = words.partition(",")
-        if not all(
-            w.isascii() and w.isdigit() and len(w) < 4 for w in (low, high or low)
-        ):
-            raise PatternError("{" + words)
-        least = int(low)
-        most = int(high) if high else (None if comma else least)
-        if max(least, most or 0) > _MAX_REPEAT or (most is not None and most < least):
-            raise PatternError("{" + words)
-        return least, most
 
     def _set(self) -> Test:
         """Return the test for what follows "[": to its "]", which may come first."""
@@ -315,3 +303,12 @@ class _Parser:
                 raise PatternError(f"{low}-{high}")
             return lambda c: low <= c <= high
         return lambda c: c == low
+
+
+def _bounds(found: re.Match[str]) -> tuple[int, int | None]:
+    """Return what {2}, {2,} or {2,3} says."""
+    least = int(found[1])
+    most = int(found[3]) if found[3] else (None if found[2] else least)
+    if max(least, most or 0) > _MAX_REPEAT or (most is not None and most < least):
+        raise PatternError(found[0])
+    return least, most

@@ -43,7 +43,8 @@ def edit(path: str, before: str, after: str, reason: str) -> Iterator[Action]:
     def apply(appliance: Appliance) -> None:
         now = appliance.read(path)
         if now == after:
-            return  # by another name: Debian links modules-load.d to /etc/modules
+            # By another name: Debian's modules-load.d/modules.conf leads to modules.
+            return
         if now != before:
             raise GuestError(
                 f"{path} in the guest is changed for two reasons; one would be lost",

@@ -36,12 +36,14 @@ def planned(
     drivers: Sequence[str],
     root: str,
     *,
+    needed: Sequence[str] = kernels.DISK,
     old: Initramfs | None = None,
     cause: str | None = None,
 ) -> Action:
     """Return the action that has the guest make the initramfs of *kernel* anew.
 
-    It shall hold *drivers* and what they need.  *old* is the present image, *cause*
+    It shall hold *drivers* and what they need; it counts only if it holds those
+    *needed*.  *old* is the present image, *cause*
     why it will not do.  Raises GuestError if the guest has no tool for it.
     """
     found = generators.tool(appliance, old)
@@ -56,6 +58,7 @@ def planned(
         kernel=kernel,
         image=final if found.in_place else f"{final}.v2v",
         drivers=drivers,
+        needed=needed,
         parts=_parts(appliance, old),
         keeps=["/etc/crypttab"] if old and "etc/crypttab" in old.names else [],
         root=root,
@@ -165,7 +168,7 @@ def _prove(appliance: Appliance, job: Job) -> None:
     image = kernels.parsed(appliance, job.image)
     builtin, dependencies = kernels.modules(appliance, job.kernel.version)
     inside = image.modules(job.kernel.version)
-    lacking = kernels.lacking(kernels.DISK, builtin, dependencies, inside)
+    lacking = kernels.lacking(job.needed, builtin, dependencies, inside)
     if lacking or "init" not in image.names:
         raise GuestError(
             f"the initramfs that the guest's tool made for kernel {job.kernel.version} "

@@ -31,6 +31,7 @@ _DAY = 86400  # seconds
 _ROOT = re.compile(r"(?<![\w.-])root=(\S{1,300})")
 _FLAGS = re.compile(r"(?<![\w.-])rootflags=(\S{1,300})")
 _MAX_CANDIDATES = 50
+_MAX_USED = 200  # files
 # The points of evidence, and by how many one has to be ahead.
 _STARTED, _IN_USE, _MOUNTED, _FIRST, _AHEAD = 4, 2, 2, 1, 2
 
@@ -180,7 +181,9 @@ def _evidence(
         if point in places:
             _shown(appliance, places[point], point)
     starts = _started(boot.command_lines(appliance), all_, resolver)
-    used = [g.lstatns(path)["st_mtime_sec"] for path in appliance.glob(_USED)]
+    used = [
+        g.lstatns(path)["st_mtime_sec"] for path in appliance.glob(_USED)[:_MAX_USED]
+    ]
     appliance.known.clear()
     g.umount_all()
     return Evidence(root=root, starts=tuple(starts), used=max(used, default=0))

@@ -59,10 +59,17 @@ def off(
     if init == "systemd":
         yield from _masked(appliance, names)
         return
+    done: set[str] = set()
     for path in (*appliance.glob(_LINKS), *appliance.glob(_RUNLEVELS))[:_MAX_LINKS]:
-        name = re.sub(r"^S\d\d", "", path.rpartition("/")[2])
-        if name in names:
-            yield remove(path, names[name])
+        folder, _, file = path.rpartition("/")
+        name = re.sub(r"^S\d\d", "", file)
+        if name not in names:
+            continue
+        # Red Hat's /etc/rc3.d is a link to rc.d/rc3.d.
+        real = f"{appliance.g.realpath(folder)}/{file}"
+        if real not in done:
+            done.add(real)
+            yield remove(real, names[name])
     for name, reason in names.items():
         job, override = f"/etc/init/{name}.conf", f"/etc/init/{name}.override"
         if appliance.g.is_file(job) and appliance.read(override) != "manual\n":

@@ -19,11 +19,19 @@ from v2v.guests.linux.plan import Action, edit
 
 # All that findings() may yield.
 FINDINGS = ("fstab-device-name", "disk-name-left")
-_SPEC = re.compile(r"^(\s*)(/dev/\S+)(\s+\S+\s+(\S+).*)", re.DOTALL)
+_SPEC = re.compile(r"^(\s*)(/dev/\S+)(\s+(\S+)\s+(\S+).*)", re.DOTALL)
 _FIELDS = re.compile(r"^(\s*(\S+)\s+(\S+)\s+(\S+)\s+)(\S+)(.*)", re.DOTALL)
+_PASS = re.compile(r"^(\s+\S+\s+)[1-9](?!\S)")
 # Folders of the host that only the old hypervisor can show.
 _SHARED = {"vmhgfs", "fuse.vmhgfs-fuse", "vboxsf", "prl_fs"}
-_ALIKE = ({"ext2", "ext3", "ext4"}, {"vfat", "msdos"})
+# What lets a boot go on without a device, by what mounts then (see _boot).  A mount(8)
+# of before 2.20 gives options with x- to the kernel, which refuses them.
+_OPTIONAL = {"systemd": "nofail", "mountall": "nobootwait,nofail", "script": "nofail"}
+_SOON = {"systemd": ",x-systemd.device-timeout=10"}
+_ALIKE = (
+    *({"ext2", "ext3", "ext4"}, {"vfat", "msdos"}),
+    *({"ntfs", "ntfs-3g"}, {"ntfs", "ntfs3"}, {"ntfs", "fuseblk"}),
+)
 # udev makes no link by UUID to what is a part of something larger.
 _MEMBER = re.compile(r"LVM2_member|\w+_raid_member|linux_raid_member|zfs_member")
 _REASON = "disks have other kernel names on KVM"
@@ -50,15 +58,19 @@ class Names:
         )
         self.part_uses = Counter(fs.partuuid for fs in all_ if fs.partuuid)
         self.disks = disks
+        self.init = guest.init
+        self.root = next((f for f in guest.filesystems if f.mountpoint == "/"), None)
         self._learned: dict[str, str] = {}
+        # Where fstab mounts something.
+        self.points: set[str] = set()
 
     def learn(self, text: str) -> None:
-        """Learn from fstab's *text* what the guest calls the disk of its root."""
-        root = next((f for f in self.by_device.values() if f.mountpoint == "/"), None)
-        for entry in fstab.parsed(text):
-            if root and entry.point == "/":
-                self._learned = order.learned(entry.spec, root.device, self.disks)
-                return
+        """Learn from fstab's *text* what is mounted, and which disk the root's is."""
+        entries = list(fstab.parsed(text))
+        self.points = {entry.point for entry in entries}
+        first = next((entry for entry in entries if entry.point == "/"), None)
+        if first and self.root:
+            self._learned = order.learned(first.spec, self.root.device, self.disks)
 
     def filesystem(self, name: str) -> Filesystem | None:
         """Return what the guest's device *name* holds."""
@@ -105,8 +117,10 @@ class Names:
     def virtio(self, name: str) -> str:
         """Return what the disk or partition *name* is called on virtio.
 
-        *name* itself, if it cannot be told which one it is.
+        *name* itself, if it cannot be told which one it is, or it is such a name.
         """
+        if name.startswith("/dev/vd"):
+            return name
         match = order.KERNEL_NAME.fullmatch(self.device(name) or "")
         return f"/dev/vd{match[2]}{match[3]}" if match else name
 
@@ -116,8 +130,9 @@ def plan(appliance: Appliance, names: Names) -> Iterator[Action]:
     text = appliance.read("/etc/fstab")
     if text is not None:
         names.learn(text)
+        boot = _boot(appliance, names.init)
         after = "".join(
-            _guarded(_fstab_line(line, names))
+            _guarded(_other_devices(_fstab_line(line, names), names), boot)
             for line in text.splitlines(keepends=True)
         )
         yield from edit("/etc/fstab", text, after, _REASON)
@@ -129,11 +144,39 @@ def _fstab_line(line: str, names: Names) -> str:
     match = _SPEC.match(line)
     if not match or line.lstrip().startswith("#"):
         return line
-    blank, spec, rest, kind = match.groups()
+    blank, spec, rest, point, kind = match.groups()
     fs = names.filesystem(spec)
     if fs is None or not _fits(kind, fs.type):
         return line
+    # What is the root's or another line's cannot be what is meant here.
+    elsewhere = fs.mountpoint != fstab.unescaped(point)
+    if elsewhere and fs.mountpoint in names.points and fs.type != "btrfs":
+        return line
     return f"{blank}{names.stable(spec) or spec}{rest}"
+
+
+def _other_devices(line: str, names: Names) -> str:
+    """Return *line* of fstab with stable names for what its options name besides.
+
+    A journal's device gets its identity.  The devices of a btrfs all have one UUID:
+    each of them is left out, since udev lets the kernel see them before any is mounted.
+    """
+    match = _FIELDS.match(line)
+    if not match or line.lstrip().startswith("#") or "=/dev/" not in match[5]:
+        return line
+    before, _, _, kind, options, rest = match.groups()
+    words = options.split(",")
+    if kind == "btrfs":
+        words = [
+            word
+            for word in words
+            if not (
+                word.startswith("device=")
+                and order.is_of_hardware(word.removeprefix("device="))
+            )
+        ]
+    changed = ",".join(names.replaced(word, as_path=True) for word in words)
+    return f"{before}{changed or 'defaults'}{rest}"
 
 
 def _fits(kind: str, found: str) -> bool:
@@ -143,10 +186,19 @@ def _fits(kind: str, found: str) -> bool:
     return any({kind, found} <= alike for alike in _ALIKE)
 
 
-def _guarded(line: str) -> str:
+def _boot(appliance: Appliance, init: str | None) -> str:
+    """Return what mounts the file systems at boot: systemd, mountall, or a script."""
+    if init in (None, "systemd"):
+        return "systemd"
+    # upstart's, of Ubuntu until 14.10.
+    return "mountall" if appliance.g.exists("/sbin/mountall") else "script"
+
+
+def _guarded(line: str, boot: str = "systemd") -> str:
     """Return *line* of fstab so that a boot does not fail for want of its device.
 
-    That is for names which no new machine gives, of all but the system itself.
+    That is for names which no new machine gives, of all but the system itself.  *boot*
+    is as _boot() returns it.
     """
     match = _FIELDS.match(line)
     if not match or line.lstrip().startswith("#"):
@@ -156,9 +208,12 @@ def _guarded(line: str) -> str:
     if point in ("/", "/usr") or known & {"nofail", "noauto"}:
         return line
     if kind in _SHARED:
-        return f"{before}{options},nofail{rest}"
+        return f"{before}{options},{_OPTIONAL[boot]}{rest}"
     if order.is_of_hardware(spec):
-        return f"{before}{options},nofail,x-systemd.device-timeout=10{rest}"
+        if boot == "script":
+            # Red Hat's fsck of before 6 knows no nofail, and stops the boot.
+            rest = _PASS.sub(r"\g<1>0", rest)
+        return f"{before}{options},{_OPTIONAL[boot]}{_SOON.get(boot, '')}{rest}"
     return line
 
 

@@ -20,6 +20,8 @@ _PACKAGES = {
     "pacman": "/var/lib/pacman/local",
 }
 _MAX_LINES = 1000
+# shlex takes the square of a word's length.
+_LONGEST = 1000
 # Red Hat's and SUSE's, and Debian's until 7.
 _CLOCKS = ("/etc/sysconfig/clock", "/etc/default/rcS")
 _LOCAL_CLOCK = re.compile(
@@ -64,7 +66,7 @@ def _release(appliance: Appliance) -> Mapping[str, str]:
     found = {}
     for line in (text or "").splitlines()[:_MAX_LINES]:
         key, equals, value = line.partition("=")
-        if equals and not key.startswith("#"):
+        if equals and not key.startswith("#") and len(line) <= _LONGEST:
             try:
                 found[key.strip()] = " ".join(shlex.split(value))
             except ValueError:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-import folder_guest
-from folder_guest import handle
+import guest_folder
+from guest_folder import handle
 from v2v.document import Guest
 from v2v.errors import GuestError, UsageError
 from v2v.guests import customize
@@ -27,13 +27,13 @@ def customised(
     *options: tuple[str, str],
     work: Path | None = None,
 ) -> dict[str, str]:
-    appliance = folder_guest.made(root, files)
+    appliance = guest_folder.guest(root, files)
     works = customize.parsed(Operation(name=n, value=v) for n, v in options)
     place = Place(appliance=appliance, guest=GUEST, folder=work)
     for each in works:
         for action in each.actions(place):
             action.apply(appliance)
-    return folder_guest.tree(root)
+    return guest_folder.texts(root)
 
 
 def fields(text: str, user: str) -> list[str]:
@@ -156,14 +156,14 @@ def test_a_user_who_is_not_there_is_an_error(tmp_path: Path) -> None:
 def test_a_key_is_added_once_for_its_owner_alone(tmp_path: Path) -> None:
     option = ("ssh-inject", f"anna:string:{KEY}")
     path = "/srv/anna/.ssh/authorized_keys"
-    appliance = folder_guest.made(tmp_path, {"/etc/passwd": PASSWD, "/srv/anna/": ""})
+    appliance = guest_folder.guest(tmp_path, {"/etc/passwd": PASSWD, "/srv/anna/": ""})
     [work] = customize.parsed([Operation(name=option[0], value=option[1])])
     place = Place(appliance=appliance, guest=GUEST, folder=None)
     for _ in range(2):
         [action] = work.actions(place)
         assert (action.change.path, action.change.after) == (path, "anna: 1 key(s)")
         action.apply(appliance)
-    assert folder_guest.tree(tmp_path)[path] == f"{KEY}\n"
+    assert guest_folder.texts(tmp_path)[path] == f"{KEY}\n"
     assert handle(appliance).owners == {
         "/srv/anna/.ssh": (1000, 1001),
         path: (1000, 1001),
@@ -202,7 +202,7 @@ def test_a_key_does_not_follow_a_link_that_its_user_made(
     files = {"/etc/passwd": PASSWD, "/root/.ssh/": "", "/srv/anna/": "", **there}
     with pytest.raises(GuestError, match="is a link"):
         customised(tmp_path, files, ("ssh-inject", f"anna:string:{KEY}"))
-    made = folder_guest.tree(tmp_path)
+    made = guest_folder.texts(tmp_path)
     assert made == {path: text for path, text in files.items() if text}
 
 

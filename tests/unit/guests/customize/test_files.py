@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-import folder_guest
-from folder_guest import handle
+import guest_folder
+from guest_folder import handle
 from v2v.document import Guest
 from v2v.errors import GuestError, UsageError
 from v2v.guests import customize
@@ -32,10 +32,10 @@ def done(
     root: Path, files: dict[str, str], *options: tuple[str, str]
 ) -> dict[str, str]:
     """Customise a guest of *files*; return all that is there then."""
-    appliance = folder_guest.made(root, files)
+    appliance = guest_folder.guest(root, files)
     for action in planned(appliance, *options):
         action.apply(appliance)
-    return folder_guest.tree(root)
+    return guest_folder.texts(root)
 
 
 def test_each_sees_what_those_before_it_did(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_files_are_emptied_but_links_in_a_tree_are_not_followed(tmp_path: Path) 
 def test_what_is_scrubbed_is_overwritten_before_it_goes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    appliance = folder_guest.made(tmp_path, {"/s": "secret"})
+    appliance = guest_folder.guest(tmp_path, {"/s": "secret"})
     written: list[tuple[str, bytes, int]] = []
     g: Any = appliance.g
     monkeypatch.setattr(
@@ -102,11 +102,11 @@ def test_what_is_scrubbed_is_overwritten_before_it_goes(
     [action] = planned(appliance, ("scrub", "/s"))
     action.apply(appliance)
     assert written == [("/s", bytes(6), 0)]
-    assert folder_guest.tree(tmp_path) == {}
+    assert guest_folder.texts(tmp_path) == {}
 
 
 def test_modes_and_owners_are_set(tmp_path: Path) -> None:
-    appliance = folder_guest.made(tmp_path, {"/f": "x"})
+    appliance = guest_folder.guest(tmp_path, {"/f": "x"})
     options = (("chmod", "0640:/f"), ("chown", "7:8:/f"), ("chown", "9.10:/f"))
     owners: list[tuple[int, int, str]] = []
     g: Any = appliance.g
@@ -122,7 +122,7 @@ def test_a_file_keeps_its_mode_and_may_go_into_a_folder(tmp_path: Path) -> None:
     source.write_text("x")
     source.chmod(0o750)
     root = tmp_path / "guest"
-    appliance = folder_guest.made(root, {"/opt/": ""})
+    appliance = guest_folder.guest(root, {"/opt/": ""})
     uploads = (("upload", f"{source}:{to}") for to in ("/opt", "/b", "/new"))
     actions = planned(appliance, ("mkdir", "/new"), *uploads)
     paths = [a.change.path for a in actions]
@@ -134,7 +134,7 @@ def test_a_file_keeps_its_mode_and_may_go_into_a_folder(tmp_path: Path) -> None:
 
 
 def test_the_document_shows_what_is_done_but_no_contents(tmp_path: Path) -> None:
-    appliance = folder_guest.made(tmp_path, {"/f": "x"})
+    appliance = guest_folder.guest(tmp_path, {"/f": "x"})
     actions = planned(appliance, ("write", "/f:hunter2"), ("append-line", "/f:hunter2"))
     assert [a.change.kind for a in actions] == ["create", "edit"]
     assert [a.change.reason for a in actions] == [
@@ -150,17 +150,17 @@ def test_the_plan_knows_what_an_archive_holds(tmp_path: Path) -> None:
     with tarfile.open(archive, "w:gz") as tar:
         tar.add(tmp_path / "f", "./etc/f")
     [action] = planned(
-        folder_guest.made(tmp_path / "g", {"/": ""}), ("tar-in", f"{archive}:/")
+        guest_folder.guest(tmp_path / "g", {"/": ""}), ("tar-in", f"{archive}:/")
     )
     assert (action.change.path, action.also) == ("/", ("/etc/f",))
     with tarfile.open(archive, "w:gz") as tar:
         tar.add(tmp_path / "f", "../f", filter=lambda m: m)
     with pytest.raises(UsageError, match="outside"):
-        planned(folder_guest.made(tmp_path / "g", {}), ("tar-in", f"{archive}:/etc"))
+        planned(guest_folder.guest(tmp_path / "g", {}), ("tar-in", f"{archive}:/etc"))
 
 
 def test_an_error_names_the_option_and_what_to_do(tmp_path: Path) -> None:
-    appliance = folder_guest.made(tmp_path, {})
+    appliance = guest_folder.guest(tmp_path, {})
     [action] = planned(appliance, ("append-line", "/none:x"))
     with pytest.raises(GuestError, match="--append-line /none: there is no such file"):
         action.apply(appliance)
@@ -175,7 +175,7 @@ def test_an_error_names_the_option_and_what_to_do(tmp_path: Path) -> None:
 
 
 def test_without_perl_an_edit_is_refused(tmp_path: Path) -> None:
-    appliance = folder_guest.made(tmp_path, {"/f": "x"})
+    appliance = guest_folder.guest(tmp_path, {"/f": "x"})
     [action] = planned(appliance, ("edit", "/f:s/x/y/"))
     with pytest.raises(GuestError, match="no Perl"):
         action.apply(appliance)
@@ -212,7 +212,7 @@ def test_commands_come_from_a_file_in_their_place(tmp_path: Path) -> None:
         ]
     )
     place = Place(
-        appliance=folder_guest.made(tmp_path / "g", {}), guest=GUEST, folder=None
+        appliance=guest_folder.guest(tmp_path / "g", {}), guest=GUEST, folder=None
     )
     actions = [a for work in works for a in work.actions(place)]
     paths = [a.change.path for a in actions]

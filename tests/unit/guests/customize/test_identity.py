@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-import folder_guest
+import guest_folder
 from v2v.document import Guest
 from v2v.errors import GuestError, UsageError
 from v2v.guests import customize
@@ -22,12 +22,12 @@ def done(
     root: Path, guest: Guest, files: dict[str, str], option: str, value: str
 ) -> dict[str, str]:
     """Customise a guest of *files*; return those that differ then."""
-    appliance = folder_guest.made(root, files)
+    appliance = guest_folder.guest(root, files)
     [work] = customize.parsed([Operation(name=option, value=value)])
     place = Place(appliance=appliance, guest=guest, folder=None)
     for action in list(work.actions(place)):
         action.apply(appliance)
-    after = folder_guest.tree(root)
+    after = guest_folder.texts(root)
     return {path: text for path, text in after.items() if files.get(path) != text}
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-import folder_guest
-from folder_guest import handle
+import guest_folder
+from guest_folder import handle
 from v2v.document import Guest
 from v2v.errors import GuestError, UsageError
 from v2v.guests import customize
@@ -25,7 +25,7 @@ def parsed(option: str, value: str) -> Work:
 
 
 def place(root: Path, guest: Guest = DEBIAN) -> Place:
-    appliance = folder_guest.made(root, {"/var/tmp/": "", "/usr/sbin/": ""})
+    appliance = guest_folder.guest(root, {"/var/tmp/": "", "/usr/sbin/": ""})
     return Place(appliance=appliance, guest=guest, folder=None)
 
 
@@ -80,7 +80,7 @@ def test_just_the_named_packages_are_removed(
     [action] = parsed("uninstall", "a,b").actions(where)
     action.apply(where.appliance)
     assert handle(where.appliance).ran == [command]
-    assert folder_guest.tree(tmp_path) == {}
+    assert guest_folder.texts(tmp_path) == {}
 
 
 def test_a_package_that_others_need_is_an_error(
@@ -96,7 +96,7 @@ def test_a_package_that_others_need_is_an_error(
     with pytest.raises(GuestError, match="dpkg failed in the guest: dependency"):
         action.apply(where.appliance)
     assert (
-        folder_guest.tree(tmp_path) == {}
+        guest_folder.texts(tmp_path) == {}
     )  # the policy that no service starts is gone
 
 
@@ -147,7 +147,7 @@ def test_what_a_script_says_is_logged_and_its_failure_told(
     [bad] = parsed("run-command", "bad").actions(where)
     with pytest.raises(GuestError, match=r"bad failed in the guest: no such \? file"):
         bad.apply(where.appliance)
-    assert folder_guest.tree(tmp_path) == {}
+    assert guest_folder.texts(tmp_path) == {}
 
 
 def test_a_script_may_say_as_much_as_it_likes(
@@ -175,7 +175,8 @@ def test_links_that_anybody_may_have_left_are_not_followed(
     package.write_text("deb")
     where = place(tmp_path / "g")
     there = {"/etc/shadow": "root:*:1:\n", f"/var/tmp/{name}": "-> /etc/shadow"}
-    folder_guest.made(tmp_path / "g", there)
+    for path, content in there.items():
+        guest_folder.put(tmp_path / "g", path, content)
     g: Any = where.appliance.g
 
     def sh(command: str) -> str:
@@ -186,4 +187,4 @@ def test_links_that_anybody_may_have_left_are_not_followed(
     for option, value in (("run-script", script), ("install", package)):
         [action] = parsed(option, str(value)).actions(where)
         action.apply(where.appliance)
-    assert folder_guest.tree(tmp_path / "g") == {"/etc/shadow": "root:*:1:\n"}
+    assert guest_folder.texts(tmp_path / "g") == {"/etc/shadow": "root:*:1:\n"}

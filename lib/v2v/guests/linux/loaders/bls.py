@@ -7,11 +7,14 @@ GRUB of Fedora and of RHEL since 8 reads them from /boot, systemd-boot from the 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from v2v.guests.linux.loaders.menu import MAX_ENTRIES, Entry, Files, inside, newness
 
 _ENTRY = re.compile(r"^(/boot|/efi|/boot/efi)/loader/entries/([^/]+)\.conf$")
 _VARIABLE = re.compile(r"\$(\w{1,40})")
+# Variables in one line, and characters of a value: GRUB's block has 1024 bytes.
+_MAX_USES, _MAX_VALUE = 20, 4096
 
 
 def entries(
@@ -31,33 +34,33 @@ def entries(
 
 def _entry(path: str, text: str, match: re.Match[str], known: dict[str, str]) -> Entry:
     place = match[1]
-    options = [(n, words) for n, key, words in _fields(text) if key == "options"]
-    images = [w for _, key, words in _fields(text) if key == "initrd" for w in words]
-    kernel = _field(text, "linux") or _field(text, "efi")
+    fields = list(_fields(text))
+    options = [(number, words) for number, key, words in fields if key == "options"]
+    images = [word for _, key, words in fields if key == "initrd" for word in words]
+    first = {key: words for _, key, words in reversed(fields) if words}
+    kernel = first.get("linux") or first.get("efi")
     line = " ".join(word for _, words in options for word in words)
+
+    def value(found: re.Match[str]) -> str:
+        return known.get(found[1], found[0])[:_MAX_VALUE]
+
     return Entry(
         name=match[2],
-        kernel=inside(place, kernel.split()[0]) if kernel else None,
+        kernel=inside(place, kernel[0]) if kernel else None,
         # The last: those before hold microcode.  $tuned_initrd is empty, or more.
         initramfs=next(
             (found for i in reversed(images) if (found := inside(place, i))), None
         ),
-        options=_VARIABLE.sub(lambda m: known.get(m[1], m[0]), line),
+        options=_VARIABLE.sub(value, line, count=_MAX_USES),
         file=path,
         line=options[0][0] if options else -1,
-        sealed=bool(_field(text, "efi")),
+        sealed="efi" in first,
     )
 
 
-def _fields(text: str) -> list[tuple[int, str, list[str]]]:
-    found = []
+def _fields(text: str) -> Iterator[tuple[int, str, list[str]]]:
+    """Yield each line's number, key and words; none of comments."""
     for number, line in enumerate(text.splitlines()):
         words = line.split()
         if words and not words[0].startswith("#"):
-            found.append((number, words[0], words[1:]))
-    return found
-
-
-def _field(text: str, name: str) -> str:
-    """Return the first value of field *name*; "" if there is none."""
-    return next((" ".join(words) for _, key, words in _fields(text) if key == name), "")
+            yield number, words[0], words[1:]

@@ -84,13 +84,15 @@ def chosen(files: Files, entry: Entry) -> dict[str, str]:
     lines = files.texts[path].splitlines(keepends=True)
     said = False
     for number, line in enumerate(lines):
-        match = _LINE.match(line.rstrip("\n"))
+        plain = line.rstrip("\r\n")
+        match = _LINE.match(plain)
         word = " ".join(match[1].lower().split()) if match else ""
         if match and word == "menu default":
             # It goes before DEFAULT, and would be in the wrong entry now.
             lines[number] = ""
-        elif match and word == "default":
-            lines[number] = line[: match.start(2)] + f"{entry.name}\n"
+        elif match and word == "default" and match[2]:
+            end = line[len(plain) :]
+            lines[number] = f"{line[: match.start(2)]}{entry.name}{end}"
             said = True
     if not said:
         raise GuestError(

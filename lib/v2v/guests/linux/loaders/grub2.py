@@ -29,6 +29,8 @@ _GRUB_DEFAULT = re.compile(r"^([ \t]*GRUB_DEFAULT=).*$", re.MULTILINE)
 _SAVED = re.compile(r"\$\{?saved_entry\}?")
 _STEP = re.compile(r"(?<!>)>(?!>)")
 _DEEPEST = 20  # of submenus in submenus
+# Each entry's name has the titles of all submenus around it.
+_MAX_ITEMS, _LONGEST = 2000, 300
 _REMEDY = "set the default in the guest on the source: grub-set-default"
 
 
@@ -80,6 +82,7 @@ def _tree(files: Files, path: str) -> list[_Node]:
     """Return the items that the script at *path* shows, in its order."""
     top: list[_Node] = []
     stack: list[_Node | None] = []
+    count = 0
     loose = _Node(title="")
     specified = _specified(files, path)
     for number, raw in enumerate(files.texts[path].splitlines()):
@@ -89,7 +92,9 @@ def _tree(files: Files, path: str) -> list[_Node]:
         elif len(stack) == _DEEPEST:
             continue
         elif line.endswith("{"):
-            stack.append(_shown(line, _around(stack, top)))
+            node = _shown(line, _around(stack, top)) if count < _MAX_ITEMS else None
+            count += node is not None
+            stack.append(node)
         elif line == "blscfg":
             top += specified
             specified = []
@@ -105,7 +110,8 @@ def _shown(line: str, around: list[_Node]) -> _Node | None:
     match = _TITLE.match(line)
     if not match:
         return None
-    node = _Node(title=match[2] or match[3] or match[4] or "", id=_id(line))
+    title = match[2] or match[3] or match[4] or ""
+    node = _Node(title=title[:_LONGEST], id=_id(line)[:_LONGEST])
     around.append(node)
     return node
 

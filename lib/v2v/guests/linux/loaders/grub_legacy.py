@@ -16,7 +16,9 @@ from v2v.guests.linux.loaders.menu import MAX_ENTRIES, Entry, Files, Menu, insid
 # link to the other.
 _CONFIG = re.compile(r"/(?:grub\.conf|menu\.lst)$")
 _LINE = re.compile(r"^[ \t]*(title|kernel|module|initrd|default)(?:[ \t]+|=)(.*)", re.I)
-_DEFAULT = re.compile(r"^([ \t]*default(?:[ \t]+|[ \t]*=[ \t]*))(\S+)", re.MULTILINE)
+_DEFAULT = re.compile(
+    r"^([ \t]*default(?:[ \t]*=[ \t]*|[ \t]+))([^\s=]\S*)", re.MULTILINE
+)
 _SAVED = "/boot/grub/default"
 _XEN = re.compile(r"/xen[^/]*$")
 

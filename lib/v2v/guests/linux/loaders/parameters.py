@@ -59,7 +59,11 @@ _LINES: tuple[tuple[re.Pattern[str], re.Pattern[str] | None], ...] = (
     ),
     (re.compile(r"^/boot/[^/]+\.cfg$"), re.compile(r"^(?:photon|systemd)_cmdline=")),
     (re.compile(r"/sysconfig/bootloader$"), re.compile(r"^\w*APPEND\w*=")),
-    (re.compile(r"^/etc/default/grub"), re.compile(r"^\s*GRUB_CMDLINE_\w+\+?=")),
+    # ALT Linux has it in the folder of Red Hat's.
+    (
+        re.compile(r"^/etc/(?:default/grub|sysconfig/grub2$)"),
+        re.compile(r"^\s*GRUB_CMDLINE_\w+\+?="),
+    ),
     (re.compile(r"/cmdline$|/cmdline\.d/"), None),
 )
 
@@ -104,7 +108,10 @@ def _without_hypervisor(line: str) -> str:
     line = _FIRST.sub("", line)
     if "console=ttyS" in line:
         line = _OLD_CONSOLE.sub("", line)
-    return _CONSOLE.sub("console=ttyS0", line, count=1)
+    line, made = _CONSOLE.subn("console=ttyS0", line, count=1)
+    if made:
+        line = _OLD_CONSOLE.sub("", line)  # of several one is left
+    return _CONSOLE.sub("console=ttyS0", line)
 
 
 def of_hardware(options: str) -> list[str]:
