@@ -36,7 +36,8 @@ def write(guest: Phony, folder: Path, g: Any) -> None:
     g.umount_all()
     g.lvm_remove_all()
     for disk in g.list_devices():
-        g.debug("sh", [f"wipefs -q -a {disk} && blockdev --rereadpt {disk}"])
+        own = _kernel_name(disk)
+        g.debug("sh", [f"wipefs -q -a {own} && blockdev --rereadpt {own}"])
     for disk in sorted({fs["device"][:8] for fs in _partitions(guest)}):
         _part(guest, disk, g)
     for fs in _partitions(guest):
@@ -49,6 +50,17 @@ def write(guest: Phony, folder: Path, g: Any) -> None:
         _format(guest, fs, g)
         if fs["device"] in folders:
             _fill(fs, folders[fs["device"]], g)
+
+
+def _kernel_name(device: str) -> str:
+    """Return what a shell in the appliance calls *device*.
+
+    Its kernel may find the disks in any order, of which libguestfs' names say nothing.
+    """
+    if device.count("/") > 2:
+        return device  # a logical volume
+    place = f"/sys/bus/scsi/devices/*:0:{ord(device[7]) - ord('a')}:0/block"
+    return f"/dev/$(ls {place}){device[8:]}"
 
 
 def _partitions(guest: Phony) -> list[dict[str, Any]]:
@@ -69,8 +81,9 @@ def _room(guest: Phony, fs: Mapping[str, Any]) -> int:
 def _part(guest: Phony, disk: str, g: Any) -> None:
     """Make the partitions of *disk*, with the numbers that they have in the guest."""
     lines = list(_table(guest, disk))
+    own = _kernel_name(disk)
     script = "\\n".join(lines)
-    g.debug("sh", [f"printf '{script}\\n' | sfdisk -q --wipe always {disk}"])
+    g.debug("sh", [f"printf '{script}\\n' | sfdisk -q --wipe always {own}"])
     g.debug("sh", ["udevadm settle"])
 
 
@@ -111,7 +124,7 @@ def _format(guest: Phony, fs: Mapping[str, Any], g: Any) -> None:
         uuid = str(fs["uuid"])
         command = _MAKERS[fs["type"]].format(uuid=uuid, volume=uuid.replace("-", ""))
         label = f" -L {fs['label']}" if "label" in fs else ""
-        g.debug("sh", [f"{command}{label} {fs['device']}"])
+        g.debug("sh", [f"{command}{label} {_kernel_name(fs['device'])}"])
 
 
 def _luks(uuid: str) -> bytes:

@@ -201,7 +201,7 @@ def test_of_a_boot_full_of_kernels_some_are_looked_at(tmp_path: Path) -> None:
 def test_of_a_thousand_journals_some_are_looked_at() -> None:
     paths = [f"/var/log/journal/{i}/system.journal" for i in range(1000)]
     known = {("lstatns", path): {"st_mtime_sec": 7} for path in sorted(paths)[:200]}
-    there = guest(dict.fromkeys(paths, ""), known)
+    there = guest_with(dict.fromkeys(paths, ""), answers=known)
     root = Root(name="/dev/sda1", device="/dev/sda1")
     assert roots._evidence(there, root, [root], [], ()).used == 7
 
@@ -276,7 +276,7 @@ def test_long_lines_of_a_network_configuration_are_edited_in_no_time() -> None:
 
 def test_nothing_is_written_into_a_fifo(tmp_path: Path) -> None:
     """Nobody reads from it: the write would never end."""
-    guest = guest_folder.guest(tmp_path, {"/etc/": ""})
+    guest = guest_folder.guest(tmp_path, {"/etc/hosts": ""})
     os.mkfifo(tmp_path / "etc/x")
     with pytest.raises(GuestError, match="is no file"):
         plan.create("/etc/x", "text", "why").apply(guest)
