@@ -124,9 +124,10 @@ new_image() { rm -f "$1"; truncate -s "$2" "$1"; }
 # rootfs NAME PACKAGE...: path of a cached mmdebstrap tar with these packages.
 # The kernel comes with them; initramfs settings are in place before it, so
 # that the image made by its postinst is final.
+# LEFT_OUT is a pattern of files that its packages shall not bring.
 rootfs() {
     local name=$1 key tar; shift
-    key=$(printf '%s\n' "$SUITE" "$KERNEL" "$@" | sha256sum | cut -c1-10)
+    key=$(printf '%s\n' "$SUITE" "$KERNEL" "${LEFT_OUT:-}" "$@" | sha256sum | cut -c1-10)
     tar="$CACHE/$name-$key.tar"
     # Two guests may be made from one tar, at the same time.
     exec 9> "$CACHE/.$name-$key.lock"
@@ -141,6 +142,7 @@ rootfs() {
             --dpkgopt='path-exclude=/usr/share/man/*' \
             --dpkgopt='path-exclude=/usr/share/locale/*' \
             --dpkgopt='path-exclude=/usr/share/info/*' \
+            ${LEFT_OUT:+--dpkgopt="path-exclude=$LEFT_OUT"} \
             --setup-hook='mkdir -p "$1/etc/initramfs-tools/conf.d"' \
             --setup-hook='printf "COMPRESS=lz4\n" > "$1/etc/initramfs-tools/conf.d/compress"' \
             --include="$inc" "$SUITE" "${tar%.tar}.part.tar" >&2 ||
