@@ -42,10 +42,15 @@ def vmx(guest: str, folder: Path) -> Path:
 
 
 def timed(command: list[str], log: Path) -> float:
-    """Run *command*, whose output goes to *log*; return the seconds that it took."""
+    """Run *command*, whose output goes to *log*; return the seconds that it took.
+
+    If it fails, says what it said, and ends the benchmark.
+    """
     start = time.monotonic()
     with log.open("wb") as out:
-        subprocess.run(command, check=True, env=ENV, stdout=out, stderr=out)
+        done = subprocess.run(command, check=False, env=ENV, stdout=out, stderr=out)
+    if done.returncode:
+        sys.exit(f"{command[0]} failed: {log.read_text(errors='replace')[-2000:]}")
     return time.monotonic() - start
 
 
