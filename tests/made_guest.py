@@ -50,7 +50,7 @@ def build(folder: Path) -> Path:
     root = folder / "root"
     texts = {
         "etc/fstab": FSTAB,
-        "etc/os-release": f'ID=made\nPRETTY_NAME="{"x" * 100_000}"\nVERSION_ID=1\n',
+        "etc/os-release": f'ID=made\nPRETTY_NAME="{"x" * 900}"\nVERSION_ID=1\n',
         "etc/netplan/01.yaml": NETPLAN,
         "etc/adjtime": "0.0 0 0.0\n0\nLOCAL\n",
         "etc/default/grub": 'GRUB_CMDLINE_LINUX="resume=/dev/sda"\n',

@@ -119,6 +119,7 @@ async def _described(plan: Plan) -> AsyncIterator[VM]:
     arguments = ["--json", *plan.arguments["inspect"], "--", *plan.sources]
     child = await _start("inspect", arguments, plan, stdout=asyncio.subprocess.PIPE)
     listener = asyncio.create_task(_listen(child, plan, None))
+    ended = _ended
     try:
         assert child.stdout
         async for line in child.stdout:
@@ -132,8 +133,11 @@ async def _described(plan: Plan) -> AsyncIterator[VM]:
                         raise StreamError(end.error.message, end.error.remedy)
                     return
         raise StreamError("v2v-inspect has died", "see what it said above")
+    except asyncio.CancelledError:
+        ended = _stopped
+        raise
     finally:
-        await _ended([child])
+        await ended([child])
         await listener
 
 
@@ -177,6 +181,7 @@ async def _pipeline(plan: Plan, result: Result) -> None:
     """Run the stages after inspect on the VM of *result*."""
     children = []
     listeners = []
+    ended = _ended
     try:
         children = await _joined(plan)
         listeners = [
@@ -184,8 +189,11 @@ async def _pipeline(plan: Plan, result: Result) -> None:
         ]
         await _feed(children[0], result.vm)
         result.vm = await _outcome(children[-1], result.vm)
+    except asyncio.CancelledError:
+        ended = _stopped
+        raise
     finally:
-        await _ended(children)
+        await ended(children)
         await asyncio.gather(*listeners)
 
 
@@ -330,11 +338,17 @@ async def _ended(children: Sequence[asyncio.subprocess.Process]) -> None:
     """Wait for *children*, who end by themselves once their reader has gone."""
     waiting = asyncio.gather(*(child.wait() for child in children))
     try:
-        await asyncio.wait_for(asyncio.shield(waiting), None)
+        await asyncio.shield(waiting)
     except asyncio.CancelledError:
-        for child in children:
-            with contextlib.suppress(ProcessLookupError):
-                child.terminate()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(waiting, _GRACE)
+        await _stopped(children)
         raise
+
+
+async def _stopped(children: Sequence[asyncio.subprocess.Process]) -> None:
+    """End *children*, who get some time to leave nothing half done."""
+    for child in children:
+        with contextlib.suppress(ProcessLookupError):
+            child.terminate()
+    waiting = asyncio.gather(*(child.wait() for child in children))
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(waiting, _GRACE)
