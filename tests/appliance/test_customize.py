@@ -2,7 +2,6 @@
 """A guest with a few real programs is customised in a real appliance."""
 
 import os
-import subprocess
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,10 +11,9 @@ import pytest
 
 import programs
 from pipelines import Pipeline, command, vms
-from served_image import served
 from v2v.document import Filesystem, Guest
 from v2v.errors import GuestError
-from v2v.guests import appliance, customize
+from v2v.guests import customize
 from v2v.guests.appliance import Appliance
 from v2v.guests.customize import Place
 from v2v.guests.linux import fixes
@@ -42,21 +40,7 @@ FILES = {
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Appliance]:
     folder = tmp_path_factory.mktemp("custom")
-    root = folder / "root"
-    for path, text in FILES.items():
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).write_text(text)
-    programs.lend(root, "sh", "perl", "cat")
-    for path in ("dev", "proc", "sys"):
-        (root / path).mkdir()
-    image = folder / "disk.img"
-    make = ["mke2fs", "-q", "-t", "ext4", "-d", str(root), str(image), "64M"]
-    subprocess.run(make, check=True)
-    with (
-        served(image, folder / "c.sock") as uri,
-        appliance.opened([uri], write=True) as running,
-    ):
-        running.g.mount("/dev/sda", "/")
+    with programs.opened(folder, FILES, "sh", "perl", "cat") as running:
         yield running
 
 

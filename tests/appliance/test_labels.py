@@ -1,16 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A guest with SELinux is changed in a real appliance: its labels are read back."""
 
-import subprocess
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 import programs
-from served_image import served
 from v2v.document import Change, Filesystem, Guest
-from v2v.guests import appliance
 from v2v.guests.appliance import Appliance
 from v2v.guests.linux import fixes, selinux
 from v2v.guests.linux.plan import Action, create, link
@@ -38,21 +35,7 @@ OWN = "system_u:object_r:own_t:s0"
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Appliance]:
     folder = tmp_path_factory.mktemp("selinux")
-    root = folder / "root"
-    for path, text in FILES.items():
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).write_text(text)
-    programs.lend(root, "sh", "find", "cp", "mv")
-    for path in ("dev", "proc", "sys"):
-        (root / path).mkdir()
-    image = folder / "disk.img"
-    make = ["mke2fs", "-q", "-t", "ext4", "-d", str(root), str(image), "64M"]
-    subprocess.run(make, check=True)
-    with (
-        served(image, folder / "s.sock") as uri,
-        appliance.opened([uri], write=True) as running,
-    ):
-        running.g.mount("/dev/sda", "/")
+    with programs.opened(folder, FILES, "sh", "find", "cp", "mv") as running:
         yield running
 
 

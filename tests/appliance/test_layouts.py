@@ -22,7 +22,6 @@ PASSPHRASE = "open sesame"
 RIGHT = (Key(selector="all", secret=PASSPHRASE),)
 WRONG = (Key(selector="/dev/sda", secret="x"),)
 ON_LUKS, ON_BTRFS = "/dev/vg/root", "btrfsvol:/dev/sdb/@"
-SUBVOLUMES = {"/": "@", "/home": "@home"}
 ROOT = {
     "/bin/": "",
     "/etc/os-release": "ID=made\n",

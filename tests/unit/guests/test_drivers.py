@@ -3,23 +3,12 @@
 
 import pytest
 
-from v2v.document import Guest, Kernel
+from some_kernel import VIRTIO, kernel
+from v2v.document import Guest
 from v2v.errors import GuestError
 from v2v.guests.linux import drivers, initramfs, kernels
 from v2v.guests.linux.initramfs import Initramfs
 from v2v.guests.linux.stable import Names
-
-VIRTIO = ("virtio_blk", "virtio_pci", "virtio_net")
-
-
-def kernel(*there: str, early: tuple[str, ...] = (), default: bool = False) -> Kernel:
-    return Kernel(
-        version=f"6.{len(there)}",
-        path=f"/boot/vmlinuz-6.{len(there)}",
-        drivers=there,
-        initramfs_drivers=early,
-        default=default,
-    )
 
 
 def test_a_guest_without_virtio_is_said_to_be_one() -> None:

@@ -57,7 +57,6 @@ def actions(appliance: object, found: Guest = GUEST) -> list[Action]:
 
 
 ANY = "--force --no-hostonly --no-hostonly-cmdline --install /etc/crypttab"
-WITH = "--with=virtio_blk --with=virtio_pci --with=virtio_net"
 TOOLS: dict[str, tuple[Callable[[list[str]], str], str]] = {
     "/usr/bin/dracut": (
         lambda a: a[-2],

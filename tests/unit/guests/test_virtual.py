@@ -16,22 +16,12 @@ from guest_folder import (
     put,
     vmlinuz,
 )
+from some_kernel import VIRTIO, kernel
 from v2v.document import Guest, Kernel
 from v2v.guests.linux import drivers, initramfs, kernels, system, virtual
 from v2v.guests.linux.stable import Names
 
-VIRTIO = ("virtio_blk", "virtio_pci", "virtio_net")
 VERSION = "5.4.0"
-
-
-def kernel(*there: str, early: tuple[str, ...] = (), default: bool = False) -> Kernel:
-    return Kernel(
-        version=f"6.{len(there)}",
-        path=f"/boot/vmlinuz-6.{len(there)}",
-        drivers=there,
-        initramfs_drivers=early,
-        default=default,
-    )
 
 
 def devices(*all_: Kernel) -> tuple[str, str, str]:
