@@ -125,8 +125,11 @@ def volume_findings(
         read = reader(appliance, device.name)
         if device.type == "ntfs":
             yield from _ntfs(device.name, volumes.ntfs(read))
-        elif device.type == "BitLocker":
-            yield locked(device.name, volumes.bitlocker(read) or BitLocker())
+        elif device.type in ("BitLocker", "unknown"):
+            # libblkid does not know one whose first copy of the metadata is lost.
+            found = volumes.bitlocker(read)
+            if found or device.type == "BitLocker":
+                yield locked(device.name, found or BitLocker())
     dynamic = {d.name for d in devices if d.partition_type in volumes.LDM_GPT}
     dynamic |= {disk for disk, head in disks.items() if volumes.is_dynamic(head)}
     if dynamic:

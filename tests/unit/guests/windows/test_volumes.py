@@ -4,13 +4,13 @@
 import random
 import struct
 import subprocess
-import uuid
 from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import bitlocker
 from v2v.guests.windows import volumes
 from v2v.guests.windows.volumes import BitLocker, Ntfs, Read
 
@@ -143,44 +143,23 @@ def test_any_bytes_are_read_within_bounds(made: bytearray, seed: int) -> None:
     assert sum(sizes) < 2**20
 
 
-def locked(*protections: int, state: int = 4, to_go: bool = False) -> bytearray:
-    """Return a volume of BitLocker, whose key is protected in these ways."""
-    disk = bytearray(2**20)
-    disk[3:11] = b"MSWIN4.1" if to_go else b"-FVE-FS-"
-    at = 424 if to_go else 160
-    disk[at : at + 16] = uuid.UUID("4967d63b-2e29-4ad8-8399-f6a339e3d001").bytes_le
-    struct.pack_into("<3Q", disk, at + 16, 0x1000, 0x20000, 0x40000)
-    entries = b"".join(
-        struct.pack("<HHHH", 44, 2, 8, 1) + bytes(26) + struct.pack("<H8x", how)
-        for how in protections
-    )
-    other = struct.pack("<HHHH4x", 12, 7, 2, 1)
-    block = b"-FVE-FS-" + struct.pack("<HHHH", 0, 2, state, state)
-    block = block.ljust(64, b"\0") + struct.pack("<I", 48 + 12 + len(entries))
-    block = block.ljust(112, b"\0") + other + entries
-    for place in (0x20000, 0x40000):  # the first copy is lost
-        disk[place : place + len(block)] = block
-    return disk
-
-
 @pytest.mark.report("https://github.com/kubevirt/kubevirt/issues/15701")
 @pytest.mark.parametrize("to_go", [False, True])
 def test_bitlocker_says_what_opens_it(to_go: bool) -> None:
-    disk = locked(0x0100, 0x0800, to_go=to_go)
+    disk = bitlocker.volume(0x0100, 0x0800, to_go=to_go)
     found = volumes.bitlocker(reader(disk))
     assert found == BitLocker(protectors=("TPM", "recovery password"))
 
 
 def test_bitlocker_that_is_suspended_has_a_clear_key() -> None:
-    found = volumes.bitlocker(reader(locked(0x0000, 0x0800, 0x0000)))
+    found = volumes.bitlocker(reader(bitlocker.volume(0x0000, 0x0800, 0x0000)))
     assert found == BitLocker(protectors=("clear key", "recovery password"))
 
 
 def test_bitlocker_may_be_on_its_way_or_unknown() -> None:
-    found = volumes.bitlocker(reader(locked(0x7777, state=2)))
+    found = volumes.bitlocker(reader(bitlocker.volume(0x7777, state=2)))
     assert found == BitLocker(protectors=("protector 0x7777",), partial=True)
-    disk = locked(0x0100)
-    disk[0x20000] = disk[0x40000] = 0
+    disk = bitlocker.volume(0x0100, lost=3)
     assert volumes.bitlocker(reader(disk)) == BitLocker()
 
 
