@@ -163,6 +163,24 @@ def test_bitlocker_may_be_on_its_way_or_unknown() -> None:
     assert volumes.bitlocker(reader(disk)) == BitLocker()
 
 
+@given(seed=st.integers(0, 2**32))
+def test_any_metadata_of_bitlocker_is_read_within_bounds(seed: int) -> None:
+    chance = random.Random(seed)
+    disk = bitlocker.volume(0x0100, 0x0800)
+    for _ in range(9):
+        start, size = chance.choice([(160, 60), (0x20000, 250), (0x40000, 250)])
+        disk[start + chance.randrange(size)] = chance.randrange(256)
+    sizes = []
+
+    def read(at: int, size: int) -> bytes:
+        sizes.append(size)
+        return bytes(disk[at : at + size])
+
+    found = volumes.bitlocker(read)
+    assert found is None or len(found.protectors) < 20
+    assert sum(sizes) <= 512 + 3 * 2**16
+
+
 def test_what_is_not_bitlockers_is_none(made: bytearray) -> None:
     assert volumes.bitlocker(reader(made)) is None
     fat = bytearray(512)
