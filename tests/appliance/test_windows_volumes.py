@@ -103,16 +103,24 @@ def test_the_system_is_described_and_its_drive_is_on_its_disk(
     assert facts.letters(own)["C:"] == place
 
 
-def test_a_hibernated_system_is_not_written(running: Appliance) -> None:
+def test_a_hibernated_system_is_not_written(running: Appliance, tmp_path: Path) -> None:
+    with pytest.raises(GuestError, match="is hibernated") as e:
+        opening.begun(running, ROOT, tmp_path, opening.How())
+    assert "--discard-hibernation" in e.value.remedy
+    # ntfs-3g says nothing: the mount is one to be read.
     with pytest.raises(GuestError, match="cannot be written"):
         opening.mount(running, ROOT)
     running.g.umount_all()
 
 
-def test_its_memory_is_discarded_if_it_is_wished(running: Appliance) -> None:
-    opening.mount(running, ROOT, discard=True)
-    assert state.sleep(running, None) == "no"
+def test_its_memory_is_discarded_if_it_is_wished(
+    running: Appliance, tmp_path: Path
+) -> None:
+    own = opening.begun(running, ROOT, tmp_path, opening.How(discard=True)).registry
+    assert state.sleep(running, own) == "no"
     names = running.names("/")
     running.g.umount_all()
     assert "hiberfil.sys" not in names
     assert not [name for name in names if name.startswith("v2v-")]
+    opening.begun(running, ROOT, tmp_path, opening.How())
+    running.g.umount_all()

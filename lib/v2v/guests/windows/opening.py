@@ -31,11 +31,39 @@ _OFF = "start the guest on the source and shut it down there: shutdown /s /f /t 
 
 
 @dataclass(frozen=True, kw_only=True)
+class How:
+    """What the user lets be lost.
+
+    ``discard``: the memory of a system that is hibernated (--discard-hibernation);
+    ``force``: what a hive lacks (--force-dirty-hive).
+    """
+
+    discard: bool = False
+    force: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Opened:
     """The registry of a system, and what is to be told of how it was left."""
 
     registry: Registry
     findings: tuple[Finding, ...] = ()
+
+
+def begun(appliance: Appliance, root: Root, folder: Path, how: How) -> Opened:
+    """Open the system on *root*, and leave its volume mounted at /, to be written.
+
+    Nothing may be mounted before; the copies of its hives are in *folder*.  Raises
+    GuestError if it is hibernated, its registry is not whole, or it cannot be written.
+    """
+    with shown(appliance, root.device) as is_mounted:
+        if not is_mounted:
+            raise GuestError(f"{root.device}: the guest's volume cannot be read", _OFF)
+        opened = registry(appliance, root, folder, force=how.force)
+        sleep = state.sleep(appliance, opened.registry)
+    state.refuse_sleep(sleep, discard=how.discard)
+    mount(appliance, root, discard=sleep != "no")
+    return opened
 
 
 def registry(

@@ -164,3 +164,30 @@ def test_a_mount_that_is_secretly_read_only_is_refused(tmp_path: Path) -> None:
     good = Appliance(cast(Any, Folder(tmp_path, {}, volumes)))
     opening.mount(good, ROOT)
     assert list(tmp_path.iterdir()) == []
+
+
+def system(folder: Path, place: Path, content: dict[str, str | bytes]) -> Appliance:
+    """Return a guest whose system is on a volume that is not mounted."""
+    root = folder / "volume"
+    for path, data in content.items():
+        guest_folder.put(root, path, data)
+    volumes = {"/dev/sda2": Volume(facts={"TYPE": "ntfs"}, folder=root)}
+    return Appliance(cast(Any, Folder(place, {}, volumes)))
+
+
+def test_a_system_that_is_off_is_begun(tmp_path: Path, place: Path) -> None:
+    own = system(tmp_path, place, files(tmp_path))
+    opened = opening.begun(own, ROOT, place, opening.How())
+    assert opened.registry.current == "ControlSet001"
+    assert own.g.exists("/WINDOWS")
+
+
+def test_a_system_that_is_not_off_is_not_begun(tmp_path: Path, place: Path) -> None:
+    own = system(tmp_path, place, {**files(tmp_path), "hiberfil.sys": "HIBR"})
+    with pytest.raises(GuestError, match="hibernated"):
+        opening.begun(own, ROOT, place, opening.How())
+    missing = Appliance(
+        cast(Any, Folder(place, {}, {"/dev/sda2": Volume(facts={"TYPE": "ntfs"})}))
+    )
+    with pytest.raises(GuestError, match="cannot be read"):
+        opening.begun(missing, ROOT, place, opening.How())
