@@ -15,6 +15,7 @@ import pytest
 
 import bitlocker
 import hives
+import ntfs
 from served_image import served
 from v2v.errors import GuestError
 from v2v.guests import appliance, devices
@@ -124,3 +125,25 @@ def test_its_memory_is_discarded_if_it_is_wished(
     assert not [name for name in names if name.startswith("v2v-")]
     opening.begun(running, ROOT, tmp_path, opening.How())
     running.g.umount_all()
+
+
+def test_a_system_in_use_is_written_only_if_its_journal_may_be_lost(
+    running: Appliance, tmp_path: Path
+) -> None:
+    """As Windows 8 and later leave it by Fast Startup, or a snapshot does."""
+    g: Any = running.g
+    g.mount(ROOT.device, "/")
+    g.write("/hiberfil.sys", HIBERNATED)
+    g.umount_all()
+    at = ntfs.journal_at(state.reader(running, ROOT.device))
+    g.pwrite_device(ROOT.device, ntfs.restart(9, 0, 0, major=2), at)
+    [finding, *_] = state.volume_findings(running, devices.found(running))
+    assert finding.code == "ntfs-not-closed"
+    with pytest.raises(GuestError, match="is hibernated"):
+        opening.begun(running, ROOT, tmp_path, opening.How())
+    opening.begun(running, ROOT, tmp_path, opening.How(discard=True))
+    assert not g.exists("/hiberfil.sys")
+    g.umount_all()
+    g.pwrite_device(ROOT.device, ntfs.restart(9, 0, 0), at)
+    with pytest.raises(GuestError, match="was not closed"):
+        opening.begun(running, ROOT, tmp_path, opening.How())

@@ -31,6 +31,10 @@ _ASLEEP = (b"HIBR", b"hibr")
 _PROFILES = ("users", "documents and settings")
 _MAX_PROFILES = 50
 _SHUT_DOWN = "start it on the source and shut it down whole: shutdown /s /f /t 0"
+NOT_CLOSED = (
+    "the NTFS was not closed (a snapshot of a running guest, a crash or Fast Startup): "
+    "what is in its journal only would be lost"
+)
 _RECOVER = "start the guest on the source, let it check the disk, and shut it down"
 
 
@@ -147,8 +151,7 @@ def _ntfs(device: str, found: volumes.Ntfs | None) -> Iterator[Finding]:
         yield _finding(
             "ntfs-not-closed",
             "warn",
-            f"{device}: the NTFS is in use: a snapshot of a running guest, or a crash; "
-            "changes to it may be lost",
+            f"{device}: {NOT_CLOSED}",
             _RECOVER,
         )
     if found and found.dirty:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import bitlocker
+import ntfs
 from v2v.guests.windows import volumes
 from v2v.guests.windows.volumes import BitLocker, Ntfs, Read
 
@@ -39,42 +40,19 @@ def made(
     return bytearray(file.read_bytes())
 
 
-def mft(disk: bytearray) -> int:
-    sectors, where = disk[0x0D], struct.unpack_from("<Q", disk, 0x30)[0]
-    return int(where) * sectors * 512
-
-
 def with_flags(disk: bytearray, flags: int) -> bytearray:
     """Set the flags of $Volume, as chkdsk's marks are."""
     changed = bytearray(disk)
-    record = mft(disk) + 3 * 1024
-    at = record + int.from_bytes(disk[record + 0x14 : record + 0x16], "little")
-    while int.from_bytes(changed[at : at + 4], "little") != 0x70:
-        at += int.from_bytes(changed[at + 4 : at + 8], "little")
-    value = at + int.from_bytes(changed[at + 0x14 : at + 0x16], "little")
-    struct.pack_into("<H", changed, value + 10, flags)
+    struct.pack_into("<H", changed, ntfs.flags_at(reader(disk)), flags)
     return changed
 
 
-def with_journal(disk: bytearray, *clients: tuple[int, int, int]) -> bytearray:
-    """Write a restart page per (sequence number, client, flags) into $LogFile."""
+def with_journal(disk: bytearray, *pages: tuple[int, ...]) -> bytearray:
+    """Write restart pages into $LogFile."""
     changed = bytearray(disk)
-    record = mft(disk) + 2 * 1024
-    at = record + int.from_bytes(disk[record + 0x14 : record + 0x16], "little")
-    while int.from_bytes(changed[at : at + 4], "little") != 0x80:
-        at += int.from_bytes(changed[at + 4 : at + 8], "little")
-    runs = at + int.from_bytes(changed[at + 0x20 : at + 0x22], "little")
-    size = changed[runs] & 15
-    cluster = int.from_bytes(
-        changed[runs + 1 + size : runs + 1 + size + (changed[runs] >> 4)], "little"
-    )
-    for number, (lsn, client, flags) in enumerate(clients):
-        page = bytearray(4096)
-        page[:8] = b"RSTR" + struct.pack("<HH", 0x1E, 9)
-        struct.pack_into("<IIH", page, 0x10, 4096, 4096, 0x30)
-        struct.pack_into("<QHHHH", page, 0x30, lsn, 1, 0xFFFF, client, flags)
-        place = cluster * disk[0x0D] * 512 + number * 4096
-        changed[place : place + 4096] = page
+    data = b"".join(ntfs.restart(*page) for page in pages)
+    at = ntfs.journal_at(reader(disk))
+    changed[at : at + len(data)] = data
     return changed
 
 
@@ -98,11 +76,12 @@ def test_the_mark_for_chkdsk_is_seen(made: bytearray, flags: int, dirty: bool) -
         ([(5, 0xFFFF, 0)], False),  # nobody is in it
         ([(5, 0, 0), (9, 0xFFFF, 0)], False),  # the newer counts
         ([(9, 0, 0), (5, 0xFFFF, 0)], True),
+        ([(5, 0xFFFF, 2, 2)], True),  # of Windows 8 and later, which has more in memory
     ],
 )
 @pytest.mark.report("https://github.com/os-migrate/vmware-migration-kit/issues/120")
 def test_a_journal_that_was_not_closed_is_seen(
-    made: bytearray, clients: list[tuple[int, int, int]], open_: bool
+    made: bytearray, clients: list[tuple[int, ...]], open_: bool
 ) -> None:
     disk = with_journal(made, *clients)
     assert volumes.ntfs(reader(disk)) == Ntfs(open=open_)
@@ -119,7 +98,7 @@ def test_what_is_no_ntfs_is_none(made: bytearray) -> None:
 
 def test_a_record_that_was_half_written_says_nothing(made: bytearray) -> None:
     disk = with_flags(made, 1)
-    disk[mft(disk) + 3 * 1024 + 510] ^= 0xFF
+    disk[ntfs.mft_at(reader(disk)) + 3 * 1024 + 510] ^= 0xFF
     assert volumes.ntfs(reader(disk)) == Ntfs()
 
 
@@ -127,7 +106,11 @@ def test_a_record_that_was_half_written_says_nothing(made: bytearray) -> None:
 def test_any_bytes_are_read_within_bounds(made: bytearray, seed: int) -> None:
     chance = random.Random(seed)
     disk = with_journal(made, (5, 0, 0))
-    areas = [(3, 80), (mft(disk) + 2048, 2048), *((n, 4096) for n in (0, 4096))]
+    areas = [
+        (3, 80),
+        (ntfs.mft_at(reader(disk)) + 2048, 2048),
+        *((n, 4096) for n in (0, 4096)),
+    ]
     for _ in range(12):
         start, size = chance.choice(areas)
         disk[start + chance.randrange(size)] = chance.randrange(256)
