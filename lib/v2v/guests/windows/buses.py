@@ -140,7 +140,8 @@ def findings(chosen_bus: str, verdicts: Sequence[Verdict]) -> Iterator[Finding]:
         if found.bus == chosen_bus and not found.boots:
             yield Finding(
                 code=UNBOOTABLE,
-                severity="block",
+                # The next stage goes on; define refuses, unless it is accepted.
+                severity="warn",
                 message=f"Windows would not find its disk on {chosen_bus}: "
                 f"{found.reason}",
                 remedy=remedy(verdicts),
