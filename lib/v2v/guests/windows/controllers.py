@@ -21,8 +21,8 @@ SCSI_ADAPTER = "{4D36E97B-E325-11CE-BFC1-08002BE10318}"
 # What a controller's driver enumerates, and disk.sys answers to.
 DISK_ID = "GenDisk"
 _HARDWARE_ID = re.compile(
-    r"(?P<card>VEN_[0-9A-F]{4}&DEV_[0-9A-F]{4})(?:&SUBSYS_(?P<subsystem>[0-9A-F]{8}))?"
-    r"(?:&REV_(?P<revision>[0-9A-F]{2}))?",
+    r"(?P<card>VEN_[0-9A-F]{4}&DEV_[0-9A-F]{4})(?:&SUBSYS_[0-9A-F]{8})?"
+    r"(?:&REV_[0-9A-F]{2})?",
     re.I,
 )
 
@@ -46,15 +46,15 @@ class Controller:
 
         Facts 2.6, from Enum's HardwareID and CompatibleIDs.
         """
-        card, code = self.card, self.class_code
-        vendor = card.partition("&")[0]
+        own, code = self.card, self.class_code
+        vendor = own.partition("&")[0]
         return (
-            f"{card}&SUBSYS_{self.subsystem}&REV_{self.revision}",
-            f"{card}&SUBSYS_{self.subsystem}",
-            f"{card}&CC_{code}",
-            f"{card}&CC_{code[:4]}",
-            f"{card}&REV_{self.revision}",
-            card,
+            f"{own}&SUBSYS_{self.subsystem}&REV_{self.revision}",
+            f"{own}&SUBSYS_{self.subsystem}",
+            f"{own}&CC_{code}",
+            f"{own}&CC_{code[:4]}",
+            f"{own}&REV_{self.revision}",
+            own,
             f"{vendor}&CC_{code}",
             f"{vendor}&CC_{code[:4]}",
             vendor,
@@ -132,20 +132,22 @@ CHANNELS: Mapping[str, str] = MappingProxyType(
 )
 
 
+def card(hardware_id: str) -> str | None:
+    """Return VEN_vvvv&DEV_dddd of *hardware_id* (an INF's); None if it is no card's."""
+    bus, _, rest = hardware_id.partition("\\")
+    found = _HARDWARE_ID.fullmatch(rest)
+    return found["card"].upper() if found and bus.upper() == "PCI" else None
+
+
 def spellings(hardware_id: str) -> tuple[str, ...]:
     """Return the ids, without "PCI\\", that lead Windows before 8 to a device.
 
     *hardware_id* is an INF's.  With subsystem, with revision, and with neither, which
     survives odd subsystems (facts 2.6); none if it is no PCI card's.
     """
-    bus, _, rest = hardware_id.partition("\\")
-    found = _HARDWARE_ID.fullmatch(rest)
-    if bus.upper() != "PCI" or not found:
+    bare = card(hardware_id)
+    if not bare:
         return ()
-    card = found["card"].upper()
-    made = [rest.upper(), card]
-    if found["subsystem"]:
-        made.append(f"{card}&SUBSYS_{found['subsystem'].upper()}")
-    if found["revision"]:
-        made.append(f"{card}&REV_{found['revision'].upper()}")
-    return tuple(dict.fromkeys(made))
+    whole = hardware_id.partition("\\")[2].upper()
+    parts = [part for part in whole.split("&") if part.startswith(("SUBSYS", "REV"))]
+    return tuple(dict.fromkeys([whole, bare, *(f"{bare}&{part}" for part in parts)]))

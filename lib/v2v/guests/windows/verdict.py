@@ -31,6 +31,7 @@ _OF_CONTROLLERS = {
 }
 _FILTERS = ("UpperFilters", "LowerFilters")
 _MOST_FILTERS = 64
+_SHOWN = 300  # characters of a reason
 # Classes of the in-box drivers; those of others are SCSI adapters.
 _CLASS = {
     name: controllers.HDC
@@ -78,7 +79,13 @@ def _verdict(
 
 
 def _made(bus: Bus, reason: str, *, boots: bool) -> Verdict:
-    return Verdict(bus=bus, boots=boots, reason=reason)
+    return Verdict(bus=bus, boots=boots, reason=_sayable(reason))
+
+
+def _sayable(reason: str) -> str:
+    """Return *reason* on one line: it has names in it that the guest made up."""
+    line = "".join(c if c.isprintable() else "?" for c in reason[:_SHOWN])
+    return line if len(reason) <= _SHOWN else f"{line}…"
 
 
 def booted(registry: Registry) -> list[str]:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import hives
 import windows_registry
@@ -295,3 +297,50 @@ def test_an_image_path_is_found_from_the_systems_folder(
 ) -> None:
     roots = ["\\SystemRoot", "%SystemRoot%", r"C:\Windows"]
     assert bootstart.relative(image, roots) == expected
+
+
+_VALUES = st.one_of(
+    st.integers(0, 2**32 - 1),
+    st.text("ab\\.:%/\0é", max_size=20),
+    st.binary(max_size=9),
+    st.tuples(st.sampled_from([0, 1, 2, 4, 7, 11, 0x20007]), st.binary(max_size=9)),
+)
+
+
+@given(
+    service=st.dictionaries(st.sampled_from(["Type", "Start", "ImagePath"]), _VALUES),
+    override=st.dictionaries(st.sampled_from(["0", "1", ""]), _VALUES),
+    inf=_VALUES,
+    configuration=_VALUES,
+    filters=_VALUES,
+)
+def test_whatever_the_values_there_is_a_verdict(
+    tmp_path_factory: pytest.TempPathFactory,
+    service: dict[str, hives.Content],
+    override: dict[str, hives.Content],
+    inf: hives.Content,
+    configuration: hives.Content,
+    filters: hives.Content,
+) -> None:
+    package = r"DriverDatabase\DriverPackages\mshdc.inf_amd64_1"
+    hostile: hives.Keys = {
+        rf"{SERVICES}\storahci": service,
+        rf"{SERVICES}\storahci\StartOverride": override,
+        r"DriverDatabase\DriverInfFiles\mshdc.inf": {"Active": inf},
+        package: {"Version": filters},
+        rf"{package}\Descriptors\PCI\CC_010601": {"Configuration": configuration},
+        rf"{SET}\Control\Class\{DISKS}": {"LowerFilters": filters},
+    }
+    boots, reason = sata(tmp_path_factory.mktemp("hostile"), hostile)
+    assert isinstance(boots, bool)
+    assert reason
+    assert reason.isprintable()
+
+
+def test_names_of_a_hostile_guest_stay_on_one_line(tmp_path: Path) -> None:
+    hostile: hives.Keys = {
+        rf"{SET}\Control\Class\{DISKS}": {"LowerFilters": ["x\n\x1b[2Jy" * 99]}
+    }
+    _, reason = sata(tmp_path, hostile)
+    assert reason.isprintable()
+    assert len(reason) < 400
