@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import hives
-import windows_registry
+import windows_disks
 from v2v.document import Devices, Verdict, Windows
 from v2v.guests.windows import buses, storage
 from v2v.guests.windows.controllers import Bus
@@ -105,7 +105,7 @@ def test_an_agent_that_is_not_wanted_gets_no_channel() -> None:
 
 
 def found(folder: Path, keys: hives.Keys) -> Collection[str]:
-    return set(buses.installed(windows_registry.made(folder, keys), everything))
+    return set(buses.installed(windows_disks.made(folder, keys), everything))
 
 
 def test_drivers_that_the_guest_has_already_count(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_drivers_that_the_guest_has_already_count(tmp_path: Path) -> None:
 
 
 def _virtio(folder: Path, *cards: str) -> Registry:
-    return windows_registry.made(
+    return windows_disks.made(
         folder,
         {
             rf"{SERVICES}\viostor": {"Type": 1, "Start": 0},
@@ -163,9 +163,9 @@ FALLBACKS = [("win7", WIN7), ("win81", WIN10), ("win10", WIN10), ("pc", WIN10)]
 def test_real_guests_without_drivers_boot_from_the_fallback(
     shared: Path, tmp_path: Path, name: str, windows: Windows
 ) -> None:
-    registry = windows_registry.real(shared, name, tmp_path)
+    registry = windows_disks.real(shared, name, tmp_path)
     storage.free(registry, buses.fallback(windows), everything)
-    again = windows_registry.again(registry, tmp_path)
+    again = windows_disks.again(registry, tmp_path)
     found_, _ = buses.judged(again, everything)
     made = buses.devices(windows, found_, (), asked())
     assert made.block == "sata"

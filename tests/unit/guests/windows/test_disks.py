@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import guest_folder
-import windows_registry
+import windows_disks
 from v2v.document import VM, Disk, Guest, Source, Verdict, Windows
 from v2v.guests.wanted import Wanted
 from v2v.guests.windows import disks
@@ -118,7 +118,7 @@ def work(shared: Path, tmp_path: Path, name: str, drivers: Selection | None) -> 
     )
     return Work(
         appliance=guest_folder.guest(root, files),
-        registry=windows_registry.real(shared, name, tmp_path),
+        registry=windows_disks.real(shared, name, tmp_path),
         vm=vm,
         guest=Guest(type="windows", arch=arch, windows=windows),
         wanted=Wanted(),
@@ -140,10 +140,10 @@ def place_drivers(made: Work, name: str) -> None:
 
 
 def again(made: Work, tmp_path: Path) -> Work:
-    return replace(made, registry=windows_registry.again(made.registry, tmp_path))
+    return replace(made, registry=windows_disks.again(made.registry, tmp_path))
 
 
-@pytest.mark.parametrize("name", windows_registry.REAL)
+@pytest.mark.parametrize("name", windows_disks.REAL)
 def test_a_real_guest_gets_virtio_and_it_is_proved(
     shared: Path, tmp_path: Path, name: str
 ) -> None:
@@ -166,7 +166,7 @@ def test_a_real_guest_gets_virtio_and_it_is_proved(
     assert {v.bus for v in planned if v.boots} >= {"virtio", "scsi", "sata"}
 
 
-@pytest.mark.parametrize("name", windows_registry.REAL)
+@pytest.mark.parametrize("name", windows_disks.REAL)
 def test_a_second_run_plans_nothing(shared: Path, tmp_path: Path, name: str) -> None:
     made = work(shared, tmp_path, name, Selection())
     guest_folder.applied(made.appliance, disks.plan(made))
@@ -176,7 +176,7 @@ def test_a_second_run_plans_nothing(shared: Path, tmp_path: Path, name: str) -> 
     assert second.registry.system.changes == []
 
 
-@pytest.mark.parametrize("name", windows_registry.REAL)
+@pytest.mark.parametrize("name", windows_disks.REAL)
 def test_a_real_guest_without_drivers_gets_sata(
     shared: Path, tmp_path: Path, name: str
 ) -> None:

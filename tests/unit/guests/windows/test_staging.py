@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import guest_folder
-import windows_registry
+import windows_disks
 from v2v.document import Change
 from v2v.errors import GuestError
 from v2v.guests.windows import presence, staging
@@ -24,7 +24,7 @@ def changes(root: Path, *, write: bool = True) -> list[Change]:
         staging.staged(
             running,
             lambda relative: spelled(running, "/Windows", relative, known),
-            windows_registry.package("viostor"),
+            windows_disks.package("viostor"),
             "oem3.inf",
             FILES,
         )
@@ -43,7 +43,7 @@ def guest(tmp_path: Path) -> Path:
 def test_each_file_is_in_the_store_and_the_inf_is_published(tmp_path: Path) -> None:
     root = guest(tmp_path)
     made = changes(root)
-    label = windows_registry.package("viostor").label
+    label = windows_disks.package("viostor").label
     store = f"/Windows/SYSTEM32/DriverStore/FileRepository/{label}"
     assert [change.path for change in made] == [
         f"{store}/viostor.sys",

@@ -12,7 +12,7 @@ from regipy.exceptions import RegistryKeyNotFoundException
 from regipy.registry import RegistryHive
 
 import hives
-import windows_registry
+import windows_disks
 from v2v.guests.windows import packages, storage, verdict
 from v2v.guests.windows.controllers import Bus, spellings
 from v2v.guests.windows.hive import Value, dword
@@ -69,7 +69,7 @@ def registered(registry: Registry, *names: str) -> list[str | None]:
     arch: packages.Arch = "x86_64" if "DriverDatabase" in _top(registry) else "i386"
     return [
         storage.register(
-            registry, windows_registry.package(name, arch), everything, nothing
+            registry, windows_disks.package(name, arch), everything, nothing
         )
         for name in names
     ]
@@ -85,32 +85,32 @@ def prepared(registry: Registry, name: str) -> None:
         storage.free(registry, bus, everything)
 
 
-@pytest.mark.parametrize("name", windows_registry.REAL)
+@pytest.mark.parametrize("name", windows_disks.REAL)
 def test_real_guests_boot_from_virtio_and_from_the_fallback(
     shared: Path, tmp_path: Path, name: str
 ) -> None:
-    registry = windows_registry.real(shared, name, tmp_path)
+    registry = windows_disks.real(shared, name, tmp_path)
     prepared(registry, name)
-    found = boots(windows_registry.again(registry, tmp_path))
+    found = boots(windows_disks.again(registry, tmp_path))
     expected = {"virtio", "scsi", *FALLBACKS[name]}
     assert {bus for bus, yes in found.items() if yes} == expected
 
 
-@pytest.mark.parametrize("name", windows_registry.REAL)
+@pytest.mark.parametrize("name", windows_disks.REAL)
 def test_a_second_run_changes_nothing(shared: Path, tmp_path: Path, name: str) -> None:
-    registry = windows_registry.real(shared, name, tmp_path)
+    registry = windows_disks.real(shared, name, tmp_path)
     prepared(registry, name)
-    second = windows_registry.again(registry, tmp_path)
+    second = windows_disks.again(registry, tmp_path)
     prepared(second, name)
     assert second.system.changes == []
 
 
-@pytest.mark.parametrize("name", windows_registry.REAL)
+@pytest.mark.parametrize("name", windows_disks.REAL)
 def test_nothing_else_in_the_hive_changes(
     shared: Path, tmp_path: Path, name: str
 ) -> None:
-    registry = windows_registry.real(shared, name, tmp_path)
-    before = hives.dump(tmp_path / windows_registry.REAL[name])
+    registry = windows_disks.real(shared, name, tmp_path)
+    before = hives.dump(tmp_path / windows_disks.REAL[name])
     prepared(registry, name)
     registry.system.save(tmp_path / "after")
     after = hives.dump(tmp_path / "after")
@@ -126,9 +126,9 @@ def test_nothing_else_in_the_hive_changes(
         assert {n for n, v in kept.items() if after[key].get(n) != v} == start, key
 
 
-@pytest.mark.parametrize("name", windows_registry.REAL)
+@pytest.mark.parametrize("name", windows_disks.REAL)
 def test_regipy_reads_what_was_written(shared: Path, tmp_path: Path, name: str) -> None:
-    registry = windows_registry.real(shared, name, tmp_path)
+    registry = windows_disks.real(shared, name, tmp_path)
     prepared(registry, name)
     registry.system.save(tmp_path / "after")
     hive = _regipy(tmp_path / "after")
@@ -153,8 +153,8 @@ def _as_regipy_has_it(value: Value) -> object:
 
 
 def test_regipy_finds_no_other_keys(shared: Path, tmp_path: Path) -> None:
-    registry = windows_registry.real(shared, "win81", tmp_path)
-    before = _walked(tmp_path / windows_registry.REAL["win81"])
+    registry = windows_disks.real(shared, "win81", tmp_path)
+    before = _walked(tmp_path / windows_disks.REAL["win81"])
     prepared(registry, "win81")
     registry.system.save(tmp_path / "after")
     after = _walked(tmp_path / "after")
@@ -178,15 +178,15 @@ def _walked(file: Path) -> set[str]:
 @pytest.mark.report("https://github.com/kubev2v/forklift-documentation/pull/647")
 def test_both_drivers_are_there_whatever_the_bus(shared: Path, tmp_path: Path) -> None:
     # All Windows guests failed that were given diskBus scsi: viostor alone was there.
-    registry = windows_registry.real(shared, "win10", tmp_path)
+    registry = windows_disks.real(shared, "win10", tmp_path)
     registered(registry, "viostor", "vioscsi")
-    found = boots(windows_registry.again(registry, tmp_path))
+    found = boots(windows_disks.again(registry, tmp_path))
     assert found["virtio"] and found["scsi"]
 
 
 @pytest.mark.report("https://github.com/kubevirt/kubevirt/issues/16703")
 def test_a_driver_that_was_held_back_is_freed(tmp_path: Path) -> None:
-    registry = windows_registry.made(
+    registry = windows_disks.made(
         tmp_path,
         {
             rf"{SET}\Services\viostor": {"Type": 1, "Start": 3, "Tag": 7},
@@ -209,7 +209,7 @@ def test_every_control_set_has_the_drivers(tmp_path: Path) -> None:
         "Select": {"Default": 3, "LastKnownGood": 2},
         **{rf"ControlSet00{n}\Control": {} for n in (2, 3, 4)},
     }
-    registry = windows_registry.made(tmp_path, other)
+    registry = windows_disks.made(tmp_path, other)
     registered(registry, "viostor")
     with_driver = {
         name
@@ -223,13 +223,13 @@ NEWER = datetime.date(2025, 3, 1)
 
 
 def test_a_newer_driver_keeps_its_records(shared: Path, tmp_path: Path) -> None:
-    registry = windows_registry.real(shared, "win10", tmp_path)
-    newer = windows_registry.package("viostor", date=NEWER, content=b"newer")
+    registry = windows_disks.real(shared, "win10", tmp_path)
+    newer = windows_disks.package("viostor", date=NEWER, content=b"newer")
     storage.register(registry, newer, everything, nothing)
     registry.system.set(
         rf"{SET}\Services\viostor\StartOverride", "0", dword(3), "a test"
     )
-    second = windows_registry.again(registry, tmp_path)
+    second = windows_disks.again(registry, tmp_path)
     assert registered(second, "viostor") == [None]
     assert [c.path for c in second.system.changes] == [
         rf"SYSTEM\{SET}\Services\viostor\StartOverride"
@@ -237,9 +237,9 @@ def test_a_newer_driver_keeps_its_records(shared: Path, tmp_path: Path) -> None:
 
 
 def test_an_older_driver_is_joined_by_the_newer(shared: Path, tmp_path: Path) -> None:
-    registry = windows_registry.real(shared, "win10", tmp_path)
+    registry = windows_disks.real(shared, "win10", tmp_path)
     first = registered(registry, "viostor")
-    newer = windows_registry.package("viostor", date=NEWER, content=b"newer")
+    newer = windows_disks.package("viostor", date=NEWER, content=b"newer")
     name = storage.register(registry, newer, everything, nothing)
     assert (first, name) == (["oem12.inf"], "oem13.inf")
     assert boots(registry)["virtio"]
@@ -249,7 +249,7 @@ def test_an_older_driver_is_joined_by_the_newer(shared: Path, tmp_path: Path) ->
 def test_a_package_has_all_that_windows_writes(shared: Path, tmp_path: Path) -> None:
     # Half of a record breaks pnputil and upgrades; so each kind of value that packages
     # of other vendors have in this guest is in ours.
-    registry = windows_registry.real(shared, "win10", tmp_path)
+    registry = windows_disks.real(shared, "win10", tmp_path)
     system = registry.system
     (name,) = registered(registry, "viostor")
     (label,) = system.texts(rf"DriverDatabase\DriverInfFiles\{name}", "")
@@ -279,7 +279,7 @@ def _kinds(registry: Registry, key: str) -> dict[str, tuple[int, int]]:
 
 def test_the_version_is_written_as_windows_does() -> None:
     # Facts, Appendix B: of pvscsi, on a real guest.
-    made = windows_registry.package(
+    made = windows_disks.package(
         "viostor", date=datetime.date(2019, 8, 2), version=(1, 3, 15, 0)
     )
     assert packages.version_blob(made).hex() == (
@@ -300,7 +300,7 @@ def test_the_version_is_written_as_windows_does() -> None:
 def test_the_first_free_name_is_taken_and_noted(
     tmp_path: Path, bitmap: bytes, expected: str, after: bytes
 ) -> None:
-    registry = windows_registry.made(
+    registry = windows_disks.made(
         tmp_path, {"DriverDatabase": {"OemInfMap": bitmap}}
     )
     assert registered(registry, "viostor") == [expected]
@@ -309,7 +309,7 @@ def test_the_first_free_name_is_taken_and_noted(
 
 
 def test_a_name_is_not_taken_that_anything_knows(tmp_path: Path) -> None:
-    registry = windows_registry.made(
+    registry = windows_disks.made(
         tmp_path, {r"DriverDatabase\DriverInfFiles\OEM1.INF": {"Active": "x"}}
     )
     name = packages.free_name([registry.system], {"oem0.inf", "oem2.inf"}.__contains__)
@@ -318,7 +318,7 @@ def test_a_name_is_not_taken_that_anything_knows(tmp_path: Path) -> None:
 
 def test_xp_that_never_saw_piix_learns_of_it(tmp_path: Path) -> None:
     driver: dict[str, hives.Content] = {"Type": 1, "Start": 4}
-    registry = windows_registry.made(
+    registry = windows_disks.made(
         tmp_path,
         {
             rf"{SET}\Services\intelide": driver,
@@ -331,7 +331,7 @@ def test_xp_that_never_saw_piix_learns_of_it(tmp_path: Path) -> None:
 
 
 def test_what_is_not_installed_is_not_made_up(tmp_path: Path) -> None:
-    registry = windows_registry.made(tmp_path, {})
+    registry = windows_disks.made(tmp_path, {})
     storage.free(registry, "sata", everything)
     assert registry.system.changes == []
     assert not boots(registry)["sata"]
@@ -340,7 +340,7 @@ def test_what_is_not_installed_is_not_made_up(tmp_path: Path) -> None:
 def test_a_driver_whose_file_is_missing_is_left_alone(
     shared: Path, tmp_path: Path
 ) -> None:
-    registry = windows_registry.real(shared, "pc", tmp_path)
+    registry = windows_disks.real(shared, "pc", tmp_path)
     storage.free(registry, "sata", nothing)
     assert registry.system.changes == []
 
@@ -358,7 +358,7 @@ def test_the_three_spellings_of_an_id() -> None:
 
 
 def test_a_driver_of_another_place_is_given_its_file_back(tmp_path: Path) -> None:
-    registry = windows_registry.made(
+    registry = windows_disks.made(
         tmp_path,
         {
             rf"{SET}\Services\viostor": {

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import hives
-import windows_registry
+import windows_disks
 from v2v.guests.windows import bootstart, verdict
 from v2v.guests.windows.registry import Registry
 
@@ -50,7 +50,7 @@ def shown(
 def sata(
     tmp_path: Path, *changes: hives.Keys, present: Callable[[str], bool] = everything
 ) -> tuple[bool, str]:
-    registry = windows_registry.made(tmp_path, hives.with_keys(AHCI, *changes))
+    registry = windows_disks.made(tmp_path, hives.with_keys(AHCI, *changes))
     return shown(registry, present)["sata"]
 
 
@@ -89,11 +89,11 @@ EXPECTED = {
 }
 
 
-@pytest.mark.parametrize("name", windows_registry.REAL)
+@pytest.mark.parametrize("name", windows_disks.REAL)
 def test_real_guests_have_the_verdicts_that_were_reviewed(
     shared: Path, tmp_path: Path, name: str
 ) -> None:
-    registry = windows_registry.real(shared, name, tmp_path)
+    registry = windows_disks.real(shared, name, tmp_path)
     assert shown(registry) == EXPECTED[name]
 
 
@@ -103,7 +103,7 @@ def test_real_guests_have_the_verdicts_that_were_reviewed(
 def test_the_controller_of_vmware_is_judged_as_it_booted(
     shared: Path, tmp_path: Path, name: str, boots: bool
 ) -> None:
-    registry = windows_registry.real(shared, name, tmp_path)
+    registry = windows_disks.real(shared, name, tmp_path)
     assert verdict.of_source(registry, everything).boots is boots
 
 
@@ -140,7 +140,7 @@ def test_a_package_without_configurations_does_not_boot(tmp_path: Path) -> None:
         r"DriverDatabase\DriverPackages\viostor.inf_amd64_2": {"": "oem3.inf"},
         rf"{SERVICES}\viostor": {"Type": 1, "Start": 0},
     }
-    registry = windows_registry.made(tmp_path, staged)
+    registry = windows_disks.made(tmp_path, staged)
     boots, reason = shown(registry)["virtio"]
     assert not boots
     assert "the driver of oem3.inf is staged, but was never installed" in reason
@@ -152,10 +152,10 @@ def test_both_generations_of_virtio_must_match(tmp_path: Path) -> None:
     service = {rf"{SERVICES}\viostor": {"Type": 1, "Start": 0}}
     (tmp_path / "old").mkdir()
     (tmp_path / "both").mkdir()
-    only_old = windows_registry.made(
+    only_old = windows_disks.made(
         tmp_path / "old", {old: {"Service": "viostor"}, **service}
     )
-    both = windows_registry.made(
+    both = windows_disks.made(
         tmp_path / "both",
         {old: {"Service": "viostor"}, new: {"Service": "viostor"}, **service},
     )
@@ -255,7 +255,7 @@ def test_a_channel_needs_its_driver(tmp_path: Path) -> None:
         rf"{SERVICES}\intelide": {"Type": 1, "Start": 0},
         rf"{CRITICAL}\PCI#VEN_8086&DEV_7010": {"Service": "IntelIde"},
     }
-    registry = windows_registry.made(tmp_path, piix)
+    registry = windows_disks.made(tmp_path, piix)
     expected = (False, f"no driver for Primary_IDE_Channel: {NO_CRITICAL}")
     assert shown(registry)["ide"] == expected
 
@@ -274,7 +274,7 @@ def test_the_newest_of_two_packages_is_taken(tmp_path: Path) -> None:
             rf"{package}\Descriptors\PCI\CC_010802": {"Configuration": "x"},
             rf"{package}\Configurations\x": {"Service": service},
         }
-    registry = windows_registry.made(tmp_path, keys)
+    registry = windows_disks.made(tmp_path, keys)
     assert shown(registry)["nvme"] == (True, "new started at boot")
 
 
