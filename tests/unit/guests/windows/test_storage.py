@@ -300,9 +300,7 @@ def test_the_version_is_written_as_windows_does() -> None:
 def test_the_first_free_name_is_taken_and_noted(
     tmp_path: Path, bitmap: bytes, expected: str, after: bytes
 ) -> None:
-    registry = windows_disks.made(
-        tmp_path, {"DriverDatabase": {"OemInfMap": bitmap}}
-    )
+    registry = windows_disks.made(tmp_path, {"DriverDatabase": {"OemInfMap": bitmap}})
     assert registered(registry, "viostor") == [expected]
     value = registry.system.value("DriverDatabase", "OemInfMap")
     assert value and value.data == after
