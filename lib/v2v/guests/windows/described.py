@@ -113,7 +113,7 @@ def package(inf: Inf, name: str, content: bytes, arch: Arch, folder: str) -> Pac
     or no service for *arch*: it is none of virtio-win's.
     """
     models = list(inf.models(arch))
-    service = next(filter(None, (inf.service(m[1]) for m in models)), None)
+    service = _service_of(inf, models)
     if service is None:
         raise HostError(
             f"{name} of virtio-win has no driver for {arch}",
@@ -132,6 +132,15 @@ def package(inf: Inf, name: str, content: bytes, arch: Arch, folder: str) -> Pac
         service=_service(service),
         folder=folder,
     )
+
+
+def has_service(inf: Inf, arch: str) -> bool:
+    """Whether *inf* installs a driver for *arch*; some do no more than give a name."""
+    return _service_of(inf, inf.models(arch)) is not None
+
+
+def _service_of(inf: Inf, models: Sequence[tuple[str, str, str]]) -> InfService | None:
+    return next(filter(None, (inf.service(section) for _, section, _ in models)), None)
 
 
 def _devices(models: Sequence[tuple[str, str, str]]) -> Iterator[Device]:

@@ -3,13 +3,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import cast
 
 from v2v.document import Devices, Verdict, Windows
 from v2v.errors import GuestError
 from v2v.guests.plan import Action
-from v2v.guests.windows import buses, described, presence, staging, storage
+from v2v.guests.windows import (
+    buses,
+    described,
+    driverdb,
+    packages,
+    presence,
+    staging,
+    storage,
+)
 from v2v.guests.windows.bootstart import Present
 from v2v.guests.windows.packages import LABELS, Arch
 from v2v.guests.windows.place import Work
@@ -25,17 +33,35 @@ def plan(work: Work) -> Iterator[Action]:
     """
     there = present(work)
 
-    def published(name: str) -> bool:
-        return staging.is_published(work.appliance, work.path, name)
-
     for name, inf, files in _given(work):
-        package = described.package(
-            inf, f"{name}.inf", files[f"{name}.inf"], _arch(work), _folder(work, name)
-        )
-        oem = storage.register(work.registry, package, there, published)
+        package = _package(work, name, inf, files)
+        oem = storage.register(work.registry, package, there, _publishes(work))
         if oem:
             yield from staging.staged(work.appliance, work.path, package, oem, files)
     storage.free(work.registry, buses.fallback(_windows(work)), there)
+
+
+def plan_others(work: Work) -> Iterator[Action]:
+    """Put the other drivers into the driver store, so that Windows finds them itself.
+
+    For a guest in which no script runs at its first boot: otherwise pnputil does it
+    better.  Windows 10 and later keep the records of what is not needed for booting in
+    a hive of their own, DRIVERS (facts 2.6).
+    """
+    hive = work.registry.drivers
+    known = hive and hive.exists(driverdb.DATABASE)
+    if work.wanted.firstboot != "none" or not hive or not known:
+        return
+    for driver in work.drivers.drivers if work.drivers else ():
+        if driver.name in DRIVERS or not described.has_service(driver.inf, _arch(work)):
+            continue
+        package = _package(work, driver.name, driver.inf, driver.files)
+        oem = packages.published(hive, package.label) or packages.free_name(
+            [hive, work.registry.system], _publishes(work)
+        )
+        packages.register(hive, package, oem)
+        packages.take(work.registry.system, oem)
+        yield from staging.staged(work.appliance, work.path, package, oem, driver.files)
 
 
 def present(work: Work, *, written: bool = False) -> Present:
@@ -74,6 +100,18 @@ def proved(work: Work, devices: Devices) -> tuple[Verdict, ...]:
     To be asked when all is written, of hives that were read again.
     """
     return buses.judged(work.registry, present(work, written=True), devices)[0]
+
+
+def _package(
+    work: Work, name: str, inf: described.Inf, files: Mapping[str, bytes]
+) -> packages.Package:
+    file = f"{name}.inf"
+    return described.package(inf, file, files[file], _arch(work), _folder(work, name))
+
+
+def _publishes(work: Work) -> Callable[[str], bool]:
+    """Return what tells whether the INF folder has a file."""
+    return lambda name: staging.is_published(work.appliance, work.path, name)
 
 
 def _given(work: Work) -> Iterator[tuple[str, described.Inf, Mapping[str, bytes]]]:

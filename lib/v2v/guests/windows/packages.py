@@ -193,7 +193,7 @@ def register(hive: Hive, package: Package, name: str) -> None:
     hive.set(inf, "", multi_sz([label]), REASON)
     hive.set(inf, "Active", sz(label), REASON)
     hive.set(inf, "Configurations", multi_sz(package.sections), REASON)
-    _take(hive, name)
+    take(hive, name)
     for value_name, value in _properties(package, name).items():
         hive.set(key, value_name, value, REASON)
     for section in package.sections:
@@ -253,7 +253,7 @@ def _token(strings: dict[str, str], text: str) -> str:
     return f"%{token}%"
 
 
-def _take(hive: Hive, name: str) -> None:
+def take(hive: Hive, name: str) -> None:
     """Note in the bitmap of *hive* that the published *name* is in use."""
     match = _PUBLISHED.fullmatch(name)
     assert match

@@ -11,11 +11,14 @@ from pathlib import Path
 import pytest
 
 import guest_folder
+import hives
 import windows_disks
 from v2v.document import VM, Disk, Guest, Source, Verdict, Windows
+from v2v.errors import GuestError
 from v2v.guests.wanted import Wanted
 from v2v.guests.windows import disks
 from v2v.guests.windows.controllers import SCSI_ADAPTER
+from v2v.guests.windows.hive import Hive
 from v2v.guests.windows.packages import Setting
 from v2v.guests.windows.place import Work
 
@@ -30,6 +33,8 @@ OF = {
     "pc": (WIN10, "x86_64", 0x8664),
 }
 IDS = {
+    "netkvm": (r"PCI\VEN_1AF4&DEV_1041&SUBSYS_11001AF4&REV_01",),
+    "smbus": (r"PCI\VEN_8086&DEV_2930",),
     "viostor": (
         r"PCI\VEN_1AF4&DEV_1001&SUBSYS_00021AF4&REV_00",
         r"PCI\VEN_1AF4&DEV_1042&SUBSYS_11001AF4&REV_01",
@@ -70,6 +75,8 @@ class Inf:
 
     def service(self, section: str) -> Service | None:
         assert section == f"{self.name}_inst"
+        if self.name == "smbus":
+            return None
         return Service(self.name, rf"%12%\{self.name}.sys")
 
 
@@ -92,7 +99,7 @@ class Selection:
                     for ext in ("inf", "cat", "sys")
                 },
             )
-            for name in ("viostor", "vioscsi", "netkvm")
+            for name in ("viostor", "vioscsi", "netkvm", "smbus")
         )
     )
 
@@ -211,3 +218,49 @@ def test_a_package_names_the_folder_that_it_came_from(
     ours = [key for key in system.keys(packages) if key.startswith("viostor.inf")]
     (folder,) = [system.text(rf"{packages}\{key}", "OemPath") for key in ours]
     assert folder == r"C:\Windows\Drivers\VirtIO\viostor"
+
+
+def _of_store(made: Work, tmp_path: Path) -> Work:
+    database: hives.Keys = {"DriverDatabase": {"Architecture": 9}}
+    drivers = Hive("DRIVERS", hives.made(tmp_path / "DRIVERS", database))
+    return replace(
+        made,
+        registry=replace(made.registry, drivers=drivers),
+        wanted=Wanted(firstboot="none"),
+    )
+
+
+def test_without_a_first_boot_the_card_is_in_the_store(
+    shared: Path, tmp_path: Path
+) -> None:
+    made = _of_store(work(shared, tmp_path, "win10", Selection()), tmp_path)
+    actions = [*disks.plan(made), *disks.plan_others(made)]
+    drivers = made.registry.drivers
+    assert drivers
+    assert drivers.keys(r"DriverDatabase\DriverInfFiles") == ["oem14.inf"]
+    device = r"DriverDatabase\DeviceIds\PCI\VEN_1AF4&DEV_1041"
+    assert list(drivers.values(device)) == ["oem14.inf"]
+    of_all = made.registry.system.value("DriverDatabase", "OemInfMap")
+    assert of_all and of_all.data == b"\xff\xfe"
+    paths = guest_folder.applied(made.appliance, actions)
+    assert "/Windows/INF/oem14.inf" in paths
+    assert any(path.endswith("/netkvm.sys") for path in paths)
+    # Names that Windows shows, and no driver: pnputil alone knows what to do with it.
+    assert not any("smbus" in path for path in paths)
+
+
+def test_where_scripts_run_at_the_first_boot_they_do_it(
+    shared: Path, tmp_path: Path
+) -> None:
+    made = work(shared, tmp_path, "win10", Selection())
+    scripted = replace(_of_store(made, tmp_path), wanted=Wanted())
+    assert list(disks.plan_others(scripted)) == []
+    old = replace(made, wanted=Wanted(firstboot="none"))
+    assert list(disks.plan_others(old)) == []
+
+
+def test_a_processor_without_windows_is_refused(shared: Path, tmp_path: Path) -> None:
+    made = work(shared, tmp_path, "win10", Selection())
+    odd = replace(made, guest=made.guest.having(arch="ia64"))
+    with pytest.raises(GuestError, match="the guest's Windows is for ia64"):
+        list(disks.plan(odd))
