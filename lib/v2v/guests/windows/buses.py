@@ -19,8 +19,8 @@ from v2v.guests.windows.registry import Registry
 
 # As for Linux: with more disks each would take a slot of PCI.
 MANY_DISKS = 20
-UNBOOTABLE = "boot-verdict"
-FINDINGS = (UNBOOTABLE,)
+
+FINDINGS = ("boot-verdict",)
 _VISTA = 6000  # build
 # Drivers of virtio-win, by their INFs, and the services that they are.
 SERVICES = {
@@ -139,7 +139,7 @@ def findings(chosen_bus: str, verdicts: Sequence[Verdict]) -> Iterator[Finding]:
     for found in verdicts:
         if found.bus == chosen_bus and not found.boots:
             yield Finding(
-                code=UNBOOTABLE,
+                code="boot-verdict",
                 # The next stage goes on; define refuses, unless it is accepted.
                 severity="warn",
                 message=f"Windows would not find its disk on {chosen_bus}: "
