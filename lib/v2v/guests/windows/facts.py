@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from v2v.guests.windows.version import VERSION
 _UNINSTALL = r"Microsoft\Windows\CurrentVersion\Uninstall"
 _LETTER = "\\dosdevices\\"
 _GPT = b"DMIO:ID:"
+# It goes into scripts, where other characters would mean something.
+_FOLDER = re.compile(r"[A-Za-z]:(?:\\[A-Za-z0-9 ._~-]{1,64}){1,8}\\?")
 _MAX_PROGRAMS = 2000
 
 
@@ -84,8 +87,8 @@ def system_root(registry: Registry) -> str:
     """Return the folder of the system as Windows calls it: ``C:\\Windows``."""
     for name in ("SystemRoot", "PathName"):
         text = registry.software.text(VERSION, name) or ""
-        if text[1:3] == ":\\" and text[0].isascii() and text[0].isalpha():
-            return printable(text[0].upper() + text[1:])
+        if _FOLDER.fullmatch(text):
+            return text[0].upper() + text[1:].rstrip("\\")
     return "C:\\Windows"
 
 

@@ -7,6 +7,7 @@ only to be read, and says so to nobody: so it is tried out.
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from v2v.document import Finding, Guest, Windows
 from v2v.errors import GuestError
 from v2v.guests.appliance import Appliance, printable
 from v2v.guests.devices import Device
-from v2v.guests.windows import facts, replay, state
+from v2v.guests.windows import facts, replay, state, volumes
 from v2v.guests.windows import version as versions
 from v2v.guests.windows.hive import MAX_SIZE, Hive
 from v2v.guests.windows.registry import Registry
@@ -30,12 +31,51 @@ _STORES = (r"EFI\Microsoft\Boot\BCD", r"Boot\BCD")
 _OFF = "start the guest on the source and shut it down there: shutdown /s /f /t 0"
 
 
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class How:
+    """What the user lets be lost.
+
+    ``discard``: the memory of a system that is hibernated, and the journal of a volume
+    that was not closed (--discard-hibernation);
+    ``force``: what a hive lacks (--force-dirty-hive).
+    """
+
+    discard: bool = False
+    force: bool = False
+
+
 @dataclass(frozen=True, kw_only=True)
 class Opened:
     """The registry of a system, and what is to be told of how it was left."""
 
     registry: Registry
     findings: tuple[Finding, ...] = ()
+
+
+def begun(appliance: Appliance, root: Root, folder: Path, how: How) -> Opened:
+    """Open the system on *root*, and leave its volume mounted at /, to be written.
+
+    Nothing may be mounted before; the copies of its hives are in *folder*.  Raises
+    GuestError if it is hibernated, its registry is not whole, or it cannot be written.
+    """
+    with shown(appliance, root.device) as is_mounted:
+        if not is_mounted:
+            raise GuestError(f"{root.device}: the guest's volume cannot be read", _OFF)
+        opened = registry(appliance, root, folder, force=how.force)
+        sleep = state.sleep(appliance, opened.registry)
+    state.refuse_sleep(sleep, discard=how.discard)
+    left = volumes.ntfs(state.reader(appliance, root.device))
+    if left and left.open and not how.discard:
+        # ntfs-3g would empty the journal of Windows 7 and say nothing.
+        raise GuestError(
+            f"{root.device}: {state.NOT_CLOSED}",
+            f"{_OFF}; or let it be lost with --discard-hibernation",
+        )
+    mount(appliance, root, discard=how.discard)
+    return opened
 
 
 def registry(
@@ -179,20 +219,48 @@ def stores(appliance: Appliance, devices: Sequence[Device]) -> list[tuple[str, s
 def mount(appliance: Appliance, root: Root, *, discard: bool = False) -> None:
     """Mount the volume of *root* at / to be written, and prove that it can be.
 
-    ``discard``: what a hibernated system has in hiberfil.sys is thrown away.  Raises
-    GuestError if it cannot be written.
+    ``discard``: what a hibernated system has in hiberfil.sys, or one that ran in its
+    journal, is thrown away.  Raises GuestError if it cannot be written.
     """
     try:
-        if discard:
-            appliance.g.mount_options("remove_hiberfile", root.device, "/")
-        else:
-            appliance.g.mount(root.device, "/")
-        trial = f"/v2v-{uuid.uuid4().hex}"
-        appliance.g.touch(trial)
-        appliance.g.rm_f(trial)
+        _mounted(appliance, root.device, "remove_hiberfile" if discard else "")
     except RuntimeError as e:
-        raise GuestError(
-            f"{root.device}: the guest's volume cannot be written: hibernated, in use "
-            f"or damaged ({printable(str(e))})",
-            f"{_OFF}; for a damaged one run chkdsk /f first",
-        ) from e
+        if not discard or not _journal_emptied(appliance, root.device):
+            raise _not_written(root, e) from e
+        try:
+            _mounted(appliance, root.device, "remove_hiberfile")
+        except RuntimeError as again:
+            raise _not_written(root, again) from again
+
+
+def _mounted(appliance: Appliance, device: str, options: str) -> None:
+    """Mount *device* at / and try to write to it."""
+    if options:
+        appliance.g.mount_options(options, device, "/")
+    else:
+        appliance.g.mount(device, "/")
+    trial = f"/v2v-{uuid.uuid4().hex}"
+    appliance.g.touch(trial)
+    appliance.g.rm_f(trial)
+
+
+def _journal_emptied(appliance: Appliance, device: str) -> bool:
+    """Have ntfsfix empty the journal of *device*; return whether it is closed then.
+
+    It fails for a volume that is hibernated, but only when that is done.
+    """
+    appliance.g.umount_all()
+    try:
+        appliance.g.ntfsfix(device)
+    except RuntimeError as e:
+        log.debug("%s: %s", device, e)
+    left = volumes.ntfs(state.reader(appliance, device))
+    return left is not None and not left.open
+
+
+def _not_written(root: Root, e: RuntimeError) -> GuestError:
+    return GuestError(
+        f"{root.device}: the guest's volume cannot be written: hibernated, in use "
+        f"or damaged ({printable(str(e))})",
+        f"{_OFF}; for a damaged one run chkdsk /f first",
+    )

@@ -10,6 +10,8 @@ bytes to bytes; what is read may be hostile.
 from __future__ import annotations
 
 import struct
+import sys
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -18,6 +20,7 @@ from v2v.errors import GuestError
 
 MAX_LOG = 64 * 2**20  # bytes
 _MAX_BINS = 512 * 2**20  # bytes of a hive but for its base block
+_ROOM = 16 * 2**20
 _BASE, _SECTOR, _PAGE = 4096, 512, 4096  # bytes
 # Of the base block: where what is.
 _SEQUENCES_AT, _WRITTEN_AT, _KIND_AT, _SIZE_AT, _SUM_AT = 4, 12, 28, 40, 508
@@ -70,11 +73,11 @@ def replayed(primary: bytes, logs: Sequence[bytes]) -> bytes:
 
 def _from_new(primary: bytes, logs: Sequence[bytes]) -> bytes | None:
     """Replay logs of Windows 8.1 and later; None if they have no entry for us."""
-    since = _sequences(primary)[1]
+    since, most = _sequences(primary)[1], _most(primary, logs)
     there: dict[int, _Entry] = {}
     for log in logs:
         if _is_log(log, (_NEW_LOG,)):
-            there.update((one.sequence, one) for one in _entries(log, since))
+            there.update((one.sequence, one) for one in _entries(log, since, most))
     entries = list(_unbroken(there))
     if not entries:
         return None
@@ -94,8 +97,16 @@ def _unbroken(entries: dict[int, _Entry]) -> Iterator[_Entry]:
         number += 1
 
 
-def _entries(log: bytes, since: int) -> Iterator[_Entry]:
-    """Yield the entries of *log* from sequence *since* on, up to one that is bogus."""
+def _most(primary: bytes, logs: Sequence[bytes]) -> int:
+    """Return how large a hive may become: new bins are in its logs, or are empty."""
+    return min(len(primary) + 4 * sum(map(len, logs)) + _ROOM, _MAX_BINS)
+
+
+def _entries(log: bytes, since: int, most: int) -> Iterator[_Entry]:
+    """Yield the entries of *log* from sequence *since* on, up to one that is bogus.
+
+    ``most``: bytes of bins.
+    """
     at, last = _SECTOR, None
     while at + _ENTRY.size <= min(len(log), MAX_LOG):
         magic, size, _, sequence, bins, count, hash1, hash2 = _ENTRY.unpack_from(
@@ -109,7 +120,7 @@ def _entries(log: bytes, since: int) -> Iterator[_Entry]:
             return
         if sequence >= since:
             pages = _pages(entry, count, bins)
-            if pages is None or _marvin(entry[_ENTRY.size :]) != hash1:
+            if bins > most or pages is None or _marvin(entry[_ENTRY.size :]) != hash1:
                 return
             yield _Entry(sequence=sequence, bins=bins, pages=pages)
         at, last = at + size, sequence
@@ -156,7 +167,7 @@ def _with_dirty_sectors(primary: bytes, log: bytes) -> bytes | None:
         return None
     at = -(-(bitmap_at + bins // _SECTOR // 8) // _SECTOR) * _SECTOR
     count = int.from_bytes(bitmap, "little").bit_count()
-    if not count or at + count * _SECTOR > min(len(log), MAX_LOG):
+    if not count or at + count * _SECTOR > len(log) or bins > _most(primary, [log]):
         return None
     data = bytearray(primary)
     _grow(data, bins)
@@ -242,8 +253,11 @@ def _sum(base: bytes | bytearray) -> int:
     return {0: 1, _MASK: _MASK - 1}.get(sum_, sum_)
 
 
-def _words(data: bytes) -> tuple[int, ...]:
-    return struct.unpack(f"<{len(data) // 4}I", data)
+def _words(data: bytes) -> array[int]:
+    words = array("I", data)
+    if sys.byteorder == "big":
+        words.byteswap()
+    return words
 
 
 def _marvin(data: bytes) -> bytes:

@@ -185,20 +185,21 @@ def weighed(
     """Return the one of *roots* that is started by default; None if it is not clear."""
     if len(roots) < 2:
         return roots[0] if roots else None
+    where = places(appliance, devices)
     started = [
         root
         for default in defaults(appliance, devices)
         for root in roots
-        if is_meant(default, root, _places(appliance, devices))
+        if is_meant(default, root, where)
     ]
     return started[0] if len(set(started)) == 1 else None
 
 
-def is_meant(default: Default, root: Root, places: dict[str, Place]) -> bool:
-    """Whether *default* is *root*; ``places`` are the devices'."""
+def is_meant(default: Default, root: Root, where: dict[str, Place]) -> bool:
+    """Whether *default* is *root*; ``where`` is each device's place."""
     folder = "/" + default.folder.strip("\\").replace("\\", "/")
     same = folder.lower() == root.folder.lower()
-    return same and places.get(root.device) == default.place
+    return same and where.get(root.device) == default.place
 
 
 def defaults(appliance: Appliance, devices: Sequence[Device]) -> list[Default]:
@@ -227,13 +228,13 @@ def _default(appliance: Appliance, path: str) -> Default | None:
             return None  # a store that is broken decides nothing
 
 
-def _places(appliance: Appliance, devices: Sequence[Device]) -> dict[str, Place]:
-    """Return where the devices are, in the words of boot stores."""
-    places = {}
+def places(appliance: Appliance, devices: Sequence[Device]) -> dict[str, Place]:
+    """Return where the *devices* are, as boot stores and MountedDevices say it."""
+    found = {}
     for device in devices:
         disk = _NUMBER.sub("", device.name)
         if device.partition_type and device.partition_uuid:
-            places[device.name] = Place(guid=device.partition_uuid.lower())
+            found[device.name] = Place(guid=device.partition_uuid.lower())
         elif disk != device.name and device.name.count("/") == 2:
             sector = bytes(appliance.g.pread_device(disk, 512, 0))
             number = int(device.name.removeprefix(disk))
@@ -241,5 +242,5 @@ def _places(appliance: Appliance, devices: Sequence[Device]) -> dict[str, Place]
             if number <= len(parts):
                 offset = parts[number - 1][1]
                 signature = volumes.signature(sector)
-                places[device.name] = Place(signature=signature, offset=offset)
-    return places
+                found[device.name] = Place(signature=signature, offset=offset)
+    return found

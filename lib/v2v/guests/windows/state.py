@@ -31,6 +31,10 @@ _ASLEEP = (b"HIBR", b"hibr")
 _PROFILES = ("users", "documents and settings")
 _MAX_PROFILES = 50
 _SHUT_DOWN = "start it on the source and shut it down whole: shutdown /s /f /t 0"
+NOT_CLOSED = (
+    "the NTFS was not closed (a snapshot of a running guest, a crash or Fast Startup): "
+    "what is in its journal only would be lost"
+)
 _RECOVER = "start the guest on the source, let it check the disk, and shut it down"
 
 
@@ -125,8 +129,11 @@ def volume_findings(
         read = reader(appliance, device.name)
         if device.type == "ntfs":
             yield from _ntfs(device.name, volumes.ntfs(read))
-        elif device.type == "BitLocker":
-            yield locked(device.name, volumes.bitlocker(read) or BitLocker())
+        elif device.type in ("BitLocker", "unknown"):
+            # libblkid does not know one whose first copy of the metadata is lost.
+            found = volumes.bitlocker(read)
+            if found or device.type == "BitLocker":
+                yield locked(device.name, found or BitLocker())
     dynamic = {d.name for d in devices if d.partition_type in volumes.LDM_GPT}
     dynamic |= {disk for disk, head in disks.items() if volumes.is_dynamic(head)}
     if dynamic:
@@ -144,8 +151,7 @@ def _ntfs(device: str, found: volumes.Ntfs | None) -> Iterator[Finding]:
         yield _finding(
             "ntfs-not-closed",
             "warn",
-            f"{device}: the NTFS is in use: a snapshot of a running guest, or a crash; "
-            "changes to it may be lost",
+            f"{device}: {NOT_CLOSED}",
             _RECOVER,
         )
     if found and found.dirty:

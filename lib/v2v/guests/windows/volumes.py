@@ -21,7 +21,7 @@ _MAX_CLUSTER, _MAX_RECORD, _MAX_PAGE = 2 * 2**20, 64 * 2**10, 64 * 2**10  # byte
 _LOGFILE, _VOLUME = 2, 3
 _DATA, _VOLUME_INFORMATION, _END = 0x80, 0x70, 0xFFFFFFFF
 _DIRTY, _CHECKING = 0x0001, 0x4000
-_NO_CLIENT, _CLOSED = 0xFFFF, 0x0002
+_NO_CLIENT, _CLOSED, _CACHED = 0xFFFF, 0x0002, 2
 # What protects a BitLocker volume's key, by cryptsetup's bitlk.h.
 _BITLOCKER, _TO_GO = b"-FVE-FS-", b"MSWIN4.1"
 _FVE = uuid.UUID("4967d63b-2e29-4ad8-8399-f6a339e3d001").bytes_le
@@ -48,7 +48,7 @@ class Ntfs:
     """How an NTFS was left.
 
     ``dirty``: it is marked for chkdsk; ``open``: its journal was not closed, as in a
-    snapshot of a running guest.
+    snapshot of a running guest, or after Fast Startup.
     """
 
     dirty: bool = False
@@ -151,7 +151,8 @@ def _resident(attribute: bytes) -> bytes:
 def _is_open(read: Read, geometry: _Geometry) -> bool:
     """Whether the journal was not closed: somebody is still a client of it.
 
-    Of its two restart pages the newer counts; one that was wiped says nothing.
+    Of its two restart pages the newer counts; one that was wiped says nothing.  Windows
+    8 and later make it one of version 2 while they run; ntfs-3g does not write to that.
     """
     attribute = _attribute(_record(read, geometry, _LOGFILE), _DATA)
     at = _first_cluster(attribute)
@@ -160,12 +161,12 @@ def _is_open(read: Read, geometry: _Geometry) -> bool:
     areas = sorted(_restarts(read, at * geometry.cluster))
     if not areas:
         return False
-    _, client, flags = areas[-1]
-    return client != _NO_CLIENT and not flags & _CLOSED
+    _, client, flags, version = areas[-1]
+    return version >= _CACHED or (client != _NO_CLIENT and not flags & _CLOSED)
 
 
-def _restarts(read: Read, start: int) -> Iterator[tuple[int, int, int]]:
-    """Yield (sequence number, first client, flags) of the restart pages at *start*."""
+def _restarts(read: Read, start: int) -> Iterator[tuple[int, int, int, int]]:
+    """Yield (number, first client, flags, version) of the restart pages at *start*."""
     at, size = 0, 4096
     for _ in range(2):
         head = read(start + at, 0x20)
@@ -177,7 +178,7 @@ def _restarts(read: Read, start: int) -> Iterator[tuple[int, int, int]]:
             area_at = int.from_bytes(head[0x18:0x1A], "little")
             if area_at + 0x10 <= len(page):
                 number, client, flags = struct.unpack_from("<Q4xHH", page, area_at)
-                yield number, client, flags
+                yield number, client, flags, int.from_bytes(head[0x1C:0x1E], "little")
         at += size
 
 

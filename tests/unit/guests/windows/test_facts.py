@@ -59,6 +59,8 @@ def test_real_hives_say_what_they_are_of(
         assert facts.letters(there)["C:"] == expected["C:"]
 
 
+@pytest.mark.report("https://github.com/vexxhost/migratekit/issues/62")
+@pytest.mark.report("https://github.com/kubevirt/kubevirt/issues/8507")
 def test_a_clock_of_utc_may_be_said_in_two_ways(tmp_path: Path) -> None:
     values: list[hives.Content] = [1, hives.qword(1), 0, (0, b""), "1"]
     said = []
@@ -87,6 +89,10 @@ def test_a_time_zone_has_no_remnants_behind_it(tmp_path: Path) -> None:
         ("e:\\Windows", "E:\\Windows", "E:"),
         ("%SystemRoot%", r"C:\Windows", "C:"),
         ("", r"C:\Windows", "C:"),
+        ("D:\\Windows\\", r"D:\Windows", "D:"),
+        (r"D:\Windows & calc", r"C:\Windows", "C:"),
+        ("D:\\Win\ndows", r"C:\Windows", "C:"),
+        (r"Ä:\Windows", r"C:\Windows", "C:"),
     ],
 )
 def test_the_system_need_not_be_on_c(

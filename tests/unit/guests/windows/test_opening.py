@@ -13,8 +13,9 @@ from guest_folder import Folder, Volume
 from v2v.errors import GuestError
 from v2v.guests import devices
 from v2v.guests.appliance import Appliance
-from v2v.guests.windows import opening
+from v2v.guests.windows import opening, volumes
 from v2v.guests.windows.roots import Root
+from v2v.guests.windows.volumes import Ntfs
 
 ROOT = Root(name="/dev/sda2", device="/dev/sda2", folder="/WINDOWS")
 CONFIG = "WINDOWS/system32/config"
@@ -133,14 +134,14 @@ def test_other_hives_are_opened_where_they_are(tmp_path: Path, place: Path) -> N
 
 
 def test_boot_stores_are_found_on_their_volumes(tmp_path: Path) -> None:
-    volumes = {}
+    there = {}
     for number, (kind, path) in enumerate(
         [("vfat", "efi/microsoft/boot/bcd"), ("ntfs", "x"), ("ntfs", "Boot/BCD")], 1
     ):
         root = tmp_path / str(number)
         guest_folder.put(root, path, "regf")
-        volumes[f"/dev/sda{number}"] = Volume(facts={"TYPE": kind}, folder=root)
-    own = Appliance(cast(Any, Folder(tmp_path, {}, volumes)))
+        there[f"/dev/sda{number}"] = Volume(facts={"TYPE": kind}, folder=root)
+    own = Appliance(cast(Any, Folder(tmp_path, {}, there)))
     assert opening.stores(own, devices.found(own)) == [
         ("/dev/sda1", "/efi/microsoft/boot/bcd"),
         ("/dev/sda3", "/Boot/BCD"),
@@ -156,11 +157,79 @@ class ReadOnly(Folder):
 
 @pytest.mark.report("https://github.com/apache/cloudstack/issues/11561")
 def test_a_mount_that_is_secretly_read_only_is_refused(tmp_path: Path) -> None:
-    volumes = {"/dev/sda2": Volume(facts={"TYPE": "ntfs"}, folder=tmp_path)}
-    own = Appliance(cast(Any, ReadOnly(tmp_path, {}, volumes)))
+    there = {"/dev/sda2": Volume(facts={"TYPE": "ntfs"}, folder=tmp_path)}
+    own = Appliance(cast(Any, ReadOnly(tmp_path, {}, there)))
     with pytest.raises(GuestError, match=r"cannot be written.*Read-only") as e:
         opening.mount(own, ROOT)
     assert "shutdown /s /f /t 0" in e.value.remedy
-    good = Appliance(cast(Any, Folder(tmp_path, {}, volumes)))
+    good = Appliance(cast(Any, Folder(tmp_path, {}, there)))
     opening.mount(good, ROOT)
     assert list(tmp_path.iterdir()) == []
+
+
+def system(folder: Path, place: Path, content: dict[str, str | bytes]) -> Appliance:
+    """Return a guest whose system is on a volume that is not mounted."""
+    root = folder / "volume"
+    for path, data in content.items():
+        guest_folder.put(root, path, data)
+    there = {"/dev/sda2": Volume(facts={"TYPE": "ntfs"}, folder=root)}
+    return Appliance(cast(Any, Folder(place, {}, there)))
+
+
+def test_a_system_that_is_off_is_begun(tmp_path: Path, place: Path) -> None:
+    own = system(tmp_path, place, files(tmp_path))
+    opened = opening.begun(own, ROOT, place, opening.How())
+    assert opened.registry.current == "ControlSet001"
+    assert own.g.exists("/WINDOWS")
+
+
+def test_a_system_that_is_not_off_is_not_begun(tmp_path: Path, place: Path) -> None:
+    own = system(tmp_path, place, {**files(tmp_path), "hiberfil.sys": "HIBR"})
+    with pytest.raises(GuestError, match="hibernated"):
+        opening.begun(own, ROOT, place, opening.How())
+    missing = Appliance(
+        cast(Any, Folder(place, {}, {"/dev/sda2": Volume(facts={"TYPE": "ntfs"})}))
+    )
+    with pytest.raises(GuestError, match="cannot be read"):
+        opening.begun(missing, ROOT, place, opening.How())
+
+
+class InUse(Folder):
+    """A volume with a journal that ntfs-3g does not write to, until it is emptied."""
+
+    emptied = False
+
+    def mount_options(self, options: str, device: str, point: str) -> None:
+        assert (options, self.mounted) == ("remove_hiberfile", {})
+        self.mount(device, point)
+
+    def ntfsfix(self, device: str) -> None:
+        self.emptied = True
+        raise RuntimeError("Windows is hibernated, refused to mount.")
+
+    def touch(self, path: str) -> None:
+        if not self.emptied:
+            raise RuntimeError("Read-only file system")
+        super().touch(path)
+
+    def pread_device(self, device: str, count: int, offset: int) -> bytes:
+        return b"NTFS"  # too short to be one
+
+
+def test_a_journal_is_emptied_only_if_it_may_be_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = {"/dev/sda2": Volume(facts={"TYPE": "ntfs"}, folder=tmp_path)}
+    g = InUse(tmp_path, {}, there)
+    own = Appliance(cast(Any, g))
+    with pytest.raises(GuestError):
+        opening.mount(own, ROOT)
+    assert not g.emptied
+    g.umount_all()
+    with pytest.raises(GuestError):  # what it is then cannot be told
+        opening.mount(own, ROOT, discard=True)
+    monkeypatch.setattr(volumes, "ntfs", lambda _: Ntfs(open=not g.emptied))
+    g.emptied = False
+    opening.mount(own, ROOT, discard=True)
+    assert g.emptied
+    assert g.mounted

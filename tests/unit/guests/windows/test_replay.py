@@ -214,6 +214,7 @@ def test_a_hive_grows_to_the_size_of_the_log(tmp_path: Path) -> None:
         ([(8192, b"x" * 512)], 4096),  # beyond the hive
         ([(0, b"x" * 512)], 2**32 - 4096),  # too large
         ([(0, b"x" * 512)], 4095),
+        ([(0, b"x" * 512)], 2**28),  # no log has as much
     ],
 )
 def test_pages_that_belong_nowhere_are_not_written(

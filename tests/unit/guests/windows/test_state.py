@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 
+import bitlocker
 import guest_folder
 import hives
 from guest_folder import Folder
@@ -131,10 +132,17 @@ def test_volumes_of_disks_are_judged() -> None:
     assert volume_codes({"/dev/sda": b"", "/dev/sda2": b""}, there[1]) == []
 
 
+def test_bitlocker_is_seen_where_libblkid_does_not_know_it() -> None:
+    content = {"/dev/sda1": bytes(bitlocker.volume(0x0100)), "/dev/sda2": b"x" * 512}
+    there = [Device(name=name, type="unknown") for name in content]
+    assert volume_codes(content, *there) == ["bitlocker-locked"]
+
+
 def test_a_gpt_for_dynamic_disks_is_seen() -> None:
     kind = "af9b60a0-1431-4f62-bc68-3311714a69ad"
     there = Device(name="/dev/sda3", type="unknown", partition_type=kind)
-    assert volume_codes({"/dev/sda": b""}, there) == ["disk-dynamic"]
+    content = {"/dev/sda": b"", "/dev/sda3": b""}
+    assert volume_codes(content, there) == ["disk-dynamic"]
 
 
 @pytest.mark.parametrize(
