@@ -130,7 +130,7 @@ def work(shared: Path, tmp_path: Path, name: str, drivers: Selection | None) -> 
         guest=Guest(type="windows", arch=arch, windows=windows),
         wanted=Wanted(),
         root="/Windows",
-        drivers=drivers,  # type: ignore[arg-type]
+        drivers=drivers,
     )
 
 
