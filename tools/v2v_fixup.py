@@ -53,7 +53,7 @@ def main(
         Path | None,
         typer.Option(
             "--virtio-win",
-            metavar="ISO|DIR",
+            metavar="PATH",
             help="Where the drivers for Windows are.",
         ),
     ] = None,
