@@ -165,6 +165,11 @@ def refuse(vm: VM) -> None:
             f"{vm.name} is a machine of type {vm.arch}",
             "only x86 machines can be created; take the disks with -t null",
         )
+    if vm.devices and vm.devices.block == "nvme":
+        raise TargetError(
+            f"{vm.name} is to have its disks on NVMe, which libvirt does not emulate",
+            "set another bus (.devices.block of the document)",
+        )
     if not vm.memory:
         raise TargetError(
             f"the memory of {vm.name} is not known",
@@ -230,6 +235,7 @@ def _boot_order(vm: VM, cards: tuple[Card, ...]) -> dict[str, int]:
 def _drives(vm: VM, devices: Devices, boots: dict[str, int]) -> Iterator[Drive]:
     """Yield the disks, then an empty drive for each CD drive of the source."""
     modern = kind(vm) == "q35"
+    assert devices.block != "nvme"  # that is refused
     bus: Bus = devices.block
     if bus == "ide" and modern:
         bus = "sata"  # q35 has no IDE

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Make a UEFI Windows bootable without the NVRAM of its old machine.
 
-An empty NVRAM makes the firmware start EFI\\Boot\\bootx64.efi (ia32, aa64); the boot manager
-is copied there.  It finds its store by its own path.  Nothing is deleted, and
-what another system has put there stays: shim, systemd-boot or GRUB start it as before.
+An empty NVRAM makes the firmware start EFI\\Boot\\bootx64.efi (ia32, aa64).  The boot
+manager of Windows is copied there; it finds its store by its own path.  Nothing is
+deleted: what another system has put there stays, shim, systemd-boot or GRUB, as it was.
 """
 
 from __future__ import annotations
