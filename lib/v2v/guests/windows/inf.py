@@ -81,7 +81,7 @@ class Inf:
                 section = self._decorated(model.values[0], arch)
                 found += [(i, section, model.key or "") for i in model.values[1:] if i]
                 if len(found) > _MAX_MODELS:
-                    raise _broken(self.name, "it has too many devices")
+                    raise broken(self.name, "it has too many devices")
         return found
 
     def service(self, section: str) -> Service | None:
@@ -177,7 +177,7 @@ def parse(name: str, data: bytes, system: tuple[int, int, int] = _ANY) -> Inf:
         if line.key and line.at(0)
     }
     if not version.get("signature"):
-        raise _broken(name, "it has no signature in [Version]")
+        raise broken(name, "it has no signature in [Version]")
     date, numbers = _driver_version(name, sections.get("version", ()))
     return Inf(
         name=name,
@@ -202,7 +202,7 @@ def _guid(name: str, text: str) -> str:
     try:
         return f"{{{uuid.UUID(text)}}}".upper()
     except ValueError as e:
-        raise _broken(name, "its ClassGuid is none") from e
+        raise broken(name, "its ClassGuid is none") from e
 
 
 def _driver_version(
@@ -211,20 +211,21 @@ def _driver_version(
     """Return date and numbers of DriverVer=mm/dd/yyyy,w.x.y.z."""
     found = [line for line in lines if line.key and line.key.lower() == "driverver"]
     if not found:
-        raise _broken(name, "it has no DriverVer")
+        raise broken(name, "it has no DriverVer")
     date = re.fullmatch(r"(\d{1,2})[/-](\d{1,2})[/-](\d{4})", found[-1].at(0))
     numbers = re.fullmatch(r"\d{1,5}(\.\d{1,5}){0,3}", found[-1].at(1) or "0")
     if date is None or numbers is None:
-        raise _broken(name, "its DriverVer is no date and version")
+        raise broken(name, "its DriverVer is no date and version")
     words = [*map(int, numbers[0].split(".")), 0, 0, 0]
     try:
         day = datetime.date(int(date[3]), int(date[1]), int(date[2]))
     except ValueError as e:
-        raise _broken(name, "its DriverVer is no date and version") from e
+        raise broken(name, "its DriverVer is no date and version") from e
     if max(words) > 0xFFFF or day.year < 1601:
-        raise _broken(name, "its DriverVer is no date and version")
+        raise broken(name, "its DriverVer is no date and version")
     return day, (words[0], words[1], words[2], words[3])
 
 
-def _broken(name: str, why: str) -> HostError:
+def broken(name: str, why: str) -> HostError:
+    """Return the error that the INF *name* cannot be used."""
     return inftext.broken(name, why)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from v2v.errors import HostError
 from v2v.guests.windows import described, inf
-from v2v.guests.windows.hive import dword, multi_sz, sz
+from v2v.guests.windows.hive import binary, dword, multi_sz, sz
 
 DISK = r"""; made for tests
 [VERSION]
@@ -148,7 +148,7 @@ def test_its_values_are_those_of_addreg() -> None:
         ("Parameters", "BusType"): dword(1),
         ("", "Names"): multi_sz(["one", "two, three"]),
         ("", "Say"): sz('a "word" ; no comment '),
-        ("", "Bytes"): inf.Value(3, b"\x0a\xff\x01"),
+        ("", "Bytes"): binary(b"\x0a\xff\x01"),
         ("", "Four"): dword(0x201),
     }
 
