@@ -115,10 +115,11 @@ def iso(file: Path, made: dict[str, bytes], names: str = "both") -> Path:
     rock, joliet = names in ("both", "rr"), names in ("both", "joliet")
     image.new(
         interchange_level=4 if names == "iso" else 3,
-        vol_ident=LABEL,
         rock_ridge="1.09" if rock else None,
         joliet=3 if joliet else None,
     )
+    # Joliet's own label, half as long, would not take it.
+    image.pvd.volume_identifier = LABEL.ljust(32).encode()
     short: dict[str, str] = {"": ""}
     for path, content in made.items():
         parts = path.split("/")

@@ -169,6 +169,9 @@ def _listed(path: Path, iso: pycdlib.PyCdlib) -> Iterator[tuple[str, Entry]]:
     elif iso.has_joliet():
         kind = "joliet_path"
     size = path.stat().st_size if path.is_file() else None
+    # pycdlib makes files shorter that reach beyond the end, without a word.
+    if size is not None and iso.pvd.space_size * _SECTOR > size:
+        raise _unusable(path, "it is cut off")
     count = 0
     for folder, _, names in iso.walk(**{kind: "/"}):
         for name in names:

@@ -20,7 +20,7 @@ PACKAGES = r"Microsoft\Windows\CurrentVersion\Component Based Servicing\Packages
 
 def software(root: Path) -> Hive:
     file = root / "SOFTWARE"
-    file.write_bytes(hives.EMPTY)
+    file.write_bytes(hives.empty())
     return Hive("SOFTWARE", file)
 
 
