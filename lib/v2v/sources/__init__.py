@@ -53,17 +53,21 @@ class Source(Protocol):
 
 
 # Asked in this order: a plain disk claims every file that no other wanted.
-_ORDER = ("nbd", "vmx", "ovf", "libvirtxml", "disk")
+_ORDER = ("nbd", "vmx", "ovf", "vbox", "libvirtxml", "disk")
 
-_DESCRIPTIONS = (".vmx", ".vmtx", ".ovf", ".ova")
+_DESCRIPTIONS = (".vmx", ".vmtx", ".ovf", ".ova", ".vbox")
+# Modules of this package that are no source.
+_HELPERS = {
+    *("bare", "descriptions", "disks", "images", "libvirtdisk", "macs", "placing"),
+    "vboxdisks",
+}
 # Files that hold a part of a VMDK: flat data, a delta, a piece, changed blocks.
 _PART = re.compile(r"-(flat|delta|sesparse|ctk|[fs][0-9]{3})\.vmdk$", re.IGNORECASE)
 
 
 def names() -> list[str]:
     """Return the kinds of source there are."""
-    helpers = {"bare", "disks", "images", "libvirtdisk", "macs"}
-    found = {module.name for module in pkgutil.iter_modules(__path__)} - helpers
+    found = {module.name for module in pkgutil.iter_modules(__path__)} - _HELPERS
     return sorted(found, key=lambda name: (_ORDER.index(name), name))
 
 
