@@ -53,13 +53,13 @@ class Source(Protocol):
 
 
 # Asked in this order: a plain disk claims every file that no other wanted.
-_ORDER = ("nbd", "vmx", "ovf", "vbox", "libvirtxml", "disk")
+_ORDER = ("nbd", "vmx", "ovf", "vbox", "libvirtxml", "xl", "disk")
 
 _DESCRIPTIONS = (".vmx", ".vmtx", ".ovf", ".ova", ".vbox")
 # Modules of this package that are no source.
 _HELPERS = {
     *("bare", "descriptions", "disks", "images", "libvirtdisk", "macs", "placing"),
-    "vboxdisks",
+    *("vboxdisks", "xldisks", "xltext"),
 }
 # Files that hold a part of a VMDK: flat data, a delta, a piece, changed blocks.
 _PART = re.compile(r"-(flat|delta|sesparse|ctk|[fs][0-9]{3})\.vmdk$", re.IGNORECASE)
@@ -133,11 +133,12 @@ def resolve(location: str) -> str:
 
 def _wanted(files: Iterable[Path]) -> Iterator[list[Path]]:
     """Yield which of *files* can be meant: descriptions, libvirt's, disk images."""
-    from v2v.sources import disk, libvirtxml
+    from v2v.sources import disk, libvirtxml, xl
 
     files = [file for file in files if file.is_file()]
     yield [f for f in files if f.suffix.lower() in _DESCRIPTIONS]
     yield [f for f in files if libvirtxml.is_domain(f)]
+    yield [f for f in files if xl.claims(str(f))]
     images = (*disk.SUFFIXES, *disk.RAW_SUFFIXES)
     whole = [f for f in files if not _PART.search(f.name)]
     yield [f for f in whole if f.suffix.lower() in images]
