@@ -46,7 +46,7 @@ def parse(text: str, where: str) -> Configuration:
     """
     reader = _Reader(text=text, where=where)
     values: dict[str, Value] = {}
-    unread = []
+    unread: list[tuple[int, str]] = []
     while reader.begin():
         start = reader.at
         try:
