@@ -30,7 +30,7 @@ def drive(path: str, type: str = "VHD") -> Tree:
     return {"type": type, "pathname": path}
 
 
-def machine(generation: int = 1, **more: Any) -> Tree:
+def machine(generation: Any = 1, **more: Any) -> Tree:
     """Return the tree of a machine with a disk at IDE, or at SCSI if of the second."""
     tree: Tree = {
         "properties": {"name": "web01", "subtype": generation - 1, "version": 2304},
