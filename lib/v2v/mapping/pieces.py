@@ -92,3 +92,11 @@ def bits(bitmap: bytes, count: int) -> Iterator[tuple[int, int]]:
         end = count if end < 0 else end
         yield start, end - start
         start = text.find("1", end)
+
+
+def within(pieces: Pieces, size: int) -> Iterator[Piece]:
+    """Yield those of *pieces* that are of a disk of *size*: tables reach beyond."""
+    for piece in pieces:
+        if piece.at >= size:
+            return
+        yield piece

@@ -15,7 +15,7 @@ from typing import Literal
 
 from v2v import formats
 from v2v.formats import Part, broken, checked_size
-from v2v.mapping.pieces import SECTOR, Mapped, Piece, runs
+from v2v.mapping.pieces import SECTOR, Mapped, Piece, runs, within
 
 _Code = Literal["I", "Q"]
 COWD = b"COWD"
@@ -57,7 +57,7 @@ def _cowd(image: Part, head: bytes) -> Mapped:
         for place in _tables(image, directory * SECTOR, needed, "I"):
             if place:
                 table = _table(image, place * SECTOR, _COWD_PER_TABLE, "I")
-                yield from _within(runs(table, at, step, _sector), size)
+                yield from within(runs(table, at, step, _sector), size)
             at += _COWD_PER_TABLE * step
 
     return Mapped(file=image.path, size=size, pieces=pieces)
@@ -65,14 +65,6 @@ def _cowd(image: Part, head: bytes) -> Mapped:
 
 def _sector(number: int) -> int:
     return number * SECTOR
-
-
-def _within(pieces: Iterator[Piece], size: int) -> Iterator[Piece]:
-    """Yield those of *pieces* that are of the disk: the last table reaches beyond."""
-    for piece in pieces:
-        if piece.at >= size:
-            return
-        yield piece
 
 
 def _tables(image: Part, at: int, count: int, code: _Code) -> Iterator[int]:
@@ -118,7 +110,7 @@ def _sesparse(image: Part, head: bytes) -> Mapped:
             if entry >> 32 == _SE_TABLE >> 32:
                 where = (tables_at + (entry & 0xFFFF_FFFF) * table_size) * SECTOR
                 table = _table(image, where, per_table, "Q")
-                yield from _within(runs(table, at, grain * SECTOR, place), size)
+                yield from within(runs(table, at, grain * SECTOR, place), size)
             elif entry:
                 raise broken(image.path, f"a grain table with the entry {entry:#x}")
             at += span
