@@ -16,11 +16,12 @@ from pathlib import Path
 from phony import Phony
 from v2v.document import Change, Devices, Finding, Guest
 from v2v.errors import GuestError
-from v2v.guests import inspection
+from v2v.guests import gates, inspection
 from v2v.guests.appliance import Appliance
 from v2v.guests.linux import firstboot, fixes, initramfs, virtual
 from v2v.guests.linux.initramfs import Initramfs
-from v2v.guests.linux.plan import Action
+from v2v.guests.plan import Action
+from v2v.guests.wanted import Wanted
 
 # The reason as fixup gives it, the path, and the sections that say why.
 SECTIONS: tuple[tuple[str, str, str], ...] = (
@@ -102,7 +103,7 @@ def planned(appliance: Appliance, phony: Phony) -> Planned:
     devices = virtual.devices(
         guest, "libvirt", agent=phony.wants("agent"), disks=len(vm.disks)
     )
-    wanted = fixes.Wanted(remove_tools=phony.wants("remove_tools"))
+    wanted = Wanted(remove_tools=phony.wants("remove_tools"))
     actions = fixes.plan(appliance, vm, guest, devices, wanted)
     return Planned(guest=guest, devices=devices, actions=actions)
 
@@ -113,7 +114,7 @@ def fixed(appliance: Appliance, phony: Phony) -> Fixed:
     plan = planned(appliance, phony)
     paths = list(dict.fromkeys(a.change.path for a in plan.actions))
     before = {path: _state(appliance, path) for path in paths}
-    fixes.gate(plan.guest, plan.actions)
+    gates.gate(plan.guest, plan.actions)
     fixes.apply(appliance, plan.guest, plan.actions)
     guest = fixes.verify(appliance, plan.guest, plan.devices)
     findings = list(fixes.findings(appliance, vm, guest))

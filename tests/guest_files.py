@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from v2v.guests import appliance
 from v2v.guests.appliance import Appliance
-from v2v.guests.linux.plan import Action
+from v2v.guests.plan import Action
 
 
 class Files:

@@ -22,7 +22,7 @@ from v2v.document import Kernel
 from v2v.guests import appliance
 from v2v.guests.appliance import Appliance
 from v2v.guests.linux import initramfs
-from v2v.guests.linux.plan import Action
+from v2v.guests.plan import Action
 
 Files = dict[str, str | bytes]
 Program = Callable[["Folder", list[str]], None]

@@ -52,6 +52,7 @@ def main(
         networks=tuple(network or ()),
         force=force,
         start=start,
+        allow=tuple(allow or ()),
     )
     stage.main(
         stage.Stage(

@@ -214,6 +214,31 @@ class Interface(Record):
     method: Literal["static", "dhcp", "manual", "unknown"] = "unknown"
     addresses: tuple[str, ...] = ()
     mac: str | None = None
+    gateways: tuple[str, ...] = ()
+    nameservers: tuple[str, ...] = ()
+
+
+class Verdict(Record):
+    """Whether a Windows guest finds its disk on a bus, and why (not)."""
+
+    bus: Literal["virtio", "scsi", "sata", "ide", "nvme"]
+    boots: bool
+    reason: str = ""
+
+
+class Windows(Record):
+    """What only Windows has.
+
+    ``id`` tells the versions apart (win7, win2k22), by the ``build``; ``control_set``
+    is the one in use; ``system_root`` is as Windows names it (C:\\Windows).
+    """
+
+    id: str
+    build: int
+    edition: str | None = None
+    installation: Literal["client", "server", "server-core", "nano"] = "client"
+    control_set: str = "ControlSet001"
+    system_root: str = "C:\\Windows"
 
 
 class Guest(Record):
@@ -236,12 +261,15 @@ class Guest(Record):
     tools: tuple[str, ...] = ()
     interfaces: tuple[Interface, ...] = ()
     serial_console: bool = False
+    windows: Windows | None = None
+    # Of Windows: by bus, from what its registry says; none where it was not read.
+    verdicts: tuple[Verdict, ...] = ()
 
 
 class Devices(Record):
     """The hardware that the guest can drive after fixup: define builds this."""
 
-    block: Literal["virtio", "scsi", "sata", "ide"] = "sata"
+    block: Literal["virtio", "scsi", "sata", "ide", "nvme"] = "sata"
     net: Literal["virtio", "e1000e", "e1000", "rtl8139"] = "e1000e"
     video: Literal["virtio", "vga", "bochs"] = "vga"
     machine: Literal["q35", "pc"] = "q35"

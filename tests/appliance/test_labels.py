@@ -10,7 +10,7 @@ import programs
 from v2v.document import Change, Filesystem, Guest
 from v2v.guests.appliance import Appliance
 from v2v.guests.linux import fixes, selinux
-from v2v.guests.linux.plan import Action, create, link
+from v2v.guests.plan import Action, create, link
 
 pytestmark = pytest.mark.smoke
 

@@ -22,10 +22,11 @@ from v2v.document import (
     encode_vm,
 )
 from v2v.errors import GuestError
-from v2v.guests import appliance, inspection
+from v2v.guests import appliance, gates, inspection
 from v2v.guests.appliance import Appliance
 from v2v.guests.linux import efi, fixes, kernels, system, virtual
-from v2v.guests.linux.plan import Action, create
+from v2v.guests.plan import Action, create
+from v2v.guests.wanted import Wanted
 
 pytestmark = pytest.mark.smoke
 
@@ -38,7 +39,7 @@ class Opened:
 
     def plan(self) -> list[Action]:
         devices = virtual.devices(self.guest, "local", agent=False)
-        return fixes.plan(self.running, self.vm, self.guest, devices, fixes.Wanted())
+        return fixes.plan(self.running, self.vm, self.guest, devices, Wanted())
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +118,7 @@ def test_the_changes_are_done_and_proved_and_not_wanted_again(opened: Opened) ->
     actions = opened.plan()
     paths = [action.change.path for action in actions]
     assert len(paths) == len(set(paths))
-    fixes.gate(opened.guest, actions)
+    gates.gate(opened.guest, actions)
     fixes.apply(opened.running, opened.guest, actions)
     devices = virtual.devices(opened.guest, "local", agent=False)
     after = fixes.verify(opened.running, opened.guest, devices)

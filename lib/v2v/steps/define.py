@@ -6,9 +6,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from v2v import paths, targets
-from v2v.document import VM, Disk
+from v2v.document import VM, Devices, Disk
 from v2v.errors import BlockedError, SourceError, TargetError, UsageError
-from v2v.targets import Wish
+from v2v.targets import Wish, machine
+
+# That Windows would not find its disk: to be accepted with --allow.
+UNBOOTABLE = "boot-verdict"
 
 
 def check(kind: str, wish: Wish) -> None:
@@ -24,9 +27,12 @@ def define(vm: VM, kind: str, wish: Wish) -> VM:
     """Return *vm* as created at target *kind*.
 
     Raises TargetError, having undone all, and BlockedError if fixup has prepared the
-    guest for devices that *kind* may not have.
+    guest for devices that *kind* may not have, or if a Windows guest would not find its
+    disk.
     """
     _refuse_other_devices(vm, kind)
+    if kind != "null" and UNBOOTABLE not in wish.allow:
+        _refuse_unbootable(vm)
     placed = vm if kind == "null" else _placed(vm, wish)
     target = targets.load(kind)
     target.preflight(placed, wish)
@@ -44,6 +50,26 @@ def _refuse_other_devices(vm: VM, kind: str) -> None:
             "may not have",
             f"prepare it again: v2v-fixup --for {kind}",
         )
+
+
+def _refuse_unbootable(vm: VM) -> None:
+    """Raise BlockedError if a Windows guest would not find its disk on its new bus.
+
+    It would stop with 0x7B, INACCESSIBLE_BOOT_DEVICE, at every start.
+    """
+    verdicts = {v.bus: v for v in vm.guest.verdicts} if vm.guest else {}
+    bus = (vm.devices or Devices()).block
+    if bus == "ide" and machine.kind(vm) == "q35":
+        bus = "sata"  # q35 has no IDE
+    if bus not in verdicts or verdicts[bus].boots:
+        return
+    good = ", ".join(bus for bus, verdict in verdicts.items() if verdict.boots)
+    instead = f"take one that it boots from ({good}: .devices.block)" if good else ""
+    raise BlockedError(
+        f"Windows would not find its disk on {bus}: {verdicts[bus].reason}",
+        f"{instead or 'run v2v-fixup --virtio-win on it'} "
+        f"(or accept it: --allow {UNBOOTABLE})",
+    )
 
 
 def _placed(vm: VM, wish: Wish) -> VM:

@@ -275,8 +275,9 @@ def _written(disk: Disk, file: Path, access: Access) -> Iterator[str]:
 
 def _worked(vm: VM, uris: Sequence[str], options: Fixup, *, write: bool) -> VM:
     """Return *vm* with its guest, devices and changes; with *write* they are done."""
-    from v2v.guests import appliance, customize, inspection
+    from v2v.guests import appliance, customize, gates, inspection
     from v2v.guests.linux import fixes, system, virtual
+    from v2v.guests.wanted import Wanted
 
     unlocks = bool(options.keys)
     with appliance.opened(uris, write=write, unlocks=unlocks) as running:
@@ -299,7 +300,7 @@ def _worked(vm: VM, uris: Sequence[str], options: Fixup, *, write: bool) -> VM:
                 )
             warned(vm, "%s", found[0].message)
             return _described(vm, guest, found).having(devices=devices, changes=())
-        wanted = fixes.Wanted(
+        wanted = Wanted(
             packages=options.agent_packages,
             addresses=_addresses(options.macs),
             works=works,
@@ -307,7 +308,7 @@ def _worked(vm: VM, uris: Sequence[str], options: Fixup, *, write: bool) -> VM:
             folder=paths.work_folder(vm, options.work) if write else None,
         )
         actions = fixes.plan(running, vm, guest, devices, wanted)
-        guest = fixes.gate(guest, actions)
+        guest = gates.gate(guest, actions)
         if write:
             fixes.apply(running, guest, actions)
             guest = fixes.verify(running, guest, devices)

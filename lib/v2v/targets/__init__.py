@@ -17,7 +17,8 @@ class Wish:
     """What the user asked of a target.
 
     ``output`` is the folder for files that describe the VM (default: where its disks
-    are); ``uri`` names the libvirt; ``networks`` are the words given with -n.
+    are); ``uri`` names the libvirt; ``networks`` are the words given with -n;
+    ``allow`` the codes of what would forbid it otherwise.
     """
 
     output: Path | None = None
@@ -25,6 +26,7 @@ class Wish:
     networks: tuple[str, ...] = ()
     force: bool = False
     start: bool = False
+    allow: tuple[str, ...] = ()
 
 
 class Target(Protocol):

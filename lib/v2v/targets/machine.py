@@ -20,10 +20,16 @@ from v2v.document import VM, Devices, Disk, Layer, disk_id
 from v2v.errors import TargetError
 from v2v.targets.networks import Card, Plan
 
-Bus = Literal["virtio", "scsi", "sata", "ide"]
+Bus = Literal["virtio", "scsi", "sata", "ide", "nvme"]
 
 IDE_DRIVES = 4  # two channels of two; no machine has more
-_PREFIXES: dict[Bus, str] = {"virtio": "vd", "scsi": "sd", "sata": "sd", "ide": "hd"}
+_PREFIXES: dict[Bus, str] = {
+    "virtio": "vd",
+    "scsi": "sd",
+    "sata": "sd",
+    "ide": "hd",
+    "nvme": "nvme",
+}
 # What a guest is shown of a serial number: virtio-blk and ATA have 20 bytes, and
 # qemu's scsi-disk refuses more than 36.
 _SERIAL_LENGTH: dict[Bus, int] = {"virtio": 20, "scsi": 36, "sata": 20, "ide": 20}

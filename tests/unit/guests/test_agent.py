@@ -11,7 +11,7 @@ from guest_folder import handle
 from v2v.document import Guest
 from v2v.guests.appliance import Appliance
 from v2v.guests.linux import agent, packages
-from v2v.guests.linux.plan import Action
+from v2v.guests.plan import Action
 
 UNIT = "/usr/lib/systemd/system/qemu-guest-agent.service"
 TEXT = "[Install]\nWantedBy=dev-virtio\\x2dports-org.qemu.guest_agent.0.device\n"

@@ -28,8 +28,8 @@ from guest_folder import (
 from v2v.document import Disk, Filesystem, Guest
 from v2v.guests.appliance import Appliance
 from v2v.guests.linux import boot, drivers, kernels, virtual
-from v2v.guests.linux.plan import Action
 from v2v.guests.linux.stable import Names
+from v2v.guests.plan import Action
 
 CORPUS = Path(__file__).parents[2] / "data" / "boot"
 NAMES = sorted(path.stem for path in CORPUS.glob("*.guest"))

@@ -15,6 +15,7 @@ import guest_folder
 from guest_files import guest_with
 from v2v.document import Filesystem, Guest, Interface
 from v2v.errors import GuestError
+from v2v.guests import plan
 from v2v.guests.appliance import printable
 from v2v.guests.linux import (
     addressing,
@@ -26,7 +27,6 @@ from v2v.guests.linux import (
     interfaces,
     kernels,
     netplan,
-    plan,
     roots,
     stable,
     system,

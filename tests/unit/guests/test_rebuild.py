@@ -32,8 +32,8 @@ from v2v.guests.linux import (
     persistent,
     virtual,
 )
-from v2v.guests.linux.plan import Action
 from v2v.guests.linux.stable import Names
+from v2v.guests.plan import Action
 
 VERSION = "5.14.0-1.x86_64"
 CONFIG = "/etc/initramfs-tools/initramfs.conf"

@@ -12,7 +12,7 @@ from guest_folder import handle
 from v2v.document import Change, Filesystem, Guest
 from v2v.guests.appliance import Appliance
 from v2v.guests.linux import fixes, selinux
-from v2v.guests.linux.plan import Action, create, edit, link
+from v2v.guests.plan import Action, create, edit, link
 
 FILES = "/etc/selinux/targeted/contexts/files/file_contexts"
 GUEST = Guest(

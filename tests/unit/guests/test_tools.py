@@ -11,7 +11,7 @@ from guest_files import done, guest_with, paths
 from v2v.document import Guest, Kernel
 from v2v.guests.appliance import Appliance
 from v2v.guests.linux import console, modprobe, repositories, tools, xorg
-from v2v.guests.linux.plan import Action
+from v2v.guests.plan import Action
 
 UNITS = "/lib/systemd/system"
 MASKS = "/etc/systemd/system"

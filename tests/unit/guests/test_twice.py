@@ -9,7 +9,8 @@ from guest_folder import applied, guest, image, modules, vmlinuz
 from v2v.document import VM, Devices, Disk, Filesystem, Guest, Nic, Source
 from v2v.errors import GuestError
 from v2v.guests.linux import fixes, interfaces, kernels, leftovers, tools
-from v2v.guests.linux.plan import edit
+from v2v.guests.plan import edit
+from v2v.guests.wanted import Wanted
 
 
 def test_debians_link_to_the_list_of_modules_is_no_second_file(tmp_path: Path) -> None:
@@ -137,11 +138,11 @@ def test_all_that_is_planned_at_once_fits_together_and_is_done_once(
         nics=(Nic(mac=MAC),),
     )
     devices = Devices(made_for="libvirt", block="virtio", agent=False)
-    planned = fixes.plan(there, vm, look(), devices, fixes.Wanted())
+    planned = fixes.plan(there, vm, look(), devices, Wanted())
     paths = {action.change.path for action in planned}
     assert {"/etc/default/grub", "/boot/grub2/grub.cfg", IMAGE, "/etc/modules"} <= paths
     applied(there, planned)
-    again = fixes.plan(there, vm, look(), devices, fixes.Wanted())
+    again = fixes.plan(there, vm, look(), devices, Wanted())
     assert [action.change for action in again] == []
     for path, target in LINKS.items():
         assert str((tmp_path / path[1:]).readlink()) == target

@@ -6,7 +6,7 @@ from lxml import etree
 
 from target_vm import corpus, disk, domain_of, make_vm
 from v2v import kvm, paths, targets
-from v2v.document import VM, Devices, Layer
+from v2v.document import VM, Devices, Guest, Layer, Verdict
 from v2v.errors import BlockedError, TargetError, UsageError
 from v2v.steps import define
 from v2v.targets import Wish
@@ -114,6 +114,43 @@ def test_a_guest_prepared_for_other_devices_is_blocked(vm: VM) -> None:
 def test_all_local_targets_have_the_same_devices(vm: VM, kind: str) -> None:
     prepared = vm.having(devices=Devices(made_for=kind))
     assert define.define(prepared, "local", Wish()).target
+
+
+def _windows(vm: VM, block: str = "virtio", *, boots: bool = False) -> VM:
+    verdicts = (
+        Verdict(bus="virtio", boots=boots, reason="viostor is overridden"),
+        Verdict(bus="sata", boots=True, reason="storahci started at boot"),
+    )
+    guest = Guest(type="windows", verdicts=verdicts)
+    return vm.having(guest=guest, devices=Devices().having(block=block))
+
+
+@pytest.mark.report("https://github.com/kubev2v/forklift/issues/1029")
+def test_a_bus_that_windows_does_not_boot_from_is_refused(vm: VM) -> None:
+    # INACCESSIBLE BOOT DEVICE, after a migration that said it had succeeded.
+    with pytest.raises(BlockedError) as e:
+        define.define(_windows(vm), "local", Wish())
+    assert e.value.message == (
+        "Windows would not find its disk on virtio: viostor is overridden"
+    )
+    assert "sata" in e.value.remedy
+    assert "--allow boot-verdict" in e.value.remedy
+
+
+def test_a_bus_that_windows_does_not_boot_from_may_be_accepted(vm: VM) -> None:
+    wish = Wish(allow=("boot-verdict",))
+    assert define.define(_windows(vm), "local", wish).target
+
+
+@pytest.mark.parametrize("block", ["sata", "ide"])
+def test_a_bus_that_windows_boots_from_is_taken(vm: VM, block: str) -> None:
+    # What would be on IDE is on SATA, since q35 has none.
+    assert define.define(_windows(vm, block), "local", Wish()).target
+    assert define.define(_windows(vm, boots=True), "local", Wish()).target
+
+
+def test_the_disks_alone_go_anywhere(vm: VM) -> None:
+    assert define.define(_windows(vm), "null", Wish()).target
 
 
 def test_null_takes_what_no_other_does_and_makes_nothing(folder: Path) -> None:

@@ -28,7 +28,7 @@ from v2v.guests.customize.work import (
     action,
     host_text,
 )
-from v2v.guests.linux.plan import Action
+from v2v.guests.plan import Action
 
 # crypt(5): what a hash of each method begins with.
 _METHODS = {"md5": "$1$", "sha256": "$5$", "sha512": "$6$", "yescrypt": "$y$"}

@@ -28,7 +28,7 @@ from v2v.guests.customize.work import (
     now,
     split,
 )
-from v2v.guests.linux.plan import Action
+from v2v.guests.plan import Action
 
 _PIECE = 2**20
 # How tar-in's file begins, and what libguestfs calls that.

@@ -10,7 +10,7 @@ from functools import partial
 from v2v.errors import GuestError, UsageError
 from v2v.guests.appliance import Appliance
 from v2v.guests.customize.work import Parsers, Place, Settings, Work, action
-from v2v.guests.linux.plan import Action
+from v2v.guests.plan import Action
 
 _HOSTNAME = re.compile(
     r"(?=.{1,253}$)[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?"

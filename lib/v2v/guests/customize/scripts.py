@@ -25,7 +25,7 @@ from v2v.guests.customize.work import (
 )
 from v2v.guests.linux import packages
 from v2v.guests.linux.firstboot import Step
-from v2v.guests.linux.plan import Action
+from v2v.guests.plan import Action
 
 _SCRIPT, _LOG = "/var/tmp/v2v-run", "/var/tmp/v2v-run.log"
 _SHOWN = 50  # lines of what a script said

@@ -13,7 +13,7 @@ from v2v.document import Change, Guest
 from v2v.errors import GuestError, UsageError
 from v2v.guests.appliance import Appliance, printable
 from v2v.guests.linux.firstboot import Step
-from v2v.guests.linux.plan import Action
+from v2v.guests.plan import Action
 
 Kind = Literal["edit", "create", "delete", "link", "run"]
 

@@ -17,7 +17,7 @@ from v2v.errors import GuestError
 from v2v.guests.appliance import Appliance
 from v2v.guests.linux import firstboot, packages, startpar
 from v2v.guests.linux.firstboot import Step
-from v2v.guests.linux.plan import Action, link
+from v2v.guests.plan import Action, link
 
 _NAME = "qemu-guest-agent"
 _REASON = "the host talks to the guest by qemu-guest-agent"

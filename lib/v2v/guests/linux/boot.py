@@ -25,7 +25,7 @@ from v2v.guests.linux.loaders import (
 )
 from v2v.guests.linux.loaders.menu import Entry, Files, Menu
 from v2v.guests.linux.loaders.parameters import Stable
-from v2v.guests.linux.plan import Action, create, edit, link
+from v2v.guests.plan import Action, create, edit, link
 
 FINDINGS = (
     *("boot-default-unfit", "boot-device-name", "boot-loader-untouched"),

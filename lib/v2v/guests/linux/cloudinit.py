@@ -14,7 +14,7 @@ from v2v.document import Guest
 from v2v.guests.appliance import Appliance
 from v2v.guests.linux import boot
 from v2v.guests.linux.interfaces import is_configured
-from v2v.guests.linux.plan import Action, create
+from v2v.guests.plan import Action, create
 
 _MAIN = "/etc/cloud/cloud.cfg"
 _PARTS = "/etc/cloud/cloud.cfg.d"

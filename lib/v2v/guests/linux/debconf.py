@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from v2v.errors import GuestError
 from v2v.guests.appliance import Appliance
-from v2v.guests.linux.plan import Action, edit
+from v2v.guests.plan import Action, edit
 
 PATH = "/var/cache/debconf/config.dat"
 

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from v2v.guests.appliance import Appliance
 from v2v.guests.linux import order
-from v2v.guests.linux.plan import Action, edit, remove
+from v2v.guests.plan import Action, edit, remove
 
 _REASON = "disks have other kernel names on KVM"
 _MAX_FILES = 200

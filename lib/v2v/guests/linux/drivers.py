@@ -19,8 +19,8 @@ from v2v.errors import GuestError
 from v2v.guests.appliance import Appliance
 from v2v.guests.linux import diskfiles, initramfs, kernels, persistent, rebuild
 from v2v.guests.linux.initramfs import Initramfs
-from v2v.guests.linux.plan import Action
 from v2v.guests.linux.stable import Names
+from v2v.guests.plan import Action
 
 DISK = kernels.DISK
 _WANTED = (*DISK, "virtio_scsi", "virtio_net")

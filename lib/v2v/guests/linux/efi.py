@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from v2v.document import Change, Finding, Guest
 from v2v.guests.appliance import Appliance
 from v2v.guests.linux import boot, debconf
-from v2v.guests.linux.plan import Action
+from v2v.guests.plan import Action
 
 FINDINGS = ("efi-starts-windows",)
 _SUFFIXES = {"x86_64": "x64", "aarch64": "aa64", "i386": "ia32"}

@@ -17,7 +17,7 @@ from v2v.document import Guest
 from v2v.errors import GuestError
 from v2v.guests.appliance import Appliance
 from v2v.guests.linux import startpar
-from v2v.guests.linux.plan import Action, create, link
+from v2v.guests.plan import Action, create, link
 
 HOME = "/var/lib/v2v"
 _FOLDER = f"{HOME}/firstboot"

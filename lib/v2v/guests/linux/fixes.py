@@ -4,15 +4,12 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 from v2v.document import VM, Devices, Finding, Guest
-from v2v.errors import GuestError
+from v2v.guests import gates
 from v2v.guests.appliance import Appliance
-from v2v.guests.customize import Place, Work
+from v2v.guests.customize import Place
 from v2v.guests.linux import (
     agent,
     boot,
@@ -28,9 +25,9 @@ from v2v.guests.linux import (
     tools,
     virtual,
 )
-from v2v.guests.linux.addresses import Address
 from v2v.guests.linux.firstboot import Step
-from v2v.guests.linux.plan import Action
+from v2v.guests.plan import Action
+from v2v.guests.wanted import Wanted
 
 # All that findings() may yield: an old one of these is replaced by a new look.
 FINDINGS = frozenset(
@@ -45,25 +42,8 @@ FINDINGS = frozenset(
     }
 )
 _SHOWN = 20  # of each kind
-# Room that is left on each file system besides what is planned: bytes.
-_SPARE = 2**20
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Wanted:
-    """What the user wants to be done besides.
-
-    ``packages`` is the folder with the agent's packages; ``works`` are what the guest
-    is customised by, with ``folder`` for their secrets.
-    """
-
-    packages: Path | None = None
-    addresses: Sequence[Address] = ()
-    works: Sequence[Work] = ()
-    remove_tools: bool = False
-    folder: Path | None = None
 
 
 def plan(
@@ -100,64 +80,18 @@ def plan(
     return [*actions, *selinux.plan(appliance, actions)]
 
 
-def gate(guest: Guest, actions: Sequence[Action]) -> Guest:
-    """Return *guest* with the room that *actions* need on each file system.
-
-    Raises GuestError if one has too little.
-    """
-    needed: Counter[str] = Counter()
-    points = [fs.mountpoint for fs in guest.filesystems if fs.mountpoint]
-    for action in actions:
-        needed[_place(action.change.path, points)] += action.space
-    for fs in guest.filesystems:
-        count = needed[fs.mountpoint or ""]
-        if count and fs.free is not None and count + _SPARE > fs.free:
-            raise GuestError(
-                f"{fs.mountpoint} in the guest has {fs.free / 2**20:.1f} MiB free and "
-                f"needs {(count + _SPARE) / 2**20:.1f} MiB",
-                "remove old kernels or files there on the source",
-            )
-    return guest.having(
-        filesystems=tuple(
-            fs.having(needed=needed[fs.mountpoint or ""] or None)
-            for fs in guest.filesystems
-        )
-    )
-
-
-def _place(path: str, points: list[str]) -> str:
-    """Return the mount point that *path* is on."""
-    fitting = [p for p in points if path == p or path.startswith(p.rstrip("/") + "/")]
-    return max(fitting, key=len, default="/")
-
-
 def apply(appliance: Appliance, guest: Guest, actions: Sequence[Action]) -> None:
     """Do *actions* in their order.
 
     Raises GuestError if a file system that they change cannot be written.
     """
-    points = [fs.mountpoint for fs in guest.filesystems if fs.mountpoint]
-    for place in {_place(action.change.path, points) for action in actions}:
-        _prove_writable(appliance, place)
+    gates.prove_writable(appliance, guest, actions)
     labels = selinux.noted(appliance, guest, actions)
     for action in actions:
         log.debug("%s %s", action.change.kind, action.change.path)
         action.apply(appliance)
     if labels:
         selinux.restore(appliance, guest, labels)
-
-
-def _prove_writable(appliance: Appliance, place: str) -> None:
-    probe = f"{place.rstrip('/')}/.v2v-probe"
-    try:
-        appliance.g.rm_f(probe)  # in /tmp anybody may have left a link there
-        appliance.g.write(probe, b"")
-        appliance.g.rm_f(probe)
-    except RuntimeError as e:
-        raise GuestError(
-            f"{place} in the guest cannot be written: {e}",
-            "repair the file system (fsck) on the source",
-        ) from e
 
 
 def verify(appliance: Appliance, guest: Guest, devices: Devices) -> Guest:

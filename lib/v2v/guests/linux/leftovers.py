@@ -13,7 +13,7 @@ from functools import partial
 from v2v.document import Guest
 from v2v.guests.appliance import Appliance
 from v2v.guests.linux import console, modprobe, repositories, xorg
-from v2v.guests.linux.plan import Action, edit
+from v2v.guests.plan import Action, edit
 
 _Edit = Callable[[str], str]
 _MAX_FILES = 200

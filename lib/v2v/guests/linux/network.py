@@ -20,7 +20,7 @@ from v2v.guests.appliance import Appliance, printable
 from v2v.guests.linux import addresses, boot, cloudinit, hardware
 from v2v.guests.linux.addresses import Address
 from v2v.guests.linux.interfaces import is_configured
-from v2v.guests.linux.plan import Action, create, edit
+from v2v.guests.plan import Action, create, edit
 
 # Names that a kernel or systemd gives to cards, and no bond, bridge or VLAN has.
 # netdevice(7): 15 characters at most.  Xen's is enX0.

@@ -11,7 +11,7 @@ from pathlib import Path
 from v2v.document import Change, Guest
 from v2v.errors import GuestError
 from v2v.guests.appliance import Appliance, printable
-from v2v.guests.linux.plan import Action
+from v2v.guests.plan import Action
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._:~=@-]*")
 _PLACE = "/var/tmp/v2v-packages"

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from v2v.document import Change, Kernel
 from v2v.guests.appliance import Appliance
 from v2v.guests.linux import kernels
-from v2v.guests.linux.plan import Action, create, edit
+from v2v.guests.plan import Action, create, edit
 
 _SUM = re.compile(r"([0-9a-f]{40})  (/\S{1,300})\n?")
 _REASON = "the next initramfs needs virtio as well"

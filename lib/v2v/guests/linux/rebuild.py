@@ -17,7 +17,7 @@ from v2v.guests.appliance import Appliance
 from v2v.guests.linux import generators, kernels
 from v2v.guests.linux.generators import Job, Tool
 from v2v.guests.linux.initramfs import Initramfs
-from v2v.guests.linux.plan import Action
+from v2v.guests.plan import Action
 
 # What a new initramfs may take, where there is no old one to go by: bytes.
 _USUAL = 64 * 2**20

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from v2v.document import Change
 from v2v.guests.appliance import Appliance
-from v2v.guests.linux.plan import Action
+from v2v.guests.plan import Action
 
 # systemd; Debian, Red Hat and SUSE before it; CirrOS.
 _FILES = (

@@ -25,7 +25,7 @@ from v2v.errors import GuestError
 from v2v.guests.appliance import Appliance, printable
 from v2v.guests.linux.contexts import Contexts
 from v2v.guests.linux.patterns import PatternError
-from v2v.guests.linux.plan import Action, create
+from v2v.guests.plan import Action, create
 
 FINDINGS = ("selinux-relabel",)
 _CONFIG = "/etc/selinux/config"

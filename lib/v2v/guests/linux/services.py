@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection, Iterator
 
 from v2v.guests.appliance import Appliance
-from v2v.guests.linux.plan import Action, create, link, remove
+from v2v.guests.plan import Action, create, link, remove
 
 _UNITS = "/{lib,usr/lib,etc}/systemd/system"
 _MASKS = "/etc/systemd/system"

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from v2v.document import Disk, Filesystem, Finding, Guest
 from v2v.guests.appliance import Appliance, printable
 from v2v.guests.linux import debconf, diskfiles, fstab, order
-from v2v.guests.linux.plan import Action, edit
+from v2v.guests.plan import Action, edit
 
 # All that findings() may yield.
 FINDINGS = ("fstab-device-name", "disk-name-left")

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from v2v.document import Change
 from v2v.guests.appliance import Appliance
-from v2v.guests.linux.plan import Action
+from v2v.guests.plan import Action
 
 _PATH = "/etc/init.d/.depend.start"
 _TARGETS = re.compile(r"^TARGETS[ \t]*=([^\r\n]*)", re.MULTILINE)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from v2v.document import Finding, Guest
 from v2v.guests.appliance import Appliance, printable
 from v2v.guests.linux import leftovers, services
-from v2v.guests.linux.plan import Action
+from v2v.guests.plan import Action
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from v2v.errors import GuestError, UsageError
 from v2v.guests import customize
 from v2v.guests.appliance import Appliance
 from v2v.guests.customize import Place
-from v2v.guests.linux.plan import Action
+from v2v.guests.plan import Action
 from v2v.operations import Operation
 
 GUEST = Guest(type="linux", init="systemd", package_format="deb")

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the registry says of a Windows guest: its name, clock, volumes and programs."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from v2v.guests.appliance import printable
+from v2v.guests.windows.hive import Hive
+from v2v.guests.windows.registry import Registry
+from v2v.guests.windows.version import VERSION
+
+_UNINSTALL = r"Microsoft\Windows\CurrentVersion\Uninstall"
+_LETTER = "\\dosdevices\\"
+_GPT = b"DMIO:ID:"
+# It goes into scripts, where other characters would mean something.
+_FOLDER = re.compile(r"[A-Za-z]:(?:\\[A-Za-z0-9 ._~-]{1,64}){1,8}\\?")
+_MAX_PROGRAMS = 2000
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a volume is: on GPT the partition's GUID (lower case), on MBR the disk's
+    signature and the volume's offset in bytes.
+    """
+
+    guid: str | None = None
+    signature: int | None = None
+    offset: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """An installed program; ``key`` is the name of its key in Uninstall."""
+
+    key: str
+    name: str
+    version: str | None = None
+    publisher: str | None = None
+    uninstall: str | None = None
+    quiet: str | None = None
+    is_msi: bool = False
+
+
+def hostname(registry: Registry) -> str | None:
+    """Return the name of the machine."""
+    key = rf"{registry.current}\Services\Tcpip\Parameters"
+    name = registry.system.text(key, "Hostname") or registry.system.text(
+        rf"{registry.current}\Control\ComputerName\ComputerName", "ComputerName"
+    )
+    return printable(name) if name else None
+
+
+def clock(registry: Registry) -> Literal["utc", "localtime"]:
+    """Return what Windows takes its hardware clock for: mostly the local time."""
+    key = rf"{registry.current}\Control\TimeZoneInformation"
+    # Some write it as a QWORD; REG_NONE says nothing.
+    is_utc = registry.system.number(key, "RealTimeIsUniversal") == 1
+    return "utc" if is_utc else "localtime"
+
+
+def timezone(registry: Registry) -> str | None:
+    """Return the time zone in Microsoft's words ("W. Europe Standard Time")."""
+    key = rf"{registry.current}\Control\TimeZoneInformation"
+    for name in ("TimeZoneKeyName", "StandardName"):
+        # Names that are resources ("@tzres.dll,-322") are no names.
+        text = registry.system.text(key, name)
+        if text and not text.startswith("@"):
+            return printable(text)
+    return None
+
+
+def machine_uuid(registry: Registry) -> str | None:
+    """Return the UUID of the machine (SMBIOS) that Windows ran on last."""
+    text = registry.system.text("HardwareConfig", "LastConfig") or ""
+    try:
+        return str(uuid.UUID(text))
+    except ValueError:
+        return None
+
+
+def system_root(registry: Registry) -> str:
+    """Return the folder of the system as Windows calls it: ``C:\\Windows``."""
+    for name in ("SystemRoot", "PathName"):
+        text = registry.software.text(VERSION, name) or ""
+        if _FOLDER.fullmatch(text):
+            return text[0].upper() + text[1:].rstrip("\\")
+    return "C:\\Windows"
+
+
+def drive(registry: Registry) -> str:
+    """Return the letter of the system's volume, with its colon."""
+    return system_root(registry)[:2]
+
+
+def letters(registry: Registry) -> dict[str, Place]:
+    """Return which volume has which letter ("C:"), of those on disks."""
+    values = registry.system.values("MountedDevices")
+    found = {}
+    for name, value in sorted(values.items()):
+        if not name.lower().startswith(_LETTER):
+            continue
+        place = _place(value.data)
+        if place:
+            found[name[len(_LETTER) :].upper()] = place
+    return found
+
+
+def _place(data: bytes) -> Place | None:
+    """Return what a value of MountedDevices means; CDs and USB are texts."""
+    if len(data) == 12:
+        signature, offset = data[:4], data[4:]
+        return Place(
+            signature=int.from_bytes(signature, "little"),
+            offset=int.from_bytes(offset, "little"),
+        )
+    if len(data) == 24 and data.startswith(_GPT):
+        return Place(guid=str(uuid.UUID(bytes_le=data[len(_GPT) :])))
+    return None
+
+
+def programs(registry: Registry) -> list[Program]:
+    """Return the programs that the guest has, sorted by name."""
+    software = registry.software
+    found = [
+        program
+        for folder in (_UNINSTALL, rf"WOW6432Node\{_UNINSTALL}")
+        for program in _programs(software, folder)
+    ]
+    return sorted(found, key=lambda p: (p.name.lower(), p.key))
+
+
+def _programs(software: Hive, folder: str) -> Iterator[Program]:
+    for key in software.keys(folder)[:_MAX_PROGRAMS]:
+        path = rf"{folder}\{key}"
+        name = software.text(path, "DisplayName")
+        if not name:
+            continue  # an update, or a part of another
+        yield Program(
+            key=key,
+            name=printable(name),
+            version=software.text(path, "DisplayVersion"),
+            publisher=software.text(path, "Publisher"),
+            uninstall=software.text(path, "UninstallString"),
+            quiet=software.text(path, "QuietUninstallString"),
+            is_msi=software.number(path, "WindowsInstaller") == 1,
+        )

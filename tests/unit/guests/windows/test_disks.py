@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A guest is planned for so that it finds its disks, and that is proved."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+import guest_folder
+import hives
+import windows_disks
+from v2v.document import VM, Disk, Guest, Source, Verdict, Windows
+from v2v.errors import GuestError
+from v2v.guests.wanted import Wanted
+from v2v.guests.windows import disks
+from v2v.guests.windows.controllers import SCSI_ADAPTER
+from v2v.guests.windows.hive import Hive
+from v2v.guests.windows.packages import Setting
+from v2v.guests.windows.place import Work
+
+# The drivers that the real guests have, and those that are going to be there.
+IN_BOX = ("storahci", "msahci", "atapi", "intelide", "stornvme", "disk", "partmgr")
+FILTERS = ("EhStorClass", "fvevol", "iorate", "rdyboost", "volsnap", "stdcfltn")
+WIN10 = Windows(id="win10", build=18362)
+OF = {
+    "win7": (Windows(id="win7", build=7601), "i386", 0x014C),
+    "win81": (Windows(id="win8.1", build=9600), "x86_64", 0x8664),
+    "win10": (WIN10, "x86_64", 0x8664),
+    "pc": (WIN10, "x86_64", 0x8664),
+}
+IDS = {
+    "netkvm": (r"PCI\VEN_1AF4&DEV_1041&SUBSYS_11001AF4&REV_01",),
+    "smbus": (r"PCI\VEN_8086&DEV_2930",),
+    "viostor": (
+        r"PCI\VEN_1AF4&DEV_1001&SUBSYS_00021AF4&REV_00",
+        r"PCI\VEN_1AF4&DEV_1042&SUBSYS_11001AF4&REV_01",
+    ),
+    "vioscsi": (
+        r"PCI\VEN_1AF4&DEV_1004&SUBSYS_00081AF4&REV_00",
+        r"PCI\VEN_1AF4&DEV_1048&SUBSYS_11001AF4&REV_01",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Service:
+    name: str
+    image: str
+    start: int = 0
+    group: str | None = "SCSI miniport"
+    values: tuple[Setting, ...] = ()
+
+
+@dataclass(frozen=True)
+class Inf:
+    """What inf.py tells of viostor.inf and vioscsi.inf."""
+
+    name: str
+    provider: str = "Somebody"
+    class_guid: str = SCSI_ADAPTER
+    version: tuple[int, int, int, int] = (100, 95, 104, 26200)
+    date: datetime.date = datetime.date(2024, 7, 11)
+
+    @property
+    def catalog(self) -> str | None:
+        return f"{self.name}.cat"
+
+    def models(self, arch: str) -> Sequence[tuple[str, str, str]]:
+        assert arch in ("i386", "x86_64")
+        return [(id_, f"{self.name}_inst", "a disk") for id_ in IDS[self.name]]
+
+    def service(self, section: str) -> Service | None:
+        assert section == f"{self.name}_inst"
+        if self.name == "smbus":
+            return None
+        return Service(self.name, rf"%12%\{self.name}.sys")
+
+
+@dataclass(frozen=True)
+class Driver:
+    name: str
+    inf: Inf
+    files: dict[str, bytes]
+
+
+@dataclass(frozen=True)
+class Selection:
+    drivers: tuple[Driver, ...] = field(
+        default_factory=lambda: tuple(
+            Driver(
+                name,
+                Inf(name),
+                {
+                    f"{name}.{ext}": f"{name}.{ext}".encode()
+                    for ext in ("inf", "cat", "sys")
+                },
+            )
+            for name in ("viostor", "vioscsi", "netkvm", "smbus")
+        )
+    )
+
+
+def program(machine: int) -> bytes:
+    head = b"MZ".ljust(0x3C, b"\0") + (0x40).to_bytes(4, "little")
+    return head + b"PE\0\0" + machine.to_bytes(2, "little")
+
+
+def work(shared: Path, tmp_path: Path, name: str, drivers: Selection | None) -> Work:
+    windows, arch, machine = OF[name]
+    root = tmp_path / "guest"
+    files: dict[str, str | bytes] = {
+        f"/Windows/System32/drivers/{driver}.sys": program(machine)
+        for driver in (*IN_BOX, *FILTERS)
+    }
+    vm = VM(
+        id="x",
+        name="x",
+        memory=2**30,
+        disks=(Disk(id="sda"),),
+        source=Source(kind="vmx", location="x"),
+    )
+    return Work(
+        appliance=guest_folder.guest(root, files),
+        registry=windows_disks.real(shared, name, tmp_path),
+        vm=vm,
+        guest=Guest(type="windows", arch=arch, windows=windows),
+        wanted=Wanted(),
+        root="/Windows",
+        drivers=drivers,
+    )
+
+
+def bus(verdicts: Sequence[Verdict], name: str) -> Verdict:
+    return next(verdict for verdict in verdicts if verdict.bus == name)
+
+
+def place_drivers(made: Work, name: str) -> None:
+    """Do what placing.py does."""
+    for driver in ("viostor", "vioscsi"):
+        path = f"/Windows/System32/drivers/{driver}.sys"
+        guest_folder.put(guest_folder.handle(made.appliance).host("/"), path, b"")
+        made.appliance.g.write(path, program(OF[name][2]))
+
+
+def again(made: Work, tmp_path: Path) -> Work:
+    return replace(made, registry=windows_disks.again(made.registry, tmp_path))
+
+
+@pytest.mark.parametrize("name", windows_disks.REAL)
+def test_a_real_guest_gets_virtio_and_it_is_proved(
+    shared: Path, tmp_path: Path, name: str
+) -> None:
+    made = work(shared, tmp_path, name, Selection())
+    actions = list(disks.plan(made))
+    devices, planned = disks.chosen(made)
+    assert (devices.block, devices.machine, devices.net) == ("virtio", "q35", "virtio")
+    paths = guest_folder.applied(made.appliance, actions)
+    assert len(paths) == (0 if name == "win7" else 8)
+    # Not proved before the driver's file is there.
+    second = again(made, tmp_path)
+    missing = bus(disks.proved(second, devices), "virtio")
+    assert not missing.boots
+    assert missing.reason == (
+        r"system32\drivers\viostor.sys is missing, empty, or for another processor"
+    )
+    place_drivers(second, name)
+    second = again(second, tmp_path)
+    assert disks.proved(second, devices) == planned
+    assert {v.bus for v in planned if v.boots} >= {"virtio", "scsi", "sata"}
+
+
+@pytest.mark.parametrize("name", windows_disks.REAL)
+def test_a_second_run_plans_nothing(shared: Path, tmp_path: Path, name: str) -> None:
+    made = work(shared, tmp_path, name, Selection())
+    guest_folder.applied(made.appliance, disks.plan(made))
+    place_drivers(made, name)
+    second = again(made, tmp_path)
+    assert list(disks.plan(second)) == []
+    assert second.registry.system.changes == []
+
+
+@pytest.mark.parametrize("name", windows_disks.REAL)
+def test_a_real_guest_without_drivers_gets_sata(
+    shared: Path, tmp_path: Path, name: str
+) -> None:
+    made = work(shared, tmp_path, name, None)
+    assert list(disks.plan(made)) == []
+    devices, verdicts = disks.chosen(made)
+    assert devices.block == "sata"
+    assert devices.net == ("e1000" if name == "win7" else "e1000e")
+    assert bus(verdicts, "sata").boots
+    assert disks.proved(again(made, tmp_path), devices) == verdicts
+
+
+def test_the_published_name_is_one_that_the_guest_has_not(
+    shared: Path, tmp_path: Path
+) -> None:
+    made = work(shared, tmp_path, "win10", Selection())
+    root = guest_folder.handle(made.appliance).host("/")
+    guest_folder.put(root, "/Windows/INF/OEM12.INF", "")
+    guest_folder.applied(made.appliance, disks.plan(made))
+    names = made.registry.system.keys(r"DriverDatabase\DriverInfFiles")
+    assert {"oem13.inf", "oem14.inf"} <= set(names)
+    assert "oem12.inf" not in names
+
+
+def test_a_package_names_the_folder_that_it_came_from(
+    shared: Path, tmp_path: Path
+) -> None:
+    made = work(shared, tmp_path, "win10", Selection())
+    list(disks.plan(made))
+    packages = r"DriverDatabase\DriverPackages"
+    system = made.registry.system
+    ours = [key for key in system.keys(packages) if key.startswith("viostor.inf")]
+    (folder,) = [system.text(rf"{packages}\{key}", "OemPath") for key in ours]
+    assert folder == r"C:\Windows\Drivers\VirtIO\viostor"
+
+
+def _of_store(made: Work, tmp_path: Path) -> Work:
+    database: hives.Keys = {"DriverDatabase": {"Architecture": 9}}
+    drivers = Hive("DRIVERS", hives.made(tmp_path / "DRIVERS", database))
+    return replace(
+        made,
+        registry=replace(made.registry, drivers=drivers),
+        wanted=Wanted(firstboot="none"),
+    )
+
+
+def test_without_a_first_boot_the_card_is_in_the_store(
+    shared: Path, tmp_path: Path
+) -> None:
+    made = _of_store(work(shared, tmp_path, "win10", Selection()), tmp_path)
+    actions = [*disks.plan(made), *disks.plan_others(made)]
+    drivers = made.registry.drivers
+    assert drivers
+    assert drivers.keys(r"DriverDatabase\DriverInfFiles") == ["oem14.inf"]
+    device = r"DriverDatabase\DeviceIds\PCI\VEN_1AF4&DEV_1041"
+    assert list(drivers.values(device)) == ["oem14.inf"]
+    of_all = made.registry.system.value("DriverDatabase", "OemInfMap")
+    assert of_all and of_all.data == b"\xff\xfe"
+    paths = guest_folder.applied(made.appliance, actions)
+    assert "/Windows/INF/oem14.inf" in paths
+    assert any(path.endswith("/netkvm.sys") for path in paths)
+    # Names that Windows shows, and no driver: pnputil alone knows what to do with it.
+    assert not any("smbus" in path for path in paths)
+
+
+def test_where_scripts_run_at_the_first_boot_they_do_it(
+    shared: Path, tmp_path: Path
+) -> None:
+    made = work(shared, tmp_path, "win10", Selection())
+    scripted = replace(_of_store(made, tmp_path), wanted=Wanted())
+    assert list(disks.plan_others(scripted)) == []
+    old = replace(made, wanted=Wanted(firstboot="none"))
+    assert list(disks.plan_others(old)) == []
+
+
+def test_a_processor_without_windows_is_refused(shared: Path, tmp_path: Path) -> None:
+    made = work(shared, tmp_path, "win10", Selection())
+    odd = replace(made, guest=made.guest.having(arch="ia64"))
+    with pytest.raises(GuestError, match="the guest's Windows is for ia64"):
+        list(disks.plan(odd))
