@@ -17,7 +17,7 @@ from v2v import formats
 from v2v.formats import Part, broken, checked_size
 from v2v.mapping.pieces import SECTOR, Mapped, Piece, runs, within
 
-_Code = Literal["I", "Q"]
+_Word = Literal["I", "Q"]
 COWD = b"COWD"
 SESPARSE = struct.pack("<Q", 0xCAFEBABE)
 _COWD_PER_TABLE = 4096
@@ -67,10 +67,10 @@ def _sector(number: int) -> int:
     return number * SECTOR
 
 
-def _tables(image: Part, at: int, count: int, code: _Code) -> Iterator[int]:
+def _tables(image: Part, at: int, count: int, word: _Word) -> Iterator[int]:
     """Yield the entries of a directory.  Raises SourceError if two name one table."""
     seen: set[int] = set()
-    for numbers in image.table(at, count, code, "little"):
+    for numbers in image.table(at, count, word, "little"):
         for number in numbers:
             if number in seen:
                 raise broken(image.path, "two parts of the disk share a grain table")
@@ -79,8 +79,8 @@ def _tables(image: Part, at: int, count: int, code: _Code) -> Iterator[int]:
             yield number
 
 
-def _table(image: Part, at: int, count: int, code: _Code) -> array[int]:
-    (numbers,) = image.table(at, count, code, "little")
+def _table(image: Part, at: int, count: int, word: _Word) -> array[int]:
+    (numbers,) = image.table(at, count, word, "little")
     return numbers
 
 
