@@ -3,12 +3,25 @@
 
 import hashlib
 import io
+import random
 import struct
 import tarfile
 import uuid
 from pathlib import Path
 
 MIB = 2**20
+
+
+def content(seed: int, size: int) -> bytes:
+    """Return a disk with holes of every size."""
+    dice = random.Random(seed)
+    made = bytearray(size)
+    for _ in range(40):
+        at = dice.randrange(size // 4096) * 4096
+        data = dice.randbytes(dice.choice([4096, 65536, 2 * MIB]))[: size - at]
+        made[at : at + len(data)] = data
+    made[20 * MIB : 25 * MIB] = bytes(5 * MIB)
+    return bytes(made)
 
 
 def xva(
@@ -102,3 +115,24 @@ def _extent(uid: bytes, clusters: list[tuple[int, int, bytes]]) -> bytes:
         ">4sHH16s16s59Q", b"VMAE", 0, len(data) // 4096, uid, b"", *infos
     )
     return head[:24] + hashlib.md5(head).digest() + head[40:] + data
+
+
+def xva_description(name: str, disk: str, size: int) -> bytes:
+    """Return an ova.xml of a VM with one disk."""
+    from xmlrpc.client import dumps
+
+    machine = {
+        "name_label": name,
+        "memory_static_max": "1073741824",
+        "VCPUs_at_startup": "1",
+        "VBDs": ["Ref:1"],
+        "power_state": "Halted",
+    }
+    vbd = {"userdevice": "0", "type": "Disk", "VDI": disk}
+    objects = [
+        {"id": "Ref:0", "class": "VM", "snapshot": machine},
+        {"id": "Ref:1", "class": "VBD", "snapshot": vbd},
+        {"id": disk, "class": "VDI", "snapshot": {"virtual_size": str(size)}},
+    ]
+    text = dumps(({"version": {}, "objects": objects},))
+    return text[text.index("<value>") : text.rindex("</param>")].encode()

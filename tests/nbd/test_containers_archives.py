@@ -7,24 +7,13 @@ from pathlib import Path
 import pytest
 
 import archives
+from archives import content
 from containers import access, allocated, converted, node, served
 from v2v.document import Layer
 from v2v.errors import SourceError
 from v2v.mapping import vma, xva
 
 MIB = 2**20
-
-
-def content(seed: int, size: int) -> bytes:
-    """Return a disk with holes of every size."""
-    dice = random.Random(seed)
-    made = bytearray(size)
-    for _ in range(40):
-        at = dice.randrange(size // 4096) * 4096
-        data = dice.randbytes(dice.choice([4096, 65536, 2 * MIB]))[: size - at]
-        made[at : at + len(data)] = data
-    made[20 * MIB : 25 * MIB] = bytes(5 * MIB)
-    return bytes(made)
 
 
 @pytest.mark.parametrize("keep_alive", [0, 3])

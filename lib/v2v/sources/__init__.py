@@ -53,9 +53,9 @@ class Source(Protocol):
 
 
 # Asked in this order: a plain disk claims every file that no other wanted.
-_ORDER = ("nbd", "vmx", "xva", "ovf", "libvirtxml", "disk")
+_ORDER = ("nbd", "vmx", "xva", "vma", "ovf", "libvirtxml", "disk")
 
-_DESCRIPTIONS = (".vmx", ".vmtx", ".ovf", ".ova", ".xva")
+_DESCRIPTIONS = (".vmx", ".vmtx", ".ovf", ".ova", ".xva", ".vma")
 # Files that hold a part of a VMDK: flat data, a delta, a piece, changed blocks.
 _PART = re.compile(r"-(flat|delta|sesparse|ctk|[fs][0-9]{3})\.vmdk$", re.IGNORECASE)
 
