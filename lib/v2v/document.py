@@ -65,7 +65,7 @@ class Layer(Record):
     other lies over, is where the bytes are.
     """
 
-    server: Literal["file", "qemu", "nbd", "blank"]
+    server: Literal["file", "qemu", "nbd", "blank", "xva", "vma"]
     path: str | None = None
     format: Format = "raw"
     over: LayerName | None = None
@@ -74,6 +74,8 @@ class Layer(Record):
     # A part of a file, for members of an OVA: bytes.
     offset: Size | None = None
     length: Size | None = None
+    # The disk's name in a container of several, in which ``length`` is its size.
+    member: str | None = None
     uri: str | None = None
     host: str | None = None
     readonly: bool = True
