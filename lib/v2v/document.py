@@ -31,7 +31,7 @@ Firmware = Literal["bios", "efi"]
 Bus = Literal["ide", "scsi", "sata", "nvme", "virtio", "usb", "xen", "unknown"]
 Severity = Literal["block", "warn", "info"]
 LayerName = Literal["source", "overlay", "endpoint", "target"]
-Format = Literal["raw", "qcow2", "vmdk", "vpc", "vhdx", "vdi"]
+Format = Literal["raw", "qcow2", "vmdk", "vpc", "vhdx", "vdi", "parallels"]
 Mac = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{2}:){5}[0-9a-f]{2}$")]
 DiskId = Annotated[str, StringConstraints(pattern=r"^sd[a-z]+$")]
 # Used as a file name by --state and the work folder, so no separators and no dots.

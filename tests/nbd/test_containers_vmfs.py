@@ -2,13 +2,16 @@
 """Snapshots of ESXi are served fast, and as qemu reads them."""
 
 import random
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+import nbd
 import vmfs_delta
 from containers import access, allocated, converted, node, served
+from v2v import layers, server
 from v2v.errors import SourceError
 from v2v.mapping import tables, vmfs
 from v2v.servers import Graph
@@ -70,6 +73,7 @@ def sesparse(folder: Path, content: bytearray, dice: random.Random) -> None:
     )
 
 
+@pytest.mark.report("https://github.com/vatesfr/xen-orchestra/pull/6909")
 @pytest.mark.parametrize("make", [cowd, sesparse])
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_delta_reads_as_qemu_reads_it_and_as_it_was_made(
@@ -137,3 +141,61 @@ def test_a_grain_behind_the_end_of_the_file_is_told(tmp_path: Path) -> None:
     assert mapped
     with pytest.raises(SourceError, match="truncated"):
         tables.write(mapped, tmp_path / "map", parent=True)
+
+
+def test_a_hundred_thousand_pieces_are_soon_written_down(tmp_path: Path) -> None:
+    """Every other sector of 100 MiB; the pieces of one table are a third of that."""
+    sectors = 2**18
+    file = tmp_path / "a"
+    data = [
+        (sector, bytes([sector % 251 + 1]) * 512) for sector in range(0, sectors, 2)
+    ]
+    vmfs_delta.cowd(file, sectors, data)
+    mapped = vmfs.mapped(file)
+    assert mapped
+    began = time.monotonic()
+    tables.write(mapped, tmp_path / "map", parent=False)
+    assert time.monotonic() - began < 20
+    top, _ = tables.nodes(tmp_path / "map")
+    made = converted(Graph(node=top))
+    wanted = bytearray(sectors * 512)
+    for sector, content in data:
+        wanted[sector * 512 : sector * 512 + 512] = content
+    assert made == wanted
+
+
+def test_small_changes_to_a_very_large_disk_are_read(tmp_path: Path) -> None:
+    sectors, dice = 2**29, random.Random(3)
+    places = [0, 1, 40, 2**20, 2**20 + 31, 2**20 + 33, sectors - 1]
+    data = [(place, dice.randbytes(512)) for place in places]
+    vmfs_delta.cowd(tmp_path / "a", sectors, [*data, (4096, b"z" * 8192)])
+    mapped = vmfs.mapped(tmp_path / "a")
+    assert mapped
+    tables.write(mapped, tmp_path / "map", parent=True)
+    top, bottom = tables.nodes(tmp_path / "map")
+    (tmp_path / "base").write_bytes(b"p" * 2**20)
+    base = {"driver": "file", "filename": str(tmp_path / "base")}
+    bottom["backing"] = {"driver": "raw", "file": base}
+    with server.serve(layers.command(Graph(node=top))) as uri:
+        connection = nbd.NBD()
+        connection.connect_uri(uri)
+        for place, content in data:
+            assert connection.pread(512, place * 512) == content
+        assert connection.pread(8192, 4096 * 512) == b"z" * 8192
+        assert connection.pread(512, 2 * 512) == b"p" * 512
+        assert connection.pread(512, (2**20 + 32) * 512) == bytes(512)
+
+
+def test_large_changes_to_a_very_large_disk_are_read(tmp_path: Path) -> None:
+    sectors = 2**31
+    vmfs_delta.sesparse(tmp_path / "a", sectors, {sectors // 8 - 1: b"y" * 4096})
+    mapped = vmfs.mapped(tmp_path / "a")
+    assert mapped
+    tables.write(mapped, tmp_path / "map", parent=False)
+    top, _ = tables.nodes(tmp_path / "map")
+    with server.serve(layers.command(Graph(node=top))) as uri:
+        connection = nbd.NBD()
+        connection.connect_uri(uri)
+        assert connection.get_size() == sectors * 512
+        assert connection.pread(4096, sectors * 512 - 4096) == b"y" * 4096
+        assert connection.pread(4096, 2**39) == bytes(4096)

@@ -5,7 +5,7 @@ Source: docs/interop/qcow2.txt of QEMU.  A data cluster must begin at a multiple
 its size, and the pieces of a container begin at any sector of it.  So there is a
 layer for each remainder, in which the container is shifted into place, and each is
 the backing file of the next.  What is no whole cluster goes to a layer whose
-clusters are single sectors.
+clusters are single sectors; of a disk too large for that, it is copied (copies).
 
 An external data file (qcow2's own) would be simpler, but each cluster must lie at
 its own place there.  Instead a descriptor of FLAT extents, as VMDK has them, strings
@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from v2v.errors import SourceError
+from v2v.mapping.copies import Copies
 from v2v.mapping.pieces import SECTOR, Mapped, Piece, merged
 
 # Clusters of the layers, in bytes.  The size of a qcow2 image is limited by that of
@@ -143,7 +144,7 @@ def write(mapped: Mapped, folder: Path, *, parent: bool) -> None:
     folder.mkdir(parents=True)
     end = mapped.file.stat().st_size
     coarse = _coarse(mapped.size)
-    layers: dict[_Kind, _Layer] = {}
+    layers: dict[_Kind, _Layer | Copies] = {}
     most, clusters, data = _MAX_CLUSTERS, 0, 0
     for piece in merged(_ordered(mapped, end)):
         if piece.where is None and not parent:
@@ -154,9 +155,7 @@ def write(mapped: Mapped, folder: Path, *, parent: bool) -> None:
             if clusters > most or data > end + coarse:
                 raise _too_much(mapped)
             if kind not in layers:
-                _check_fine(mapped, kind)
-                name = f"{kind.cluster}-{kind.shift}"
-                layers[kind] = _Layer(folder / name, mapped, kind, end)
+                layers[kind] = _begun(mapped, folder, kind, end)
             layers[kind].add(part)
     if not layers:
         kind = _Kind(coarse, 0)
@@ -172,13 +171,12 @@ def _coarse(size: int) -> int:
     raise ValueError(f"a disk of {size} bytes")  # formats.MAX_SIZE is half of that
 
 
-def _check_fine(mapped: Mapped, kind: _Kind) -> None:
+def _begun(mapped: Mapped, folder: Path, kind: _Kind, end: int) -> _Layer | Copies:
+    """Return a new layer of *kind*: for small pieces of a very large disk, copies."""
+    folder = folder / f"{kind.cluster}-{kind.shift}"
     if mapped.size > kind.cluster * (kind.cluster // 8) * _MAX_LEVEL1:
-        raise SourceError(
-            f"{mapped.file} has changes smaller than 4 KiB, and a disk larger than "
-            "128 GiB with such cannot be read in place",
-            "merge the snapshots or checkpoints on the source",
-        )
+        return Copies(folder, mapped)
+    return _Layer(folder, mapped, kind, end)
 
 
 def _too_much(mapped: Mapped) -> SourceError:
@@ -256,5 +254,8 @@ def _node(folder: Path) -> Node:
         "filename": str(folder / "descriptor"),
         "read-only": True,
     }
+    if (folder / "image").exists():
+        copies = {**storage, "filename": str(folder / "image")}
+        return {"driver": "qcow2", "file": copies, "backing": None, "read-only": True}
     strung = {"driver": "vmdk", "file": storage, "backing": None, "read-only": True}
     return {"driver": "qcow2", "file": strung, "backing": None, "read-only": True}

@@ -151,3 +151,24 @@ def test_any_archive_is_read_or_refused(tmp_path: Path, data: bytes) -> None:
     path.write_bytes(path.read_bytes()[: 512 + len(data) // 2] + data)
     with pytest.raises(SourceError):
         list(sources.read(Request(location=str(path)), "xva"))
+
+
+def test_thirty_disks_keep_their_order(tmp_path: Path) -> None:
+    names = [f"Ref:{n}" for n in range(100, 130)]
+    objects: list[dict[str, object]] = [
+        {"id": "Ref:0", "class": "VM", "snapshot": VM | {"VBDs": names[::-1]}}
+    ]
+    for n, name in enumerate(names):
+        vbd = {"userdevice": str(n), "type": "Disk", "VDI": f"Ref:{n + 500}"}
+        objects.append({"id": name, "class": "VBD", "snapshot": vbd})
+    text = dumps(({"version": {}, "objects": objects},))
+    data = text[text.index("<value>") : text.rindex("</param>")].encode()
+    (vm,) = xva.parse(data, Path("a.xva"))
+    assert [d.source.member for d in vm.disks if d.source] == [
+        f"Ref:{n + 500}" for n in range(30)
+    ]
+    assert (vm.disks[25].id, vm.disks[26].id, vm.disks[26].slot) == (
+        "sdz",
+        "sdaa",
+        "xvdaa",
+    )
