@@ -144,7 +144,7 @@ def findings(work: Work) -> Iterator[Finding]:
 
 def _virtio_boots(work: Work) -> bool:
     """Whether the guest can start from a virtio disk, now or after this run."""
-    return work.drivers is not None or any(
+    return any(
         verdict.boots and verdict.bus in ("virtio", "scsi")
         for verdict in work.guest.verdicts
     )

@@ -132,3 +132,27 @@ def test_without_drivers_nothing_is_changed(tmp_path: Path) -> None:
 def test_an_agent_that_is_not_wanted_is_not_there(tmp_path: Path) -> None:
     planned = work(tmp_path, registry(tmp_path), chosen(tmp_path), agent=False)
     assert not [path for path in placed(planned) if path.endswith(".msi")]
+
+
+def test_what_is_given_is_chosen_from_and_told_of(tmp_path: Path) -> None:
+    root = made.folder(tmp_path / "iso", made.files(("NetKVM/w11",)))
+    guest = Guest(
+        type="windows", arch="x86_64", windows=Windows(id="win11", build=22631)
+    )
+    software = registry(tmp_path).software
+    found, told = placing.given(Wanted(virtio_win=root), guest, software)
+    assert found and len(found.drivers) == 7
+    assert [finding.code for finding in told] == ["virtio-win-fallback"]
+    assert {finding.code for finding in told} <= {*placing.FINDINGS}
+
+
+def test_without_virtio_win_nothing_is_chosen_and_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(virtio_win, "DEFAULTS", ())
+    guest = Guest(
+        type="windows", arch="x86_64", windows=Windows(id="win11", build=22631)
+    )
+    found, told = placing.given(Wanted(), guest, registry(tmp_path).software)
+    assert found is None
+    assert [finding.code for finding in told] == ["virtio-win-missing"]
