@@ -23,8 +23,18 @@ from v2v.guests.windows.family import Job
 
 # The reason as fixup gives it, the path, and the sections that say why.
 SECTIONS: tuple[tuple[str, str, str], ...] = (
-    ("the driver of its disk must be loaded", r"SYSTEM\\.*\\Services\\.*", "§2.5"),
-    ("StartOverride", r"SYSTEM\\.*\\StartOverride", "§2.5"),
+    ("Windows needs the driver to find its disk", r"SYSTEM\\.*\\Services\\.*", "§2.5"),
+    ("Windows finds the driver by this id", r"SYSTEM\\.*\\Critical.*", "§2.6, A8"),
+    ("Windows finds the driver by this id", r"SYSTEM\\DriverDatabase\\.*", "§2.6, A9"),
+    ("Windows finds the driver by this id", r"DRIVERS\\DriverDatabase\\.*", "§2.6, A9"),
+    ("it held the driver back", r"SYSTEM\\.*\\StartOverride", "§2.5, A6, A10"),
+    ("Windows keeps the files of a driver", r"/.*", "§2.4"),
+    ("vmware-tools: of no use on KVM", r"(SYSTEM|SOFTWARE)\\.*", "§4.1, A13, A14, B3"),
+    ("virtualbox: of no use on KVM", r"(SYSTEM|SOFTWARE)\\.*", "§4.2, A13, A14, B3"),
+    ("xen: of no use on KVM", r"(SYSTEM|SOFTWARE)\\.*", "§4.3, A13, A14"),
+    ("parallels: of no use on KVM", r"(SYSTEM|SOFTWARE)\\.*", "§4.4, A13, A14"),
+    ("it crashes Windows 5.x", r"SYSTEM\\.*\\Services\\.*\\Start", "§4.5"),
+    ("the address goes to the new card", r"SYSTEM\\.*\\Tcpip6?\\.*", "§5.2"),
     ("the console has no picture", r"BCD\\.*\\16000046", "§6, C1"),
     ("a reset in the first boots", r"BCD\\.*\\250000E0\\Element", "§4.6, C2"),
     ("the firmware of a new machine", r".*/(?i:EFI/Boot)/boot.*\.efi", "§6 NVRAM"),
@@ -77,7 +87,8 @@ def fixed(
 def _head(guest: Guest, devices: Devices, findings: Sequence[Finding]) -> Iterator[str]:
     assert guest.windows
     facts = guest.windows
-    yield f"# {facts.id} build {facts.build} {facts.installation} {facts.edition or '-'}"
+    edition = facts.edition or "of no edition"
+    yield f"# {facts.id} build {facts.build} {facts.installation} {edition}"
     yield f"# {guest.arch} {guest.firmware or 'bios'} {facts.system_root}"
     for verdict in guest.verdicts:
         yes = "yes" if verdict.boots else "no"

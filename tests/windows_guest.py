@@ -28,7 +28,10 @@ SIGNATURE = 0x5CBEA03E
 DISK_GUID = "5a1b2c3d-0000-4000-8000-0000000000aa"
 ESP = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b"
 _BASIC = "ebd0a0a2-b9e5-4433-87c0-68b6b72699c7"
-_GUIDS = ("6d0f3c1a-7b52-4c0e-8f5d-2a3b4c5d6e7f", "6d0f3c1a-7b52-4c0e-8f5d-2a3b4c5d6e80")
+_GUIDS = (
+    "6d0f3c1a-7b52-4c0e-8f5d-2a3b4c5d6e7f",
+    "6d0f3c1a-7b52-4c0e-8f5d-2a3b4c5d6e80",
+)
 # Where the partitions begin, in MiB: the loader's, and Windows' own.
 STARTS = (1, 41)
 _MACHINES = {"i386": 0x014C, "x86_64": 0x8664, "aarch64": 0xAA64}
@@ -219,10 +222,8 @@ def _boot(phony: Phony, folder: Path) -> dict[str, str | bytes]:
     """Return the files of what the loader is on."""
     if phony.version < (6, 0):
         line = r"multi(0)disk(0)rdisk(0)partition(2)"
-        return {
-            "/boot.ini": f'[boot loader]\r\n[operating systems]\r\n{line}="Windows"\r\n',
-            "/ntldr": "",
-        }
+        text = f'[boot loader]\r\n[operating systems]\r\n{line}="Windows"\r\n'
+        return {"/boot.ini": text, "/ntldr": ""}
     if phony.efi:
         device, manager = (windows_store.gpt(g, DISK_GUID) for g in _GUIDS[::-1])
     else:
@@ -230,9 +231,7 @@ def _boot(phony: Phony, folder: Path) -> dict[str, str | bytes]:
             windows_store.mbr(SIGNATURE, start * 2**20) for start in STARTS[::-1]
         )
     off = bool(phony.windows.get("graphics_off", False))
-    keys = windows_store.keys(
-        device, efi=phony.efi, graphics_off=off, manager=manager
-    )
+    keys = windows_store.keys(device, efi=phony.efi, graphics_off=off, manager=manager)
     store = hive(folder, keys)
     if not phony.efi:
         return {"/Boot/BCD": store, "/bootmgr": ""}

@@ -32,7 +32,10 @@ from v2v.guests.windows.place import Work
 
 # All that findings() may yield, besides inspection's.
 FINDINGS = frozenset(
-    {*buses.FINDINGS, *tools.FINDINGS, *esp.FINDINGS, *entering.FINDINGS}
+    {
+        *(*buses.FINDINGS, *tools.FINDINGS),
+        *(*esp.FINDINGS, *entering.FINDINGS),
+    }
 )
 
 
@@ -71,7 +74,6 @@ class Job:
         yield from self.found
         yield from buses.findings(self.devices.block, guest.verdicts)
         yield from tools.findings(work)
-        yield from esp.findings(work)
 
 
 def job(
@@ -91,7 +93,7 @@ def job(
         esp=entered.esp,
         drive=facts.drive(entered.registry),
     )
-    found = [*entering.told(appliance, entered, vm.nics)]
+    found = [*entering.told(appliance, entered, vm.nics), *esp.findings(work)]
     actions = [*_plan(work)]
     devices, verdicts = disks.chosen(work)
     if guest.windows:
@@ -117,7 +119,8 @@ def _plan(work: Work) -> Iterator[Action]:
     sure = work.guest.having(verdicts=disks.chosen(work)[1])
     yield from tools.plan(dataclasses.replace(work, guest=sure))
     if work.registry.bcd:
-        bcd.edit(work.registry.bcd, efi=work.esp is not None)
+        efi = bcd.firmware(work.registry.bcd) == "efi"
+        bcd.edit(work.registry.bcd, efi=efi)
     yield from esp.plan(work)
 
 
