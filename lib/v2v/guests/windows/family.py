@@ -32,10 +32,7 @@ from v2v.guests.windows.place import Work
 
 # All that findings() may yield, besides inspection's.
 FINDINGS = frozenset(
-    {
-        *(*buses.FINDINGS, *tools.FINDINGS),
-        *(*esp.FINDINGS, *entering.FINDINGS),
-    }
+    {*buses.FINDINGS, *tools.FINDINGS, *esp.FINDINGS, *entering.FINDINGS}
 )
 
 
@@ -70,10 +67,9 @@ class Job:
 
     def findings(self, guest: Guest) -> Iterator[Finding]:
         """Yield what is worth knowing of *guest*, as it is now."""
-        work = dataclasses.replace(self.work, guest=guest)
         yield from self.found
         yield from buses.findings(self.devices.block, guest.verdicts)
-        yield from tools.findings(work)
+        yield from tools.findings(dataclasses.replace(self.work, guest=guest))
 
 
 def job(
@@ -119,8 +115,7 @@ def _plan(work: Work) -> Iterator[Action]:
     sure = work.guest.having(verdicts=disks.chosen(work)[1])
     yield from tools.plan(dataclasses.replace(work, guest=sure))
     if work.registry.bcd:
-        efi = bcd.firmware(work.registry.bcd) == "efi"
-        bcd.edit(work.registry.bcd, efi=efi)
+        bcd.edit(work.registry.bcd, efi=work.esp is not None)
     yield from esp.plan(work)
 
 
