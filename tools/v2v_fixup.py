@@ -49,6 +49,34 @@ def main(
             "--remove-tools", help="Remove the old tools' packages at first boot."
         ),
     ] = False,
+    virtio_win: Annotated[
+        Path | None,
+        typer.Option(
+            "--virtio-win",
+            metavar="PATH",
+            help="Where the drivers for Windows are.",
+        ),
+    ] = None,
+    firstboot_method: Annotated[
+        Literal["service", "setup", "none"],
+        typer.Option(
+            "--firstboot-method",
+            metavar="HOW",
+            help="How Windows runs scripts at first boot.",
+        ),
+    ] = "service",
+    discard_hibernation: Annotated[
+        bool,
+        typer.Option(
+            "--discard-hibernation", help="Give up what a hibernated Windows has open."
+        ),
+    ] = False,
+    force_dirty_hive: Annotated[
+        bool,
+        typer.Option(
+            "--force-dirty-hive", help="Take a registry that cannot be completed."
+        ),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done; change nothing.")
     ] = False,
@@ -68,9 +96,9 @@ def main(
 ) -> None:
     """Make the guest of each VM boot and run on its new machine; all or nothing."""
     from v2v import access, stage
-    from v2v.steps import fixup
+    from v2v.steps import fixup, inside
 
-    asked = fixup.Fixup(
+    asked = inside.Fixup(
         made_for=made_for,
         agent=agent == "auto",
         agent_packages=agent_packages,
@@ -78,6 +106,10 @@ def main(
         keys=tuple(key or ()),
         macs=tuple(mac or ()),
         remove_tools=remove_tools,
+        virtio_win=virtio_win,
+        firstboot=firstboot_method,
+        discard_hibernation=discard_hibernation,
+        force_dirty_hive=force_dirty_hive,
         dry_run=dry_run,
         work=work,
         operations=ordered.operations(context),
@@ -86,7 +118,7 @@ def main(
     stage.main(
         stage.Stage(
             name="fixup",
-            check=lambda: fixup.check(asked),
+            check=lambda: inside.check(asked),
             step=lambda vm: fixup.fixup(
                 vm, asked, access.of(vm, allow_path, keys, work)
             ),

@@ -281,6 +281,14 @@ class Devices(Record):
     serial: bool = True
     agent: bool = False
     clock: Literal["utc", "localtime"] = "utc"
+    # Of the USB controller on q35; what is older than Windows 8 has no driver for xhci.
+    usb: Literal["xhci", "ehci"] = "xhci"
+    # Whether a Windows may be told that it runs on a hypervisor.
+    hyperv: bool = True
+    # Whether it needs a TPM, though its old machine had none.
+    tpm: bool = False
+    # The most sockets that the guest uses; None: any number.
+    sockets: Annotated[int, Field(ge=1)] | None = None
     # The target that they were chosen for (v2v-fixup --for).
     made_for: str = "libvirt"
 

@@ -16,7 +16,7 @@ from v2v.errors import V2VError
 from v2v.guests import appliance
 from v2v.guests.appliance import Appliance
 from v2v.servers import Access
-from v2v.steps import fixup
+from v2v.steps import fixup, inside
 
 WRITES = frozenset(
     {
@@ -86,7 +86,7 @@ def fixed(vm: VM, folder: Path, monkeypatch: pytest.MonkeyPatch, at: int) -> int
     private.mkdir(exist_ok=True)
     access = Access(checked=lambda path: Path(path), private=lambda: private)
     try:
-        fixup.fixup(vm, fixup.Fixup(work=folder / "work"), access)
+        fixup.fixup(vm, inside.Fixup(work=folder / "work"), access)
     finally:
         monkeypatch.setattr(appliance, "opened", real)
     return seen[-1].count

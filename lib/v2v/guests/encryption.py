@@ -104,7 +104,9 @@ def opened(appliance: Appliance, keys_: Sequence[Key]) -> list[Device]:
     there = devices.found(appliance)
     tried: set[str] = set()
     for _ in range(_ROUNDS):
-        locked = [d for d in there if d.type == "crypto_LUKS" and d.name not in tried]
+        locked = [
+            d for d in there if d.type in devices.ENCRYPTED and d.name not in tried
+        ]
         if not keys_ or not locked:
             break
         tried |= {device.name for device in locked}

@@ -1,19 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What is installed on the disks of a VM.
 
-Linux systems are found and read by ourselves, on partitions, LVM, btrfs, mdadm and what
-given keys open of LUKS; all others by libguestfs' inspection.
+Linux and Windows systems are found and read by ourselves, on partitions, LVM, btrfs,
+mdadm and what given keys open; all others by libguestfs' inspection.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
-from v2v.document import Disk, Filesystem, Finding, Firmware, Guest, Severity
+from v2v.document import Disk, Finding, Guest, Nic, Severity
 from v2v.errors import GuestError
-from v2v.guests import devices, encryption, shutdown
+from v2v.guests import contents, devices, encryption, shutdown
 from v2v.guests.appliance import Appliance, printable
 from v2v.guests.devices import Device
 from v2v.guests.encryption import Key
@@ -25,20 +26,23 @@ from v2v.guests.linux import (
     mounts,
     resolver,
     roots,
-    subvolumes,
     system,
     tools,
 )
 from v2v.guests.linux.resolver import Resolver
 from v2v.guests.linux.roots import Root
+from v2v.guests.windows import entering, state
+from v2v.guests.windows import roots as windows_roots
+from v2v.guests.windows.entering import Entered, Wish
+from v2v.guests.windows.opening import How
 
 # All that this module may find; see fixes.FINDINGS.
 FINDINGS = (
     *("guest-several-systems", "guest-hibernated", "guest-encrypted"),
     *("guest-data-encrypted", "disk-key-in-tpm"),
     *("filesystem-unsupported", "filesystem-dirty"),
+    *(*state.FINDINGS, *entering.FINDINGS),
 )
-_BIOS_BOOT = "21686148-6449-6e6f-744e-656564454649"
 _ASLEEP = "the guest is hibernated: its memory is on {}"
 _WAKE = "start it on the source and shut it down"
 _DIRTY = "{}: not unmounted cleanly; its journal is replayed"
@@ -53,27 +57,33 @@ log = logging.getLogger(__name__)
 class Asked:
     """What is known and wanted before the disks are opened.
 
-    ``disks`` are the VM's, in the guest's order; ``root`` a root that was chosen by the
-    user; ``keys`` open what is encrypted.
+    ``disks`` and ``nics`` are the VM's, in the guest's order; ``root`` a root that was
+    chosen by the user; ``keys`` open what is encrypted.  ``folder``, of this host, is
+    for copies of a Windows' hives; ``how`` says what of such a guest may be lost.
     """
 
     root: str | None = None
     disks: Sequence[Disk] = ()
     keys: Sequence[Key] = ()
+    nics: Sequence[Nic] = ()
+    folder: Path = Path("/var/tmp")
+    how: How = field(default_factory=How)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Survey:
     """What is on the disks, before any system there is opened.
 
-    ``ours`` are the roots of Linux that we found, ``others`` what only libguestfs did;
-    ``asleep`` the device with a hibernated memory; ``dirty`` those that were not
-    unmounted.
+    ``ours`` are the roots of Linux that we found, ``windows`` those of Windows,
+    ``others`` what only libguestfs did; ``asleep`` the device with a hibernated memory;
+    ``dirty`` those that were not unmounted; ``volumes`` what Windows' volumes say.
     """
 
     devices: list[Device]
     ours: list[Root]
+    windows: list[windows_roots.Root]
     others: list[str]
+    volumes: Sequence[Finding] = ()
     disks: Sequence[Disk] = ()
     asleep: str | None = None
     dirty: Sequence[str] = ()
@@ -81,10 +91,33 @@ class Survey:
     @property
     def names(self) -> list[str]:
         """All roots, as the user may name them."""
-        return sorted([*(root.name for root in self.ours), *self.others])
+        known = [root.name for root in self.ours]
+        known += [root.name for root in self.windows]
+        return sorted([*known, *self.others])
+
+    def is_windows(self, name: str | None) -> windows_roots.Root | None:
+        """Return the root called *name*, if it is Windows'."""
+        return next((root for root in self.windows if root.name == name), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inspected:
+    """A system that is ready to be changed: its root is mounted in the appliance.
+
+    ``windows`` is its opened registry, of a Windows; ``found`` is to be told.
+    """
+
+    guest: Guest
+    windows: Entered | None = None
+    found: Sequence[Finding] = ()
 
 
 def inspect(appliance: Appliance, asked: Asked | None = None) -> Guest:
+    """Return what begun() finds, of which no more than the guest is wanted."""
+    return begun(appliance, asked).guest
+
+
+def begun(appliance: Appliance, asked: Asked | None = None) -> Inspected:
     """Return what is on the disks of *appliance*, and leave its root mounted there.
 
     A disk with no system that is known gives type "unknown".  Raises GuestError if the
@@ -93,11 +126,16 @@ def inspect(appliance: Appliance, asked: Asked | None = None) -> Guest:
     asked = asked or Asked()
     seen = _surveyed(appliance, asked)
     chosen = _chosen(appliance, seen, asked.root)
-    if chosen and seen.asleep:
-        raise GuestError(_ASLEEP.format(seen.asleep), _WAKE)
     if seen.dirty:
         log.warning("warning: %s", _DIRTY.format(", ".join(seen.dirty[:10])))
-    return _described(appliance, seen, chosen)
+    if root := seen.is_windows(chosen):
+        entered = entering.entered(appliance, root, _wish(seen, asked))
+        guest = _completed(appliance, seen, entered.guest, entered.places)
+        found = (*seen.volumes, *entered.found)
+        return Inspected(guest=guest, windows=entered, found=found)
+    if chosen and seen.asleep:
+        raise GuestError(_ASLEEP.format(seen.asleep), _WAKE)
+    return Inspected(guest=_described(appliance, seen, chosen), found=seen.volumes)
 
 
 def look(
@@ -106,20 +144,34 @@ def look(
     """Return what is on the disks, and what of it stands in the way of a move."""
     asked = asked or Asked()
     seen = _surveyed(appliance, asked)
-    found: list[Finding] = []
+    found: list[Finding] = list(seen.volumes)
     chosen = None
     try:
         chosen = _chosen(appliance, seen, asked.root)
     except GuestError as e:
         found.append(_finding("guest-several-systems", "warn", e.message, e.remedy))
-    if seen.asleep:
-        message = _ASLEEP.format(seen.asleep)
-        found.append(_finding("guest-hibernated", "block", message, _WAKE))
     if seen.dirty:
         message = _DIRTY.format(", ".join(seen.dirty[:10]))
         found.append(_finding("filesystem-dirty", "warn", message, _CLEAN))
+    if root := seen.is_windows(chosen):
+        guest, told = entering.looked(appliance, root, _wish(seen, asked))
+        guest = _completed(appliance, seen, guest, {"/": root.device})
+        return guest, [*found, *told]
+    if seen.asleep:
+        message = _ASLEEP.format(seen.asleep)
+        found.append(_finding("guest-hibernated", "block", message, _WAKE))
     guest = _described(appliance, seen, chosen)
     return guest, [*found, *findings(appliance, guest)]
+
+
+def _wish(seen: Survey, asked: Asked) -> Wish:
+    return Wish(
+        devices=seen.devices,
+        names=seen.names,
+        nics=asked.nics,
+        folder=asked.folder,
+        how=asked.how,
+    )
 
 
 def locked(guest: Guest) -> Finding | None:
@@ -197,22 +249,22 @@ def _surveyed(appliance: Appliance, asked: Asked) -> Survey:
     there = encryption.opened(appliance, asked.keys)
     # Before any is mounted: that replays the journal.
     dirty = shutdown.dirty(appliance, there)
+    plain = devices.is_plain(there)
+    volumes = () if plain else tuple(state.volume_findings(appliance, there))
     ours = roots.found(appliance, there)
+    theirs = windows_roots.found(appliance, there)
     others = []
-    if not ours or not devices.is_plain(there):
-        # Of Linux we know better: what is left out is a snapshot, or no system.
-        others = [
-            name
-            for name in _inspected(appliance)
-            if not ours or appliance.g.inspect_get_type(name) != "linux"
-        ]
+    if not ours and not theirs:
+        others = _inspected(appliance)
     if renamed := crypttab.fitted(appliance, there, ours):
         there = renamed
         ours = roots.found(appliance, there)
     return Survey(
         devices=there,
         ours=ours,
+        windows=theirs,
         others=others,
+        volumes=volumes,
         disks=asked.disks,
         asleep=shutdown.hibernated(appliance, there),
         dirty=dirty,
@@ -244,12 +296,19 @@ def _described(appliance: Appliance, seen: Survey, root: str | None) -> Guest:
         by_us = root in {one.name for one in seen.ours}
         opened = _opened if by_us else _opened_by_libguestfs
         places, guest = opened(appliance, root, seen)
-    guest = guest.having(
-        roots=tuple(seen.names),
-        firmware=_firmware(seen.devices),
-        filesystems=tuple(_filesystems(appliance, seen.devices, places)),
-    )
+    guest = _completed(appliance, seen, guest, places)
     return _linux(appliance, guest) if guest.type == "linux" else guest
+
+
+def _completed(
+    appliance: Appliance, seen: Survey, guest: Guest, places: Mapping[str, str]
+) -> Guest:
+    """Return *guest* with what the disks say; *places*: mount point -> device."""
+    return guest.having(
+        roots=tuple(seen.names),
+        firmware=contents.firmware(seen.devices),
+        filesystems=tuple(contents.filesystems(appliance, seen.devices, places)),
+    )
 
 
 def _chosen(appliance: Appliance, seen: Survey, wanted: str | None) -> str | None:
@@ -258,12 +317,15 @@ def _chosen(appliance: Appliance, seen: Survey, wanted: str | None) -> str | Non
         return _named(seen, wanted)
     if not seen.names:
         return None
-    if not seen.others:
-        one = roots.weighed(appliance, seen.ours, seen.devices, seen.disks)
-        if one:
-            return one.name
-    elif len(seen.names) == 1:
+    if len(seen.names) == 1 and not seen.ours:
         return seen.names[0]
+    one: Root | windows_roots.Root | None = None
+    if seen.ours and not seen.windows:
+        one = roots.weighed(appliance, seen.ours, seen.devices, seen.disks)
+    elif seen.windows and not seen.ours:
+        one = windows_roots.weighed(appliance, seen.windows, seen.devices)
+    if one:
+        return one.name
     raise GuestError(
         f"several systems are installed: {', '.join(seen.names)}",
         "say which one runs with v2v-fixup --root DEVICE",
@@ -341,51 +403,6 @@ def _mounted(appliance: Appliance, points: Mapping[str, str]) -> dict[str, str]:
             continue
         mounted[place] = points[point]
     return mounted
-
-
-def _filesystems(
-    appliance: Appliance, there: list[Device], places: Mapping[str, str]
-) -> Iterator[Filesystem]:
-    """Yield each device; one of which several subvolumes are mounted, for each."""
-    names = [device.name for device in there]
-    points: dict[str, list[str]] = {}
-    for point, name in places.items():
-        points.setdefault(subvolumes.device_of(name, names), []).append(point)
-    for device in there:
-        if device.name not in points:
-            yield _filesystem(appliance, device, None)
-        for point in points.get(device.name, ()):
-            yield _filesystem(appliance, device, point)
-
-
-def _filesystem(appliance: Appliance, device: Device, point: str | None) -> Filesystem:
-    size = free = None
-    if point:
-        facts = appliance.g.statvfs(point)
-        size = facts["blocks"] * facts["frsize"]
-        free = facts["bavail"] * facts["frsize"]
-    return Filesystem(
-        device=device.name,
-        type=device.type,
-        uuid=device.uuid,
-        partuuid=device.partition_uuid,
-        label=printable(device.label) if device.label else None,
-        container=device.container,
-        size=size,
-        free=free,
-        mountpoint=printable(point) if point else None,
-    )
-
-
-def _firmware(there: list[Device]) -> Firmware | None:
-    """Return what the partitions are made for; None if they do not say.
-
-    An ESP means UEFI, unless there is a place for GRUB's BIOS code as well.
-    """
-    types = {device.partition_type for device in there}
-    if _BIOS_BOOT in types:
-        return "bios"
-    return "efi" if mounts.ESP in types else None
 
 
 def _linux(appliance: Appliance, guest: Guest) -> Guest:

@@ -12,13 +12,12 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from v2v import layers, paths, process, server, targets
+from v2v import layers, paths, process, server
 from v2v.copying import engine, ownership
 from v2v.document import (
     VM,
@@ -31,147 +30,17 @@ from v2v.document import (
     next_generation,
     top,
 )
-from v2v.errors import GuestError, HostError, SourceError, TargetError, UsageError
+from v2v.errors import GuestError, HostError, SourceError, TargetError
 from v2v.journal import Journal
-from v2v.operations import Operation
 from v2v.servers import Access
-from v2v.stage import Done, warned
-
-# That a guest is none of those that can be fixed.
-_UNFIT = ("guest-unknown", "guest-no-kernel")
+from v2v.stage import Done
+from v2v.steps import inside
+from v2v.steps.inside import Fixup
 
 # What a qcow2 overlay grows by at least: bytes.
 _CLUSTER = 2**16
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fixup:
-    """What the user asked of v2v-fixup."""
-
-    made_for: str = "libvirt"
-    agent: bool = True
-    agent_packages: Path | None = None
-    root: str | None = None
-    # As the user wrote them, SELECTOR:file:FILE: see guests.encryption.
-    keys: tuple[str, ...] = ()
-    # MAC:ip:ADDRESS...: see guests.linux.addresses.
-    macs: tuple[str, ...] = ()
-    remove_tools: bool = False
-    dry_run: bool = False
-    work: Path | None = None
-    operations: tuple[Operation, ...] = ()
-
-
-def check(options: Fixup) -> None:
-    """Raise UsageError if what was asked makes no sense, HostError for a bad key."""
-    _keys(options.keys)
-    _addresses(options.macs)
-    if options.made_for not in targets.names():
-        raise UsageError(
-            f"--for {options.made_for}: no such target",
-            f"one of {', '.join(targets.names())}",
-        )
-    if options.agent_packages and not options.agent_packages.is_dir():
-        raise UsageError(
-            f"--agent-packages {options.agent_packages}: no such folder",
-            "name a folder with qemu-guest-agent_*.deb or .rpm and what it needs",
-        )
-    if options.operations:
-        from v2v.guests import customize
-
-        customize.parsed(options.operations)
-
-
-def _keys(words: tuple[str, ...]) -> tuple[Any, ...]:
-    if not words:
-        return ()
-    from v2v.guests import encryption
-
-    return encryption.keys(words)
-
-
-def _addresses(words: tuple[str, ...]) -> tuple[Any, ...]:
-    if not words:
-        return ()
-    from v2v.guests.linux import addresses
-
-    return addresses.asked(words)
-
-
-def _is_readdressed(vm: VM, options: Fixup) -> bool:
-    macs = {nic.mac for nic in vm.nics}
-    return any(address.mac in macs for address in _addresses(options.macs))
-
-
-def look(vm: VM, access: Access, keys: tuple[str, ...] = ()) -> VM:
-    """Return *vm* with its guest described; nothing is written.
-
-    ``keys``, SELECTOR:file:FILE each, open what is encrypted.
-
-    Raises GuestError, SourceError or HostError.
-    """
-    from v2v.guests import appliance, inspection
-    from v2v.guests.linux import fixes
-
-    with ExitStack() as stack:
-        uris = [stack.enter_context(layers.served(d, access)) for d in vm.disks]
-        running = stack.enter_context(
-            appliance.opened(uris, write=False, unlocks=bool(keys))
-        )
-        asked = inspection.Asked(disks=vm.disks, keys=_keys(keys))
-        guest, found = inspection.look(running, asked)
-        if _can_be_fixed(guest):
-            found += fixes.findings(running, vm, guest)
-    if not _can_be_fixed(guest) and not guest.roots:
-        found.append(_unfit(guest))
-    return _described(vm, guest, found)
-
-
-def _described(vm: VM, guest: Guest, found: Sequence[Finding]) -> VM:
-    """Return *vm* with *guest*, and with the firmware that its disks are made for.
-
-    What an earlier look at the guest found is replaced by what was *found* now.
-    """
-    from v2v.guests import inspection
-    from v2v.guests.linux import fixes
-
-    codes = {*_UNFIT, *inspection.FINDINGS, *fixes.FINDINGS}
-    kept = (finding for finding in vm.findings if finding.code not in codes)
-    vm = vm.having(guest=guest, findings=(*kept, *found))
-    if not vm.firmware_known and guest.firmware:
-        return vm.having(firmware=guest.firmware, firmware_known=True)
-    return vm
-
-
-def _can_be_fixed(guest: Guest) -> bool:
-    return guest.type == "linux" and bool(guest.kernels)
-
-
-def _unfit(guest: Guest) -> Finding:
-    """Return the finding that *guest* is none that can be fixed."""
-    from v2v.guests import inspection
-
-    hardware = "; the VM gets emulated hardware (SATA, e1000e)"
-    if found := inspection.locked(guest):
-        return found
-    if guest.type == "linux":
-        return Finding(
-            code="guest-no-kernel",
-            severity="warn",
-            message=f"no kernel was found in the system on {guest.root}" + hardware,
-            remedy="see that its /boot is among the VM's disks and in its fstab",
-        )
-    what = "no system that is known was found on the disks"
-    if guest.type != "unknown":
-        what = f"a {guest.type} guest is not changed by this release"
-    return Finding(
-        code="guest-unknown",
-        severity="warn",
-        message=what + hardware,
-        remedy="install virtio drivers in the guest, then change its devices",
-    )
 
 
 def fixup(vm: VM, options: Fixup, access: Access) -> Done:
@@ -197,7 +66,7 @@ def _rehearsed(vm: VM, options: Fixup, access: Access) -> Done:
     """Say what would be done; change nothing."""
     with ExitStack() as stack:
         uris = [stack.enter_context(layers.served(d, access)) for d in vm.disks]
-        work = _worked(vm, uris, options, write=False)
+        work = inside.worked(vm, uris, options, write=False)
     for line in _plan(work):
         log.info("%s: %s", vm.name, line)
     return Done(vm=work, logged=False)
@@ -228,7 +97,7 @@ def _fixed(vm: VM, options: Fixup, access: Access, journal: Journal) -> Done:
                 stack.enter_context(_written(d, journal.made(d, access), access))
                 for d in vm.disks
             ]
-            work = _worked(vm, uris, options, write=True)
+            work = inside.worked(vm, uris, options, write=True)
         _prove_room(journal)
         for disk in vm.disks:
             engine.flush(journal.scratch(disk))
@@ -271,59 +140,6 @@ def _written(disk: Disk, file: Path, access: Access) -> Iterator[str]:
     with server.serve(layers.command(made, write=True)) as uri:
         layers.size(uri, disk)
         yield uri
-
-
-def _worked(vm: VM, uris: Sequence[str], options: Fixup, *, write: bool) -> VM:
-    """Return *vm* with its guest, devices and changes; with *write* they are done."""
-    from v2v.guests import appliance, customize, gates, inspection
-    from v2v.guests.linux import fixes, system, virtual
-    from v2v.guests.wanted import Wanted
-
-    unlocks = bool(options.keys)
-    with appliance.opened(uris, write=write, unlocks=unlocks) as running:
-        asked = inspection.Asked(
-            root=options.root, disks=vm.disks, keys=_keys(options.keys)
-        )
-        guest = inspection.inspect(running, asked)
-        devices = virtual.devices(
-            guest, options.made_for, agent=options.agent, disks=len(vm.disks)
-        )
-        own = system.clock(running) if guest.type == "linux" else None
-        devices = devices.having(clock=own or vm.clock)
-        works = customize.parsed(options.operations)
-        if not _can_be_fixed(guest):
-            found = [_unfit(guest)]
-            if works or _is_readdressed(vm, options):
-                raise GuestError(
-                    f"the guest cannot be customised: {found[0].message}",
-                    "leave out --mac and the options that customise it",
-                )
-            warned(vm, "%s", found[0].message)
-            return _described(vm, guest, found).having(devices=devices, changes=())
-        wanted = Wanted(
-            packages=options.agent_packages,
-            addresses=_addresses(options.macs),
-            works=works,
-            remove_tools=options.remove_tools,
-            folder=paths.work_folder(vm, options.work) if write else None,
-        )
-        actions = fixes.plan(running, vm, guest, devices, wanted)
-        guest = gates.gate(guest, actions)
-        if write:
-            fixes.apply(running, guest, actions)
-            guest = fixes.verify(running, guest, devices)
-        found = [
-            *inspection.findings(running, guest),
-            *fixes.findings(running, vm, guest),
-        ]
-    for finding in found:
-        if write and finding.severity == "warn":
-            warned(vm, "%s", finding.message)
-    for work in works:
-        if work.warning:
-            warned(vm, "%s", work.warning)
-    changes = tuple(action.change for action in actions)
-    return _described(vm, guest, found).having(devices=devices, changes=changes)
 
 
 def _is_writable(vm: VM) -> bool:

@@ -173,9 +173,9 @@ def examine(vm: VM, access: Access, *, guest: bool, keys: tuple[str, ...] = ()) 
             vm = _measured(vm, disk, access)
     blocked = any(f.disk and f.severity == "block" for f in vm.findings)
     if guest and not blocked:
-        from v2v.steps import fixup
+        from v2v.steps import inside
 
-        vm = fixup.look(_with_disks(vm), access, keys)
+        vm = inside.look(_with_disks(vm), access, keys)
     return Done(vm=vm)
 
 

@@ -12,7 +12,7 @@ from v2v.guests import encryption
 from v2v.guests.appliance import Appliance
 from v2v.guests.devices import Device
 from v2v.guests.encryption import Key
-from v2v.steps import fixup, inspect
+from v2v.steps import inside, inspect
 
 LOCKED = Device(name="/dev/sda2", type="crypto_LUKS", uuid="C0FFEE-1")
 
@@ -87,7 +87,7 @@ def test_only_what_no_key_opened_is_locked() -> None:
 def test_the_commands_refuse_a_bad_key_before_any_work() -> None:
     words = ("all:key:hunter2",)
     with pytest.raises(UsageError):
-        fixup.check(fixup.Fixup(keys=words))
+        inside.check(inside.Fixup(keys=words))
     with pytest.raises(UsageError):
         inspect.check(inspect.Wanted(keys=words))
 

@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,9 +16,7 @@ from v2v.document import VM, Disk, Guest, Source, Verdict, Windows
 from v2v.errors import GuestError
 from v2v.guests.wanted import Wanted
 from v2v.guests.windows import disks
-from v2v.guests.windows.controllers import SCSI_ADAPTER
 from v2v.guests.windows.hive import Hive
-from v2v.guests.windows.packages import Setting
 from v2v.guests.windows.place import Work
 
 # The drivers that the real guests have, and those that are going to be there.
@@ -32,88 +29,15 @@ OF = {
     "win10": (WIN10, "x86_64", 0x8664),
     "pc": (WIN10, "x86_64", 0x8664),
 }
-IDS = {
-    "netkvm": (r"PCI\VEN_1AF4&DEV_1041&SUBSYS_11001AF4&REV_01",),
-    "smbus": (r"PCI\VEN_8086&DEV_2930",),
-    "viostor": (
-        r"PCI\VEN_1AF4&DEV_1001&SUBSYS_00021AF4&REV_00",
-        r"PCI\VEN_1AF4&DEV_1042&SUBSYS_11001AF4&REV_01",
-    ),
-    "vioscsi": (
-        r"PCI\VEN_1AF4&DEV_1004&SUBSYS_00081AF4&REV_00",
-        r"PCI\VEN_1AF4&DEV_1048&SUBSYS_11001AF4&REV_01",
-    ),
-}
 
 
-@dataclass(frozen=True)
-class Service:
-    name: str
-    image: str
-    start: int = 0
-    group: str | None = "SCSI miniport"
-    values: tuple[Setting, ...] = ()
-
-
-@dataclass(frozen=True)
-class Inf:
-    """What inf.py tells of viostor.inf and vioscsi.inf."""
-
-    name: str
-    provider: str = "Somebody"
-    class_guid: str = SCSI_ADAPTER
-    version: tuple[int, int, int, int] = (100, 95, 104, 26200)
-    date: datetime.date = datetime.date(2024, 7, 11)
-
-    @property
-    def catalog(self) -> str | None:
-        return f"{self.name}.cat"
-
-    def models(self, arch: str) -> Sequence[tuple[str, str, str]]:
-        assert arch in ("i386", "x86_64")
-        return [(id_, f"{self.name}_inst", "a disk") for id_ in IDS[self.name]]
-
-    def service(self, section: str) -> Service | None:
-        assert section == f"{self.name}_inst"
-        if self.name == "smbus":
-            return None
-        return Service(self.name, rf"%12%\{self.name}.sys")
-
-
-@dataclass(frozen=True)
-class Driver:
-    name: str
-    inf: Inf
-    files: dict[str, bytes]
-
-
-@dataclass(frozen=True)
-class Selection:
-    drivers: tuple[Driver, ...] = field(
-        default_factory=lambda: tuple(
-            Driver(
-                name,
-                Inf(name),
-                {
-                    f"{name}.{ext}": f"{name}.{ext}".encode()
-                    for ext in ("inf", "cat", "sys")
-                },
-            )
-            for name in ("viostor", "vioscsi", "netkvm", "smbus")
-        )
-    )
-
-
-def program(machine: int) -> bytes:
-    head = b"MZ".ljust(0x3C, b"\0") + (0x40).to_bytes(4, "little")
-    return head + b"PE\0\0" + machine.to_bytes(2, "little")
-
-
-def work(shared: Path, tmp_path: Path, name: str, drivers: Selection | None) -> Work:
+def work(
+    shared: Path, tmp_path: Path, name: str, drivers: windows_disks.Selection | None
+) -> Work:
     windows, arch, machine = OF[name]
     root = tmp_path / "guest"
     files: dict[str, str | bytes] = {
-        f"/Windows/System32/drivers/{driver}.sys": program(machine)
+        f"/Windows/System32/drivers/{driver}.sys": windows_disks.program(machine)
         for driver in (*IN_BOX, *FILTERS)
     }
     vm = VM(
@@ -143,7 +67,7 @@ def place_drivers(made: Work, name: str) -> None:
     for driver in ("viostor", "vioscsi"):
         path = f"/Windows/System32/drivers/{driver}.sys"
         guest_folder.put(guest_folder.handle(made.appliance).host("/"), path, b"")
-        made.appliance.g.write(path, program(OF[name][2]))
+        made.appliance.g.write(path, windows_disks.program(OF[name][2]))
 
 
 def again(made: Work, tmp_path: Path) -> Work:
@@ -154,7 +78,7 @@ def again(made: Work, tmp_path: Path) -> Work:
 def test_a_real_guest_gets_virtio_and_it_is_proved(
     shared: Path, tmp_path: Path, name: str
 ) -> None:
-    made = work(shared, tmp_path, name, Selection())
+    made = work(shared, tmp_path, name, windows_disks.Selection())
     actions = list(disks.plan(made))
     devices, planned = disks.chosen(made)
     assert (devices.block, devices.machine, devices.net) == ("virtio", "q35", "virtio")
@@ -175,7 +99,7 @@ def test_a_real_guest_gets_virtio_and_it_is_proved(
 
 @pytest.mark.parametrize("name", windows_disks.REAL)
 def test_a_second_run_plans_nothing(shared: Path, tmp_path: Path, name: str) -> None:
-    made = work(shared, tmp_path, name, Selection())
+    made = work(shared, tmp_path, name, windows_disks.Selection())
     guest_folder.applied(made.appliance, disks.plan(made))
     place_drivers(made, name)
     second = again(made, tmp_path)
@@ -199,7 +123,7 @@ def test_a_real_guest_without_drivers_gets_sata(
 def test_the_published_name_is_one_that_the_guest_has_not(
     shared: Path, tmp_path: Path
 ) -> None:
-    made = work(shared, tmp_path, "win10", Selection())
+    made = work(shared, tmp_path, "win10", windows_disks.Selection())
     root = guest_folder.handle(made.appliance).host("/")
     guest_folder.put(root, "/Windows/INF/OEM12.INF", "")
     guest_folder.applied(made.appliance, disks.plan(made))
@@ -211,7 +135,7 @@ def test_the_published_name_is_one_that_the_guest_has_not(
 def test_a_package_names_the_folder_that_it_came_from(
     shared: Path, tmp_path: Path
 ) -> None:
-    made = work(shared, tmp_path, "win10", Selection())
+    made = work(shared, tmp_path, "win10", windows_disks.Selection())
     list(disks.plan(made))
     packages = r"DriverDatabase\DriverPackages"
     system = made.registry.system
@@ -233,7 +157,9 @@ def _of_store(made: Work, tmp_path: Path) -> Work:
 def test_without_a_first_boot_the_card_is_in_the_store(
     shared: Path, tmp_path: Path
 ) -> None:
-    made = _of_store(work(shared, tmp_path, "win10", Selection()), tmp_path)
+    made = _of_store(
+        work(shared, tmp_path, "win10", windows_disks.Selection()), tmp_path
+    )
     actions = [*disks.plan(made), *disks.plan_others(made)]
     drivers = made.registry.drivers
     assert drivers
@@ -252,7 +178,7 @@ def test_without_a_first_boot_the_card_is_in_the_store(
 def test_where_scripts_run_at_the_first_boot_they_do_it(
     shared: Path, tmp_path: Path
 ) -> None:
-    made = work(shared, tmp_path, "win10", Selection())
+    made = work(shared, tmp_path, "win10", windows_disks.Selection())
     scripted = replace(_of_store(made, tmp_path), wanted=Wanted())
     assert list(disks.plan_others(scripted)) == []
     old = replace(made, wanted=Wanted(firstboot="none"))
@@ -260,7 +186,7 @@ def test_where_scripts_run_at_the_first_boot_they_do_it(
 
 
 def test_a_processor_without_windows_is_refused(shared: Path, tmp_path: Path) -> None:
-    made = work(shared, tmp_path, "win10", Selection())
+    made = work(shared, tmp_path, "win10", windows_disks.Selection())
     odd = replace(made, guest=made.guest.having(arch="ia64"))
     with pytest.raises(GuestError, match="the guest's Windows is for ia64"):
         list(disks.plan(odd))

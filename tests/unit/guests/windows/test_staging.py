@@ -79,19 +79,13 @@ def test_a_folder_in_its_place_is_said(tmp_path: Path) -> None:
         changes(root, write=False)
 
 
-def program(machine: int) -> bytes:
-    """Return the least that says for which machine it is."""
-    head = b"MZ".ljust(0x3C, b"\0") + (0x40).to_bytes(4, "little")
-    return head + b"PE\0\0" + machine.to_bytes(2, "little")
-
-
 @pytest.mark.parametrize(
     ("content", "arch", "expected"),
     [
-        (program(0x8664), "x86_64", True),
-        (program(0x014C), "i386", True),
-        (program(0x014C), "x86_64", False),
-        (program(0x8664), None, True),
+        (windows_disks.program(0x8664), "x86_64", True),
+        (windows_disks.program(0x014C), "i386", True),
+        (windows_disks.program(0x014C), "x86_64", False),
+        (windows_disks.program(0x8664), None, True),
         (b"", "x86_64", False),
         (b"no program", "x86_64", False),
         (None, "x86_64", False),

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Enter a Windows system: to look at it, or to change it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from v2v.document import Finding, Guest, Nic
+from v2v.errors import GuestError
+from v2v.guests.appliance import Appliance
+from v2v.guests.devices import Device
+from v2v.guests.windows import (
+    addresses,
+    bcd,
+    buses,
+    opening,
+    policy,
+    presence,
+    state,
+    tools,
+)
+from v2v.guests.windows.hive import Hive
+from v2v.guests.windows.opening import How
+from v2v.guests.windows.place import spelled
+from v2v.guests.windows.registry import Registry
+from v2v.guests.windows.roots import Root
+
+FINDINGS = (
+    *(*policy.FINDINGS, *bcd.FINDINGS, *addresses.FINDINGS),
+    "windows-unreadable",
+)
+# Where the volume with the boot store is mounted, if that is another one; the folder is
+# made for this and removed.
+BOOT = "/.v2v-boot"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entered:
+    """A system whose volume is mounted at /, to be written.
+
+    ``places``: mount point -> device; ``folder`` has the copies of its hives; ``names``
+    are all systems on the disks.
+    """
+
+    root: Root
+    guest: Guest
+    registry: Registry
+    places: dict[str, str]
+    folder: Path
+    names: Sequence[str] = ()
+    found: Sequence[Finding] = ()
+
+    @property
+    def esp(self) -> str | None:
+        """Where the volume of the boot store is mounted, if it is another one."""
+        return BOOT if BOOT in self.places else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """What is known and wanted before a system is entered.
+
+    ``names`` are all systems on ``devices``; ``nics`` are the VM's; ``folder``, of this
+    host, gets copies of hives.
+    """
+
+    devices: Sequence[Device]
+    names: Sequence[str]
+    nics: Sequence[Nic]
+    folder: Path
+    how: How = field(default_factory=How)
+
+
+def entered(appliance: Appliance, root: Root, wish: Wish) -> Entered:
+    """Enter the system on *root*; its volume, and that of its boot store, are mounted.
+
+    Nothing may be mounted before.  Raises GuestError if it must not be changed.
+    """
+    stores = opening.stores(appliance, wish.devices)
+    opened = opening.begun(appliance, root, wish.folder, wish.how)
+    places, store = _with_boot(appliance, root, stores)
+    if store:
+        opened = opening.registry(
+            appliance, root, wish.folder, bcd=store, force=wish.how.force
+        )
+    return Entered(
+        root=root,
+        guest=described(appliance, root, opened.registry, wish.nics),
+        registry=opened.registry,
+        places=places,
+        folder=wish.folder,
+        names=wish.names,
+        found=opened.findings,
+    )
+
+
+def _with_boot(
+    appliance: Appliance, root: Root, stores: Sequence[tuple[str, str]]
+) -> tuple[dict[str, str], str | None]:
+    """Mount the volume of the boot store; return what is mounted, and its path."""
+    places = {"/": root.device}
+    if not stores:
+        return places, None
+    device, path = stores[0]
+    if device == root.device:
+        return places, path
+    appliance.g.mkdir_p(BOOT)
+    appliance.g.mount(device, BOOT)
+    return places | {BOOT: device}, f"{BOOT}/{path.lstrip('/')}"
+
+
+def left(appliance: Appliance) -> None:
+    """Undo what entering made in the guest, when all else is done."""
+    if appliance.g.is_dir(BOOT):
+        if BOOT in appliance.g.mountpoints().values():
+            appliance.g.umount(BOOT)
+        appliance.g.rmdir(BOOT)
+
+
+def looked(appliance: Appliance, root: Root, wish: Wish) -> tuple[Guest, list[Finding]]:
+    """Return what the system on *root* is, and what stands in the way of a move.
+
+    Its volume is left mounted, to be read.
+    """
+    try:
+        stores = opening.stores(appliance, wish.devices)
+        appliance.g.mount_ro(root.device, "/")
+        opened = opening.registry(appliance, root, wish.folder, force=True)
+        guest = described(appliance, root, opened.registry, wish.nics)
+    except GuestError as e:
+        told = Finding(
+            code="windows-unreadable",
+            severity="block",
+            message=e.message,
+            remedy=e.remedy,
+        )
+        return Guest(type="windows", root=root.name), [told]
+    return guest, [
+        *opened.findings,
+        *filter(None, [state.asleep(state.sleep(appliance, opened.registry))]),
+        *_told(appliance, root, opened.registry, wish),
+        *_stored(appliance, root, stores, wish.folder),
+    ]
+
+
+def _stored(
+    appliance: Appliance,
+    root: Root,
+    stores: Sequence[tuple[str, str]],
+    folder: Path,
+) -> Iterator[Finding]:
+    """Yield what the boot store says of the disks; a broken one is told as such."""
+    for device, path in stores[:1]:
+        if device != root.device:
+            appliance.g.umount_all()
+            appliance.g.mount_ro(device, "/")
+        file = appliance.fetched(path, folder)
+        if device != root.device:
+            appliance.g.umount_all()
+            appliance.g.mount_ro(root.device, "/")
+        yield from bcd.findings(Hive("BCD", file), bcd.volumes(appliance))
+
+
+def told(appliance: Appliance, entered: Entered, nics: Sequence[Nic]) -> list[Finding]:
+    """Return what is worth knowing of the system, as it is before it is changed."""
+    wish = Wish(devices=(), names=entered.names, nics=nics, folder=entered.folder)
+    found = [*_told(appliance, entered.root, entered.registry, wish)]
+    if entered.registry.bcd:
+        found += bcd.findings(entered.registry.bcd, bcd.volumes(appliance))
+    return found
+
+
+def _told(
+    appliance: Appliance, root: Root, registry: Registry, wish: Wish
+) -> Iterator[Finding]:
+    known: dict[str, str] = {}
+
+    def is_there(relative: str) -> bool:
+        return appliance.g.exists(spelled(appliance, root.folder, relative, known))
+
+    yield from policy.findings(registry, is_there)
+    yield from policy.other_systems([*wish.names], root.name)
+    yield from addresses.findings(registry, wish.nics)
+
+
+def described(
+    appliance: Appliance, root: Root, registry: Registry, nics: Sequence[Nic]
+) -> Guest:
+    """Return what the system is by its registry, with the verdict for each bus."""
+    guest = opening.described(appliance, root, registry)
+    known: dict[str, str] = {}
+    there = presence.present(
+        appliance, lambda p: spelled(appliance, root.folder, p, known), guest.arch
+    )
+    return guest.having(
+        verdicts=buses.judged(registry, there)[0],
+        tools=tools.found(registry),
+        interfaces=addresses.interfaces(registry, nics),
+    )
