@@ -22,6 +22,7 @@ _SCSI = ("SCSIAdapter", "{4D36E97B-E325-11CE-BFC1-08002BE10318}")
 _NET = ("Net", "{4D36E972-E325-11CE-BFC1-08002BE10318}")
 _SYSTEM = ("System", "{4D36E97D-E325-11CE-BFC1-08002BE10318}")
 _DISPLAY = ("Display", "{4D36E968-E325-11CE-BFC1-08002BE10318}")
+_LABEL_AT = 16 * 2048 + 40
 VERSION = (100, 95, 104, 26200)
 # The folders of Windows, oldest first.
 OLD = ("w7", "2k8R2", "w8", "2k12", "w8.1", "2k12R2")
@@ -215,7 +216,6 @@ def iso(
         interchange_level=4,
         joliet=3 if joliet else None,
         rock_ridge="1.09" if rock_ridge else None,
-        vol_ident=label,
     )
     done: set[str] = set()
 
@@ -233,4 +233,8 @@ def iso(
         made.add_fp(io.BytesIO(content), len(content), f"/{name}", **also(f"/{name}"))
     made.write(str(file))
     made.close()
+    # Joliet's label has 16 characters at most, and pycdlib has one for both.
+    with file.open("r+b") as written:
+        written.seek(_LABEL_AT)
+        written.write(label.encode().ljust(32))
     return file
