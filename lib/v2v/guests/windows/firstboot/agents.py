@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Steps for drivers, agents, disks, and the programs of the hypervisor before.
+"""Steps for drivers, agents, and the programs of the hypervisor before.
 
 Windows has no pnputil before Vista: there the drivers come by DevicePath alone.
 """
@@ -36,7 +36,7 @@ _UNINSTALL = (
     r"Microsoft\Windows\CurrentVersion\Uninstall",
     r"WOW6432Node\Microsoft\Windows\CurrentVersion\Uninstall",
 )
-_MAX_TOOLS, _MAX_DISKS = 10, 64
+_MAX_TOOLS = 10
 
 
 def drivers(names: Sequence[str], build: int) -> Iterator[Step]:
@@ -122,24 +122,6 @@ if not exist "%SERVER%" exit /b 0
 call "%SERVER%" -i
 exit /b %ERRORLEVEL%
 """
-
-
-def disks(count: int) -> Step:
-    """Return what puts *count* disks online: the policy is for those not seen yet."""
-    numbers = range(1, min(count, _MAX_DISKS))
-    text = "".join(
-        f"select disk {number} noerr\nonline disk noerr\n"
-        "attributes disk clear readonly noerr\n"
-        for number in numbers
-    )
-    return Step(
-        name="disks",
-        script='@echo off\ncall "%SYS%\\diskpart" /s "%FILES%\\disks.txt"\n'
-        "exit /b %ERRORLEVEL%\n",
-        priority=steps.OTHERS,
-        files={"disks.txt": steps.crlf(text).encode()},
-        reason="Windows leaves disks on a new controller offline",
-    )
 
 
 def removals(software: Hive) -> Iterator[Step]:

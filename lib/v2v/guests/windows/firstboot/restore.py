@@ -78,7 +78,9 @@ def onlines(work: Work) -> bool:
     """Whether data disks are put online: not where a cluster decides that itself."""
     services = rf"{work.registry.current}\Services"
     build = work.guest.windows.build if work.guest.windows else 0
-    is_cluster = work.registry.system.exists(rf"{services}\ClusSvc")
+    cluster = ("ClusDisk", "ClusSvc")
+    system = work.registry.system
+    is_cluster = any(system.exists(rf"{services}\{name}") for name in cluster)
     return len(work.vm.disks) > 1 and build >= _VISTA and not is_cluster
 
 

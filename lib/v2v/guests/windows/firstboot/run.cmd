@@ -36,6 +36,8 @@ if not exist "%STATE%" mkdir "%STATE%"
 if not exist "%HERE%done" mkdir "%HERE%done"
 if not exist "%HERE%failed" mkdir "%HERE%failed"
 if exist "%HERE%complete" goto leave
+rem Of the boot before: that it wanted a restart, and what it left behind hanging.
+for %%F in (restart hung) do if exist "%STATE%\%%F" del /f /q "%STATE%\%%F"
 for %%N in (1 2 3 4 5) do if not defined BOOT if not exist "%STATE%\boot.%%N" set "BOOT=%%N"
 if not defined BOOT goto exhausted
 >"%STATE%\boot.%BOOT%" echo %BOOT%
@@ -46,13 +48,12 @@ call :say firstboot started 0
 if "%BOOT%"=="1" call :settle
 
 call :phase 1
-if defined REBOOT goto restart
+if defined REBOOT if not "%BOOT%"=="5" goto restart
 call :phase 2
 if defined PENDING goto restart
 goto finish
 
 :restart
-if "%BOOT%"=="5" if not defined PENDING if not exist "%HERE%scripts\2-*.cmd" goto finish
 if "%BOOT%"=="5" goto exhausted
 if exist "%HERE%setup" call :setup_type 2
 call :say firstboot restarting 0
@@ -68,7 +69,7 @@ goto finish
 
 :finish
 call :report
-rem Without a result nothing is removed before the boots are used up; then all the same.
+rem Without a result, too (a full disk): nothing may be left to start this again.
 :leave
 if exist "%HERE%restore.cmd" call "%HERE%restore.cmd" >>"%LOG%" 2>&1
 call "%SYS%\sc" delete v2v-firstboot >>"%LOG%" 2>&1
@@ -79,7 +80,7 @@ cd /d "%SystemRoot%"
 for %%D in (scripts done failed files state) do rmdir /s /q "%HERE%%%D"
 for %%F in (restore.cmd setup) do if exist "%HERE%%%F" del /f /q "%HERE%%%F"
 rem In one line: cmd.exe reads a script line by line, and this one goes.
-del /f /q "%~f0" & exit 0
+del /f /q "%HERE%one.cmd" "%~f0" & exit 0
 
 rem --- phase N: take each of its steps
 :phase
@@ -96,16 +97,18 @@ exit /b 0
 rem --- take FILE: try it at this boot, unless one before it hangs
 :take
 set "STEP=%~n1"
+if exist "%STATE%\hung" set "PENDING=1"
 if exist "%STATE%\hung" exit /b 0
 set "TRY="
 for %%N in (1 2 3) do if not defined TRY if not exist "%STATE%\%STEP%.try%%N" set "TRY=%%N"
 if not defined TRY goto take_lost
 >"%STATE%\%STEP%.try%TRY%" echo %TRY%
+if not exist "%STATE%\%STEP%.try%TRY%" set "PENDING=1"
 if not exist "%STATE%\%STEP%.try%TRY%" exit /b 0
 call :say %STEP% running %TRY%
 if exist "%STATE%\%STEP%.exit" del /f /q "%STATE%\%STEP%.exit"
 rem In the background, so that one that hangs can be left behind.
-start "" /b cmd /c call "%HERE%one.cmd" %STEP% >>"%LOG%" 2>&1 <nul
+start "" /b "%SystemRoot%\System32\cmd.exe" /d /q /c call "%HERE%one.cmd" %STEP% >>"%LOG%" 2>&1 <nul
 set "LEFT=%LIMIT%"
 :take_wait
 if exist "%STATE%\%STEP%.exit" goto take_ended
@@ -134,10 +137,10 @@ if "%CODE%"=="250" goto take_done
 if "%CODE%"=="3010" goto take_restart
 if "%CODE%"=="1641" goto take_restart
 if not "%CODE%"=="249" goto take_failed
-set "REBOOT=1"
 :take_again
 if "%TRY%"=="3" goto take_failed
 set "PENDING=1"
+set "REBOOT=1"
 call :say %STEP% again %CODE%
 exit /b 0
 :take_restart
@@ -201,7 +204,7 @@ set "SAME=0"
 >"%STATE%\before" echo 0
 :settle_look
 call "%SYS%\reg" query "HKLM\SYSTEM\CurrentControlSet\Enum\PCI" /s >"%STATE%\now" 2>nul
-fc "%STATE%\before" "%STATE%\now" >nul 2>&1
+call "%SYS%\fc" "%STATE%\before" "%STATE%\now" >nul 2>&1
 if errorlevel 1 set "SAME=0"
 if not errorlevel 1 set /a SAME+=1
 if "%SAME%"=="1" exit /b 0
