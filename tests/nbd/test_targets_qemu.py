@@ -13,7 +13,7 @@ import pytest
 
 from target_vm import ID, MARK, MIB, OTHER_ID, boot_sector, disk, make_vm
 from v2v import kvm
-from v2v.document import VM, Devices, Layer, Removable, disk_id
+from v2v.document import VM, Devices, Guest, Layer, Removable, disk_id
 from v2v.errors import TargetError
 from v2v.targets import Wish, firmware, qemu
 
@@ -76,6 +76,26 @@ def test_the_script_boots_the_disk_from_every_bus(
 ) -> None:
     requires("qemu-system-x86_64")
     vm = vm.having(devices=Devices(**devices), removable=(Removable(type="cdrom"),))
+    done = run(qemu.define(vm, Wish()).location, *DEBUG_EXIT)
+    assert MARK in done.stdout, done.stderr
+    assert done.returncode == ENDED_BY_GUEST
+
+
+@pytest.mark.report("https://github.com/apache/cloudstack/issues/13241")
+@pytest.mark.parametrize(
+    "devices",
+    [
+        {"block": "sata", "usb": "ehci", "clock": "localtime"},
+        {"block": "ide", "net": "rtl8139", "machine": "pc", "hyperv": False},
+    ],
+    ids=["7", "xp"],
+)
+def test_the_machine_for_windows_starts(
+    vm: VM, devices: dict[str, Any], requires: Callable[..., None]
+) -> None:
+    requires("qemu-system-x86_64")
+    guest = Guest(type="windows")
+    vm = vm.having(guest=guest, devices=Devices(**devices))
     done = run(qemu.define(vm, Wish()).location, *DEBUG_EXIT)
     assert MARK in done.stdout, done.stderr
     assert done.returncode == ENDED_BY_GUEST

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from v2v.document import Disk, Finding, Guest, Severity
+from v2v.document import Disk, Finding, Guest, Nic, Severity
 from v2v.errors import GuestError
 from v2v.guests import contents, devices, encryption, shutdown
 from v2v.guests.appliance import Appliance, printable
@@ -33,7 +33,7 @@ from v2v.guests.linux.resolver import Resolver
 from v2v.guests.linux.roots import Root
 from v2v.guests.windows import entering, state
 from v2v.guests.windows import roots as windows_roots
-from v2v.guests.windows.entering import Entered
+from v2v.guests.windows.entering import Entered, Wish
 from v2v.guests.windows.opening import How
 
 # All that this module may find; see fixes.FINDINGS.
@@ -57,14 +57,15 @@ log = logging.getLogger(__name__)
 class Asked:
     """What is known and wanted before the disks are opened.
 
-    ``disks`` are the VM's, in the guest's order; ``root`` a root that was chosen by the
-    user; ``keys`` open what is encrypted.  ``folder``, of this host, is for copies of a
-    Windows' hives; ``how`` says what of such a guest may be lost.
+    ``disks`` and ``nics`` are the VM's, in the guest's order; ``root`` a root that was
+    chosen by the user; ``keys`` open what is encrypted.  ``folder``, of this host, is
+    for copies of a Windows' hives; ``how`` says what of such a guest may be lost.
     """
 
     root: str | None = None
     disks: Sequence[Disk] = ()
     keys: Sequence[Key] = ()
+    nics: Sequence[Nic] = ()
     folder: Path = Path("/var/tmp")
     how: How = field(default_factory=How)
 
@@ -128,9 +129,7 @@ def begun(appliance: Appliance, asked: Asked | None = None) -> Inspected:
     if seen.dirty:
         log.warning("warning: %s", _DIRTY.format(", ".join(seen.dirty[:10])))
     if root := seen.is_windows(chosen):
-        entered = entering.entered(
-            appliance, root, seen.devices, asked.folder, asked.how
-        )
+        entered = entering.entered(appliance, root, _wish(seen, asked))
         guest = _completed(appliance, seen, entered.guest, entered.places)
         found = (*seen.volumes, *entered.found)
         return Inspected(guest=guest, windows=entered, found=found)
@@ -155,7 +154,7 @@ def look(
         message = _DIRTY.format(", ".join(seen.dirty[:10]))
         found.append(_finding("filesystem-dirty", "warn", message, _CLEAN))
     if root := seen.is_windows(chosen):
-        guest, told = entering.looked(appliance, root, seen.names, asked.folder)
+        guest, told = entering.looked(appliance, root, _wish(seen, asked))
         guest = _completed(appliance, seen, guest, {"/": root.device})
         return guest, [*found, *told]
     if seen.asleep:
@@ -163,6 +162,16 @@ def look(
         found.append(_finding("guest-hibernated", "block", message, _WAKE))
     guest = _described(appliance, seen, chosen)
     return guest, [*found, *findings(appliance, guest)]
+
+
+def _wish(seen: Survey, asked: Asked) -> Wish:
+    return Wish(
+        devices=seen.devices,
+        names=seen.names,
+        nics=asked.nics,
+        folder=asked.folder,
+        how=asked.how,
+    )
 
 
 def locked(guest: Guest) -> Finding | None:

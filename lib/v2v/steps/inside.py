@@ -117,7 +117,9 @@ def look(vm: VM, access: Access, keys: tuple[str, ...] = ()) -> VM:
         running = stack.enter_context(
             appliance.opened(uris, write=False, unlocks=bool(keys))
         )
-        asked = inspection.Asked(disks=vm.disks, keys=_keys(keys), folder=folder)
+        asked = inspection.Asked(
+            disks=vm.disks, nics=vm.nics, keys=_keys(keys), folder=folder
+        )
         guest, found = inspection.look(running, asked)
         if guest.type == "linux" and _can_be_fixed(guest):
             found += fixes.findings(running, vm, guest)
@@ -218,6 +220,7 @@ def _asked(vm: VM, options: Fixup, folder: Path) -> Asked:
     return inspection.Asked(
         root=options.root,
         disks=vm.disks,
+        nics=vm.nics,
         keys=_keys(options.keys),
         folder=folder,
         how=How(discard=options.discard_hibernation, force=options.force_dirty_hive),

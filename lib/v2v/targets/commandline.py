@@ -28,6 +28,13 @@ _FIRST_SLOT, _FUNCTIONS = 0x10, 8
 _NETS = {"e1000e": "e1000e", "e1000": "e1000", "rtl8139": "rtl8139"}
 _VIDEO = {"virtio": "virtio-vga", "vga": "VGA", "bochs": "bochs-display"}
 
+# The same as a domain of libvirt has.
+_ENLIGHTENMENTS = (
+    *("hv_relaxed", "hv_vapic", "hv_spinlocks=0x1fff", "hv_vpindex", "hv_runtime"),
+    *("hv_time", "hv_synic", "hv_stimer", "hv_stimer_direct", "hv_reset"),
+    *("hv_frequencies", "hv_tlbflush", "hv_ipi"),
+)
+
 _SCRIPT = """\
 #!/bin/sh
 # Boots {name} with qemu.  Its console is this terminal; what is given to the script
@@ -72,10 +79,7 @@ def script(machine: Machine, build: Firmware | None, folder: Path, *, kvm: bool)
 
 
 def _kvm_cpu(machine: Machine) -> str:
-    enlightened = (
-        "hv_relaxed,hv_vapic,hv_spinlocks=0x1fff,hv_vpindex,hv_runtime,hv_time"
-    )
-    return f"host,{enlightened}" if machine.windows else "host"
+    return ",".join(["host", *_ENLIGHTENMENTS]) if machine.hyperv else "host"
 
 
 def _arguments(
@@ -93,7 +97,7 @@ def _arguments(
     yield ["-m", f"{-(-vm.memory // 1024)}K", "-smp", _smp(machine)]
     if machine.uuid:
         yield ["-uuid", machine.uuid]
-    yield ["-rtc", f"base={'utc' if machine.clock == 'utc' else 'localtime'}"]
+    yield ["-rtc", _clock(machine)]
     if build:
         yield from _flash(machine, build)
     yield from _drives(machine, folder)
@@ -102,9 +106,17 @@ def _arguments(
     yield from _others(machine)
 
 
+def _clock(machine: Machine) -> str:
+    # Windows counts ticks: those that it missed are made up for, as in a domain.
+    made_up = ",driftfix=slew" if machine.windows else ""
+    return f"base={machine.clock}{made_up}"
+
+
 def _machine(machine: Machine, build: Firmware | None) -> Iterator[str]:
     yield machine.kind
     yield "vmport=off"
+    if machine.windows:
+        yield "hpet=off"
     if build:
         yield "pflash0=code"
         yield "pflash1=vars"
@@ -231,8 +243,8 @@ def _card(machine: Machine, card: Card, number: int) -> Iterator[list[str]]:
 
 def _others(machine: Machine) -> Iterator[list[str]]:
     devices = machine.devices
-    usb = "qemu-xhci" if machine.kind == "q35" else "piix3-usb-uhci"
-    yield ["-device", f"{usb},id=usb", "-device", "usb-tablet,bus=usb.0"]
+    yield from _usb(machine)
+    yield ["-device", "usb-tablet,bus=usb.0"]
     yield ["-device", _VIDEO[devices.video], "-display", "none"]
     if devices.rng:
         yield ["-object", "rng-random,id=rng0,filename=/dev/urandom"]
@@ -249,6 +261,20 @@ def _others(machine: Machine) -> Iterator[list[str]]:
         port = "virtserialport,chardev=agent,name=org.qemu.guest_agent.0"
         yield ["-device", port]
     yield ["-serial", "stdio"]
+
+
+def _usb(machine: Machine) -> Iterator[list[str]]:
+    if machine.kind != "q35":
+        yield ["-device", "piix3-usb-uhci,id=usb"]
+    elif machine.devices.usb == "xhci":
+        yield ["-device", "qemu-xhci,id=usb"]
+    else:
+        # Functions of one PCI device, as in the chip: those of USB 1 share its ports.
+        yield ["-device", "ich9-usb-ehci1,id=usb,addr=0x1d.7,multifunction=on"]
+        for number in range(3):
+            words = f"masterbus=usb.0,firstport={2 * number},addr=0x1d.{number}"
+            shared = ",multifunction=on" if number == 0 else ""
+            yield ["-device", f"ich9-usb-uhci{number + 1},{words}{shared}"]
 
 
 def _value(text: str) -> str:

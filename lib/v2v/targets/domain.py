@@ -90,7 +90,7 @@ def warnings(machine: Machine, host: Host) -> Iterator[str]:
     yield from machine.warnings
     if not host.kvm:
         yield "KVM does not work here, so the VM will be emulated, and slow"
-    if machine.vm.tpm and not host.tpm:
+    if machine.tpm and not host.tpm:
         yield "the TPM is left out: no emulator of one (swtpm) is installed"
 
 
@@ -205,7 +205,7 @@ def _os(machine: Machine) -> Element:
 
 def _features(machine: Machine, host: Host) -> Element:
     parts = [_e("acpi"), _e("apic")]
-    if machine.windows:
+    if machine.hyperv:
         parts.append(_hyperv(host))
     # VMware's back door is nobody's business once VMware is gone.
     return _e("features", *parts, _e("vmport", state="off"))
@@ -218,8 +218,8 @@ def _hyperv(host: Host) -> Element:
         _e("spinlocks", **on, retries="8191"),
     ]
     if host.kvm:  # TCG defines such a domain, and fails to start it
-        plain = ("vpindex", "runtime", "synic", "frequencies", "tlbflush", "ipi")
-        parts += [_e(name, **on) for name in plain]
+        plain = ("vpindex", "runtime", "synic", "reset", "frequencies")
+        parts += [_e(name, **on) for name in (*plain, "tlbflush", "ipi")]
         parts.append(_e("stimer", _e("direct", **on), **on))
     return _e("hyperv", *parts, mode="custom")
 
@@ -243,7 +243,7 @@ def _clock(machine: Machine, host: Host) -> Element:
         _e("timer", name="pit", tickpolicy="delay"),
         _e("timer", name="hpet", present="no"),
     ]
-    if machine.windows and host.kvm:
+    if machine.hyperv and host.kvm:
         timers.append(_e("timer", name="hypervclock", present="yes"))
     return _e("clock", *timers, offset=machine.clock)
 
@@ -263,8 +263,8 @@ def _devices(machine: Machine, host: Host) -> Iterator[Element]:
     yield _e("video", _e("model", type=machine.devices.video, heads="1", primary="yes"))
     if machine.vm.sound:
         yield _e("sound", model="ich9" if machine.kind == "q35" else "ich6")
-    if machine.vm.tpm and host.tpm:
-        yield _e("tpm", _e("backend", type="emulator", version="2.0"), model="tpm-crb")
+    if machine.tpm and host.tpm:
+        yield _tpm(machine)
     yield _e(
         "memballoon", model=_virtio(machine) if machine.devices.balloon else "none"
     )
@@ -275,6 +275,17 @@ def _devices(machine: Machine, host: Host) -> Iterator[Element]:
     if machine.devices.rng:
         source = _e("backend", "/dev/urandom", model="random")
         yield _e("rng", source, model=_virtio(machine))
+
+
+def _tpm(machine: Machine) -> Element:
+    """Return an emulated TPM.
+
+    BitLocker asks for its recovery key at each boot if what a TPM knew is forgotten
+    (kubevirt issue 15701), so that of a Windows stays, whatever becomes of its domain.
+    """
+    kept = {"persistent_state": "yes"} if machine.windows else {}
+    backend = _e("backend", type="emulator", version="2.0", **kept)
+    return _e("tpm", backend, model="tpm-crb")
 
 
 def _virtio(machine: Machine) -> str:
@@ -298,11 +309,23 @@ def _controllers(machine: Machine) -> Iterator[Element]:
     yield _e("controller", type="virtio-serial", index="0", **serial)
     if machine.kind != "q35":
         return  # with the USB of its time, for which every guest has a driver
-    yield _e("controller", type="usb", index="0", model="qemu-xhci", ports="15")
+    yield from _usb(machine)
     yield _e("controller", type="pci", index="0", model="pcie-root")
     used = len(machine.drives_on("virtio")) + len(machine.cards) + controllers
     for index in range(1, used + _OTHER_PORTS + _SPARE_PORTS + 1):
         yield _e("controller", type="pci", index=str(index), model="pcie-root-port")
+
+
+def _usb(machine: Machine) -> Iterator[Element]:
+    """Yield the USB controllers of q35."""
+    if machine.devices.usb == "xhci":
+        yield _e("controller", type="usb", index="0", model="qemu-xhci", ports="15")
+        return
+    yield _e("controller", type="usb", index="0", model="ich9-ehci1")
+    for number in range(3):  # of USB 1: two ports of the whole each
+        master = _e("master", startport=str(2 * number))
+        model = f"ich9-uhci{number + 1}"
+        yield _e("controller", master, type="usb", index="0", model=model)
 
 
 def _drive(machine: Machine, drive: Drive) -> Element:

@@ -81,6 +81,9 @@ class Machine:
     efi: bool
     secure_boot: bool
     windows: bool
+    # Whether the guest is told that it runs on a hypervisor, in Hyper-V's words.
+    hyperv: bool
+    tpm: bool
     uuid: str | None
     clock: Literal["utc", "localtime"]
     topology: Topology
@@ -103,16 +106,19 @@ def of(vm: VM, networks: Plan) -> Machine:
     _refuse_unplaced(vm)
     devices = vm.devices or Devices()
     boots = _boot_order(vm, networks.cards)
+    windows = bool(vm.guest and vm.guest.type == "windows")
     return Machine(
         vm=vm,
         devices=devices,
         kind=kind(vm),
         efi=is_efi(vm),
         secure_boot=vm.secure_boot and is_efi(vm),
-        windows=bool(vm.guest and vm.guest.type == "windows"),
+        windows=windows,
+        hyperv=windows and devices.hyperv,
+        tpm=vm.tpm or devices.tpm,
         uuid=chosen_uuid(vm),
         clock=devices.clock if vm.devices else vm.clock,
-        topology=_topology(vm),
+        topology=_topology(vm, devices.sockets),
         drives=tuple(_drives(vm, devices, boots)),
         cards=networks.cards,
         boots=boots,
@@ -159,6 +165,11 @@ def refuse(vm: VM) -> None:
             f"{vm.name} is a machine of type {vm.arch}",
             "only x86 machines can be created; take the disks with -t null",
         )
+    if vm.devices and vm.devices.block == "nvme":
+        raise TargetError(
+            f"{vm.name} is to have its disks on NVMe, which libvirt does not emulate",
+            "set another bus (.devices.block of the document)",
+        )
     if not vm.memory:
         raise TargetError(
             f"the memory of {vm.name} is not known",
@@ -190,10 +201,11 @@ def _is_file(layer: Layer) -> bool:
     )
 
 
-def _topology(vm: VM) -> Topology:
+def _topology(vm: VM, most: int | None) -> Topology:
     """Return the source's shape if it holds all vCPUs, else one socket of cores.
 
-    Client editions of Windows use one or two sockets only.
+    So it is too where that has more than *most* sockets: client editions of Windows
+    use one or two only, and leave the vCPUs in the others idle.
     """
     cpu = vm.cpu
     given = (cpu.sockets or 0, cpu.dies or 1, cpu.cores or 1, cpu.threads or 1)
@@ -201,7 +213,8 @@ def _topology(vm: VM) -> Topology:
     inner = dies * cores * threads
     if not sockets and cpu.cores and vm.vcpus % inner == 0:
         sockets = vm.vcpus // inner
-    if min(given) < 0 or sockets * inner != vm.vcpus:
+    unused = most is not None and sockets > most
+    if min(given) < 0 or sockets * inner != vm.vcpus or unused:
         return Topology(cores=vm.vcpus)
     return Topology(sockets=sockets, dies=dies, cores=cores, threads=threads)
 
@@ -222,6 +235,7 @@ def _boot_order(vm: VM, cards: tuple[Card, ...]) -> dict[str, int]:
 def _drives(vm: VM, devices: Devices, boots: dict[str, int]) -> Iterator[Drive]:
     """Yield the disks, then an empty drive for each CD drive of the source."""
     modern = kind(vm) == "q35"
+    assert devices.block != "nvme"  # that is refused
     bus: Bus = devices.block
     if bus == "ide" and modern:
         bus = "sata"  # q35 has no IDE

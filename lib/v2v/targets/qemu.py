@@ -118,6 +118,6 @@ def _differences(made: Machine) -> list[str]:
         for mac, there in ((card.nic.mac, card.place) for card in made.cards)
         if there.kind == "network"
     ]
-    if made.vm.tpm:
+    if made.tpm:
         found.append("the script has no TPM")
     return found

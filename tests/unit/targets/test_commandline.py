@@ -203,5 +203,29 @@ def test_windows_under_kvm_is_told_so() -> None:
     assert "cpu=host,hv_relaxed" in script(vm, kvm=True)
 
 
+def test_a_windows_of_before_hypervisors_is_told_of_none() -> None:
+    vm = make_vm(guest=Guest(type="windows"), devices=Devices(hyperv=False))
+    assert "cpu=host ;;" in script(vm, kvm=True)
+
+
+@pytest.mark.report("https://github.com/vexxhost/migratekit/issues/62")
+def test_windows_finds_its_own_time_in_the_clock() -> None:
+    vm = make_vm(guest=Guest(type="windows"), devices=Devices(clock="localtime"))
+    assert values("-rtc", vm) == ["base=localtime,driftfix=slew"]
+    assert "hpet=off" in values("-machine", vm)[0].split(",")
+    assert values("-rtc", make_vm()) == ["base=utc"]
+
+
+def test_the_usb_of_before_xhci_is_one_chip() -> None:
+    usb = [d for d in devices(of(usb="ehci")) if "usb" in d]
+    assert [d.split(",")[0] for d in usb] == [
+        "ich9-usb-ehci1",
+        *("ich9-usb-uhci1", "ich9-usb-uhci2", "ich9-usb-uhci3"),
+        "usb-tablet",
+    ]
+    places = re.findall(r"addr=0x1d\.(\d)", " ".join(usb))
+    assert sorted(places) == ["0", "1", "2", "7"]
+
+
 def test_the_console_is_the_terminal() -> None:
     assert values("-serial", make_vm()) == ["stdio"]

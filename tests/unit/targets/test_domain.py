@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 from lxml import etree
 
-from target_vm import ID, MIB, disk, domain_of, make_vm
+from target_vm import ID, MIB, disk, domain_of, machine_of, make_vm
 from v2v.document import VM, Cpu, Devices, Display, Guest, Layer, Nic, Removable
 from v2v.errors import HostError, TargetError
 from v2v.targets import domain
@@ -227,6 +227,42 @@ def test_windows_is_told_that_it_runs_on_kvm() -> None:
 def test_emulated_windows_gets_only_what_tcg_can_start() -> None:
     flags = [element.tag for element in found(make_vm(guest=WINDOWS), "//hyperv/*")]
     assert flags == ["relaxed", "vapic", "spinlocks"]
+
+
+@pytest.mark.report("https://github.com/kubevirt/kubevirt/issues/8507")
+def test_windows_counts_its_time_as_on_its_old_machine() -> None:
+    vm = make_vm(guest=WINDOWS, devices=Devices(clock="localtime"))
+    timers = {t.get("name"): dict(t.attrib) for t in found(vm, "clock/timer", KVM)}
+    assert timers["rtc"]["tickpolicy"] == "catchup"
+    assert timers["pit"]["tickpolicy"] == "delay"
+    assert timers["hpet"]["present"] == "no"
+    assert timers["hypervclock"]["present"] == "yes"
+
+
+def test_a_windows_that_knows_no_hypervisor_is_told_of_none() -> None:
+    vm = make_vm(guest=WINDOWS, devices=Devices(hyperv=False))
+    assert not found(vm, "//hyperv | //timer[@name='hypervclock']", KVM)
+
+
+def test_windows_that_needs_a_tpm_gets_one_that_lasts() -> None:
+    vm = make_vm(guest=WINDOWS, devices=Devices(tpm=True))
+    (tpm,) = found(vm, "//tpm", Host(tpm=True))
+    assert tpm.get("model") == "tpm-crb"
+    assert tpm[0].get("version") == "2.0"
+    assert tpm[0].get("persistent_state") == "yes"
+    assert list(domain.warnings(machine_of(vm), Host()))[-1].startswith("the TPM is")
+
+
+def test_the_usb_of_what_has_no_driver_for_xhci_is_of_its_time() -> None:
+    vm = with_devices(usb="ehci", machine="q35")
+    models = found(vm, "//controller[@type='usb']/@model")
+    assert models == ["ich9-ehci1", "ich9-uhci1", "ich9-uhci2", "ich9-uhci3"]
+    assert found(vm, "//controller/master/@startport") == ["0", "2", "4"]
+
+
+def test_disks_on_scsi_have_the_controller_that_the_driver_is_for() -> None:
+    vm = make_vm(guest=WINDOWS, devices=Devices(block="scsi"))
+    assert found(vm, "//controller[@type='scsi']/@model") == ["virtio-scsi"]
 
 
 def test_linux_has_no_hyperv_features() -> None:

@@ -74,6 +74,23 @@ def test_the_topology_holds_exactly_the_vcpus(
     assert machine_of(make_vm(cpu=cpu, vcpus=vcpus)).topology == shape
 
 
+@pytest.mark.parametrize(
+    ("sockets", "most", "shape"),
+    [
+        (4, 2, Topology(cores=4)),
+        (2, 2, Topology(sockets=2, cores=2)),
+        (2, 1, Topology(cores=4)),
+        (4, None, Topology(sockets=4)),
+    ],
+)
+def test_sockets_that_the_guest_would_not_use_become_cores(
+    sockets: int, most: int | None, shape: Topology
+) -> None:
+    cpu = Cpu(sockets=sockets, cores=4 // sockets)
+    vm = make_vm(cpu=cpu, vcpus=4, devices=Devices(sockets=most))
+    assert machine_of(vm).topology == shape
+
+
 def test_the_disk_that_the_source_booted_from_is_first() -> None:
     vm = make_vm(disks=(disk(0), disk(1, boot=1), disk(2)))
     assert [d.boot for d in machine_of(vm).drives] == [2, 1, 3]

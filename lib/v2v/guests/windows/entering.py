@@ -4,20 +4,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from v2v.document import Finding, Guest
+from v2v.document import Finding, Guest, Nic
 from v2v.errors import GuestError
 from v2v.guests.appliance import Appliance
 from v2v.guests.devices import Device
-from v2v.guests.windows import buses, opening, policy, presence, state
-from v2v.guests.windows.opening import How, Opened
+from v2v.guests.windows import (
+    addresses,
+    bcd,
+    buses,
+    opening,
+    policy,
+    presence,
+    state,
+    tools,
+)
+from v2v.guests.windows.hive import Hive
+from v2v.guests.windows.opening import How
 from v2v.guests.windows.place import spelled
 from v2v.guests.windows.registry import Registry
 from v2v.guests.windows.roots import Root
 
-FINDINGS = (*policy.FINDINGS, "windows-unreadable")
+FINDINGS = (
+    *(*policy.FINDINGS, *bcd.FINDINGS, *addresses.FINDINGS),
+    "windows-unreadable",
+)
 # Where the volume with the boot store is mounted, if that is another one; the folder is
 # made for this and removed.
 BOOT = "/.v2v-boot"
@@ -27,7 +40,8 @@ BOOT = "/.v2v-boot"
 class Entered:
     """A system whose volume is mounted at /, to be written.
 
-    ``places``: mount point -> device; ``folder`` has the copies of its hives.
+    ``places``: mount point -> device; ``folder`` has the copies of its hives; ``names``
+    are all systems on the disks.
     """
 
     root: Root
@@ -35,36 +49,50 @@ class Entered:
     registry: Registry
     places: dict[str, str]
     folder: Path
+    names: Sequence[str] = ()
     found: Sequence[Finding] = ()
 
     @property
     def esp(self) -> str | None:
-        """Where the volume of the boot store is mounted, if it is another one."""
-        return BOOT if BOOT in self.places else None
+        """Where the ESP is mounted, for a guest that is started by UEFI."""
+        path = self.registry.paths.get("BCD", "").removeprefix(f"{BOOT}/")
+        return BOOT if BOOT in self.places and path.lower().startswith("efi/") else None
 
 
-def entered(
-    appliance: Appliance,
-    root: Root,
-    devices: Sequence[Device],
-    folder: Path,
-    how: How,
-) -> Entered:
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """What is known and wanted before a system is entered.
+
+    ``names`` are all systems on ``devices``; ``nics`` are the VM's; ``folder``, of this
+    host, gets copies of hives.
+    """
+
+    devices: Sequence[Device]
+    names: Sequence[str]
+    nics: Sequence[Nic]
+    folder: Path
+    how: How = field(default_factory=How)
+
+
+def entered(appliance: Appliance, root: Root, wish: Wish) -> Entered:
     """Enter the system on *root*; its volume, and that of its boot store, are mounted.
 
     Nothing may be mounted before.  Raises GuestError if it must not be changed.
     """
-    stores = opening.stores(appliance, devices)
-    opened = opening.begun(appliance, root, folder, how)
-    places, bcd = _with_boot(appliance, root, stores)
-    if bcd:
-        opened = opening.registry(appliance, root, folder, bcd=bcd, force=how.force)
+    stores = opening.stores(appliance, wish.devices)
+    opened = opening.begun(appliance, root, wish.folder, wish.how)
+    places, store = _with_boot(appliance, root, stores)
+    if store:
+        opened = opening.registry(
+            appliance, root, wish.folder, bcd=store, force=wish.how.force
+        )
     return Entered(
         root=root,
-        guest=described(appliance, root, opened.registry),
+        guest=described(appliance, root, opened.registry, wish.nics),
         registry=opened.registry,
         places=places,
-        folder=folder,
+        folder=wish.folder,
+        names=wish.names,
         found=opened.findings,
     )
 
@@ -92,17 +120,16 @@ def left(appliance: Appliance) -> None:
         appliance.g.rmdir(BOOT)
 
 
-def looked(
-    appliance: Appliance, root: Root, names: Sequence[str], folder: Path
-) -> tuple[Guest, list[Finding]]:
+def looked(appliance: Appliance, root: Root, wish: Wish) -> tuple[Guest, list[Finding]]:
     """Return what the system on *root* is, and what stands in the way of a move.
 
-    *names* are all systems there are.  Its volume is left mounted, to be read.
+    Its volume is left mounted, to be read.
     """
     try:
+        stores = opening.stores(appliance, wish.devices)
         appliance.g.mount_ro(root.device, "/")
-        opened = opening.registry(appliance, root, folder, force=True)
-        guest = described(appliance, root, opened.registry)
+        opened = opening.registry(appliance, root, wish.folder, force=True)
+        guest = described(appliance, root, opened.registry, wish.nics)
     except GuestError as e:
         told = Finding(
             code="windows-unreadable",
@@ -111,36 +138,65 @@ def looked(
             remedy=e.remedy,
         )
         return Guest(type="windows", root=root.name), [told]
-    return guest, [*_findings(appliance, root, opened, names)]
+    return guest, [
+        *opened.findings,
+        *filter(None, [state.asleep(state.sleep(appliance, opened.registry))]),
+        *_told(appliance, root, opened.registry, wish),
+        *_stored(appliance, root, stores, wish.folder),
+    ]
 
 
-def _findings(
-    appliance: Appliance, root: Root, opened: Opened, names: Sequence[str]
+def _stored(
+    appliance: Appliance,
+    root: Root,
+    stores: Sequence[tuple[str, str]],
+    folder: Path,
 ) -> Iterator[Finding]:
-    yield from opened.findings
-    if asleep := state.asleep(state.sleep(appliance, opened.registry)):
-        yield asleep
-    yield from told(appliance, root, opened.registry, names)
+    """Yield what the boot store says of the disks; a broken one is told as such."""
+    for device, path in stores[:1]:
+        if device != root.device:
+            appliance.g.umount_all()
+            appliance.g.mount_ro(device, "/")
+        file = appliance.fetched(path, folder)
+        if device != root.device:
+            appliance.g.umount_all()
+            appliance.g.mount_ro(root.device, "/")
+        yield from bcd.findings(Hive("BCD", file), bcd.volumes(appliance))
 
 
-def told(
-    appliance: Appliance, root: Root, registry: Registry, names: Sequence[str]
+def told(appliance: Appliance, entered: Entered, nics: Sequence[Nic]) -> list[Finding]:
+    """Return what is worth knowing of the system, as it is before it is changed."""
+    wish = Wish(devices=(), names=entered.names, nics=nics, folder=entered.folder)
+    found = [*_told(appliance, entered.root, entered.registry, wish)]
+    if entered.registry.bcd:
+        found += bcd.findings(entered.registry.bcd, bcd.volumes(appliance))
+    return found
+
+
+def _told(
+    appliance: Appliance, root: Root, registry: Registry, wish: Wish
 ) -> Iterator[Finding]:
-    """Yield what is worth knowing of the system as it is; *names* are all systems."""
     known: dict[str, str] = {}
 
     def is_there(relative: str) -> bool:
         return appliance.g.exists(spelled(appliance, root.folder, relative, known))
 
     yield from policy.findings(registry, is_there)
-    yield from policy.other_systems([*names], root.name)
+    yield from policy.other_systems([*wish.names], root.name)
+    yield from addresses.findings(registry, wish.nics)
 
 
-def described(appliance: Appliance, root: Root, registry: Registry) -> Guest:
+def described(
+    appliance: Appliance, root: Root, registry: Registry, nics: Sequence[Nic]
+) -> Guest:
     """Return what the system is by its registry, with the verdict for each bus."""
     guest = opening.described(appliance, root, registry)
     known: dict[str, str] = {}
     there = presence.present(
         appliance, lambda p: spelled(appliance, root.folder, p, known), guest.arch
     )
-    return guest.having(verdicts=buses.judged(registry, there)[0])
+    return guest.having(
+        verdicts=buses.judged(registry, there)[0],
+        tools=tools.found(registry),
+        interfaces=addresses.interfaces(registry, nics),
+    )

@@ -15,12 +15,25 @@ from v2v.guests import gates
 from v2v.guests.appliance import Appliance
 from v2v.guests.plan import Action
 from v2v.guests.wanted import Wanted
-from v2v.guests.windows import buses, disks, entering, facts, opening, registry
+from v2v.guests.windows import (
+    bcd,
+    buses,
+    disks,
+    entering,
+    esp,
+    facts,
+    hardware,
+    opening,
+    registry,
+    tools,
+)
 from v2v.guests.windows.entering import Entered
 from v2v.guests.windows.place import Work
 
 # All that findings() may yield, besides inspection's.
-FINDINGS = frozenset(buses.FINDINGS)
+FINDINGS = frozenset(
+    {*buses.FINDINGS, *tools.FINDINGS, *esp.FINDINGS, *entering.FINDINGS}
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +45,7 @@ class Job:
     actions: Sequence[Action]
     work: Work
     entered: Entered
+    found: Sequence[Finding] = ()
 
     def write(self) -> Guest:
         """Do it, and return the guest as it is then.
@@ -53,7 +67,9 @@ class Job:
 
     def findings(self, guest: Guest) -> Iterator[Finding]:
         """Yield what is worth knowing of *guest*, as it is now."""
+        yield from self.found
         yield from buses.findings(self.devices.block, guest.verdicts)
+        yield from tools.findings(dataclasses.replace(self.work, guest=guest))
 
 
 def job(
@@ -73,13 +89,21 @@ def job(
         esp=entered.esp,
         drive=facts.drive(entered.registry),
     )
+    found = [*entering.told(appliance, entered, vm.nics), *esp.findings(work)]
     actions = [*_plan(work)]
     devices, verdicts = disks.chosen(work)
-    devices = devices.having(clock=facts.clock(entered.registry))
+    if guest.windows:
+        clock = facts.clock(entered.registry)
+        devices = hardware.completed(devices, vm, guest.windows, clock)
     actions += registry.actions(work.registry, entered.folder)
     guest = gates.gate(guest.having(verdicts=verdicts), actions)
     return Job(
-        guest=guest, devices=devices, actions=actions, work=work, entered=entered
+        guest=guest,
+        devices=devices,
+        actions=actions,
+        work=work,
+        entered=entered,
+        found=found,
     )
 
 
@@ -87,6 +111,12 @@ def _plan(work: Work) -> Iterator[Action]:
     """Yield all changes, in the order in which they build on each other."""
     yield from disks.plan(work)
     yield from disks.plan_others(work)
+    # A controller's driver of the old hypervisor goes only where virtio's is sure.
+    sure = work.guest.having(verdicts=disks.chosen(work)[1])
+    yield from tools.plan(dataclasses.replace(work, guest=sure))
+    if work.registry.bcd:
+        bcd.edit(work.registry.bcd, efi=work.esp is not None)
+    yield from esp.plan(work)
 
 
 def _prove(guest: Guest, now: Sequence[Verdict], devices: Devices) -> None:
