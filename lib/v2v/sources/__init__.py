@@ -54,17 +54,8 @@ class Source(Protocol):
 
 # Asked in this order: a plain disk claims every file that no other wanted.
 _ORDER = (
-    "nbd",
-    "vmx",
-    "xva",
-    "vma",
-    "ovf",
-    "vbox",
-    "hyperv",
-    "libvirtxml",
-    "proxmox",
-    "xl",
-    "disk",
+    *("nbd", "vmx", "xva", "vma", "ovf", "vbox", "hyperv", "libvirtxml", "proxmox"),
+    *("xl", "disk"),
 )
 
 _DESCRIPTIONS = (".vmx", ".vmtx", ".ovf", ".ova", ".vbox", ".xva", ".vma")
