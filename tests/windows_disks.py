@@ -120,6 +120,7 @@ class Service:
     name: str
     image: str
     start: int = 0
+    error_control: int = 1
     group: str | None = "SCSI miniport"
     values: tuple[Setting, ...] = ()
 
