@@ -86,10 +86,11 @@ def test_the_pipeline_of_the_readme_names_our_commands() -> None:
 def finding_codes(path: Path) -> set[str]:
     """Return the codes that the module at *path* gives to findings.
 
-    They go straight into Finding(), or through a function that takes a ``code``.
+    They go straight into Finding(), or through a function that takes a ``code``: one
+    of the module, or sources.descriptions.caution.
     """
     tree = ast.parse(path.read_text())
-    places = {"Finding": -1}
+    places = {"Finding": -1, "caution": 0}
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef):
             names = [argument.arg for argument in node.args.args]
@@ -97,10 +98,12 @@ def finding_codes(path: Path) -> set[str]:
                 places[node.name] = names.index("code")
     found = set()
     for node in ast.walk(tree):
-        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+        if not isinstance(node, ast.Call):
             continue
-        if node.func.id in places:
-            place = places[node.func.id]
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else ""
+        name = node.func.id if isinstance(node.func, ast.Name) else name
+        if name in places:
+            place = places[name]
             given = [k.value for k in node.keywords if k.arg == "code"]
             given += [a for i, a in enumerate(node.args) if i == place]
             found |= {

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The text of a description as a tree that is safe to walk.
+"""The text of a description (OVF, and other XML) as a tree that is safe to walk.
 
 No document type, so no entities and no other files; nothing from the network; at most
 8 MiB.  Elements and attributes are found by their local names: prefixes are missing,
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from lxml import etree
 
@@ -36,7 +37,19 @@ _BOMS = (
     (b"<\0", "utf-16-le"),
     (b"\0<", "utf-16-be"),
 )
-_HTML_REMEDY = "a browser may have saved a log-in page; download the OVF again"
+_HTML_REMEDY = "a browser may have saved a log-in page; download the file again"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """A kind of description: its root element, and what messages call it."""
+
+    root: str
+    what: str
+    remedy: str
+
+
+OVF = Kind(root="Envelope", what="OVF", remedy="name the .ovf of the package")
 
 
 def root_name(head: bytes) -> str:
@@ -49,24 +62,24 @@ def root_name(head: bytes) -> str:
     return match[1] if match else ""
 
 
-def tree(data: bytes, name: str) -> tuple[Element, bool]:
-    """Return the root of the OVF *data*, and whether it had to be repaired.
+def tree(data: bytes, name: str, wanted: Kind = OVF) -> tuple[Element, bool]:
+    """Return the root of *data*, which is to be *wanted*; and whether it had to be
+    repaired.
 
-    Raises SourceError, which calls the file *name*, if it is no OVF or a hostile one.
+    Raises SourceError, which calls the file *name*, if it is none or a hostile one.
     """
     if len(data) > MAX_SIZE:
         raise SourceError(
-            f"{name} is too large to be an OVF: {len(data)} bytes",
-            "name the .ovf of the package",
+            f"{name} is too large for {wanted.what}: {len(data)} bytes", wanted.remedy
         )
     text = _decoded(data)
     start = _prolog_end(text)
-    _refuse(text[start : start + 200], name)
-    root, repaired = _parsed(text[start:].encode(), name)
-    if local(root) != "Envelope":
+    _refuse(text[start : start + 200], name, wanted)
+    root, repaired = _parsed(text[start:].encode("utf-8", "replace"), name)
+    if local(root) != wanted.root:
         raise SourceError(
-            f"{name} is no OVF: its root element is {local(root)[:60]}",
-            "name the .ovf of the package",
+            f"{name} is no {wanted.what}: its root element is {local(root)[:60]}",
+            wanted.remedy,
         )
     return root, repaired
 
@@ -94,22 +107,26 @@ def _prolog_end(text: str) -> int:
     return at
 
 
-def _refuse(start: str, name: str) -> None:
+def _refuse(start: str, name: str, wanted: Kind) -> None:
     """Raise SourceError if the document that begins with *start* is hostile or HTML."""
     match = _NAME.match(start)
     if re.match(r"<!doctype\s+html", start, re.IGNORECASE) or (
         match and match[1].lower() == "html"
     ):
-        raise SourceError(f"{name} is a web page (HTML) and no OVF", _HTML_REMEDY)
+        raise SourceError(
+            f"{name} is a web page (HTML) and no {wanted.what}", _HTML_REMEDY
+        )
     if start.startswith("<!"):
         # Only here can entities be declared, and files or addresses be named.
         raise SourceError(
-            f"{name} has a document type (DOCTYPE), which no OVF needs",
+            f"{name} has a document type (DOCTYPE), which no {wanted.what} needs",
             "do not trust this file; if it is yours, remove the DOCTYPE",
         )
     if not match:
         raise SourceError(
-            f"{name} is neither a tar archive nor XML",
+            f"{name} is neither a tar archive nor XML"
+            if wanted is OVF
+            else f"{name} is no XML",
             "copy or download it again; compare the sizes",
         )
 

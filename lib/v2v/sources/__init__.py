@@ -53,17 +53,21 @@ class Source(Protocol):
 
 
 # Asked in this order: a plain disk claims every file that no other wanted.
-_ORDER = ("nbd", "vmx", "ovf", "libvirtxml", "disk")
+_ORDER = ("nbd", "vmx", "ovf", "vbox", "hyperv", "libvirtxml", "proxmox", "xl", "disk")
 
-_DESCRIPTIONS = (".vmx", ".vmtx", ".ovf", ".ova")
+_DESCRIPTIONS = (".vmx", ".vmtx", ".ovf", ".ova", ".vbox")
+# Modules of this package that are no source.
+_HELPERS = {
+    *("bare", "descriptions", "disks", "images", "libvirtdisk", "macs", "placing"),
+    *("hypervdisks", "proxmoxdisks", "vboxdisks", "vmcx", "xldisks", "xltext"),
+}
 # Files that hold a part of a VMDK: flat data, a delta, a piece, changed blocks.
 _PART = re.compile(r"-(flat|delta|sesparse|ctk|[fs][0-9]{3})\.vmdk$", re.IGNORECASE)
 
 
 def names() -> list[str]:
     """Return the kinds of source there are."""
-    helpers = {"bare", "disks", "images", "libvirtdisk", "macs"}
-    found = {module.name for module in pkgutil.iter_modules(__path__)} - helpers
+    found = {module.name for module in pkgutil.iter_modules(__path__)} - _HELPERS
     return sorted(found, key=lambda name: (_ORDER.index(name), name))
 
 
@@ -129,11 +133,16 @@ def resolve(location: str) -> str:
 
 def _wanted(files: Iterable[Path]) -> Iterator[list[Path]]:
     """Yield which of *files* can be meant: descriptions, libvirt's, disk images."""
-    from v2v.sources import disk, libvirtxml
+    from v2v.sources import disk, hyperv, libvirtxml, proxmox, xl
 
+    files = list(files)
+    exports = [f for f in files if f.name.lower() == hyperv.MACHINES and f.is_dir()]
     files = [file for file in files if file.is_file()]
     yield [f for f in files if f.suffix.lower() in _DESCRIPTIONS]
+    inside = [f for folder in exports for f in sorted(folder.iterdir())]
+    yield [f for f in (*files, *inside) if hyperv.claims(str(f))]
     yield [f for f in files if libvirtxml.is_domain(f)]
+    yield [f for f in files if proxmox.claims(str(f)) or xl.claims(str(f))]
     images = (*disk.SUFFIXES, *disk.RAW_SUFFIXES)
     whole = [f for f in files if not _PART.search(f.name)]
     yield [f for f in whole if f.suffix.lower() in images]

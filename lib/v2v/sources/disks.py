@@ -27,22 +27,31 @@ def find(name: str, folder: Path, allow: Sequence[Path]) -> Path:
     roots = tuple(place.resolve() for place in (folder, *allow))
     plain = name.replace("\\", "/")
     if not _ABSOLUTE.match(plain):
-        return paths.checked(_beside(folder, plain), roots)
-    if plain.startswith("/") and _exists(Path(plain)):
+        return paths.checked(beside(folder, plain), roots)
+    if plain.startswith("/") and _there(Path(plain)):
         try:
             return paths.checked(plain, roots)
         except SourceError:
-            beside = _beside(folder, PurePosixPath(plain).name)
-            if not _exists(beside):
+            if not _there(beside(folder, base(name))):
                 raise
-    beside = _beside(folder, PurePosixPath(_ABSOLUTE.sub("", plain)).name)
-    return paths.checked(beside, roots)
+    return paths.checked(beside(folder, base(name)), roots)
 
 
-def _beside(folder: Path, name: str) -> Path:
+def base(name: str) -> str:
+    """Return the last part of *name*, a path of whatever system."""
+    return PurePosixPath(_ABSOLUTE.sub("", name.replace("\\", "/"))).name
+
+
+def exists(name: str, folder: Path) -> bool:
+    """Whether *name* means a file of this host, be it allowed or not."""
+    plain = name.replace("\\", "/")
+    return _there(folder / plain) or _there(folder / Path(plain).name)
+
+
+def beside(folder: Path, name: str) -> Path:
     """Return *name* in *folder*; in another case if just one such file is there."""
     exact = folder / name
-    if _exists(exact):
+    if _there(exact):
         return exact
     try:
         files = list(exact.parent.iterdir())
@@ -52,7 +61,7 @@ def _beside(folder: Path, name: str) -> Path:
     return same[0] if len(same) == 1 else exact
 
 
-def _exists(path: Path) -> bool:
+def _there(path: Path) -> bool:
     """Path.exists() raises where a folder may not be searched or a name is too long."""
     try:
         return path.exists()

@@ -17,6 +17,9 @@ from v2v.document import File, Finding, Format, Layer
 from v2v.errors import SourceError
 from v2v.formats import Checked, Image, qcow2, vmdk
 
+# Differencing images of these formats are read with their parents (servers.qemu).
+CHAINED: tuple[Format, ...] = ("qcow2", "vmdk")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
@@ -85,6 +88,29 @@ def snapshots(file: Path, format: Format, disk: str) -> list[Finding]:
             severity="warn",
             message=f"{disk}: its {len(names)} snapshots stay behind: {shown}",
             remedy="keep the source if you may want to go back to one of them",
+            disk=disk,
+        )
+    ]
+
+
+def unserved(layer: Layer, disk: str) -> list[Finding]:
+    """Return a finding if qemu cannot read, or would misread, the chain of *layer*.
+
+    It refuses a VDI or VHDX that has a parent, and reads a differencing VHD as if it
+    were whole, with zeroes for what is its parent's.
+    """
+    differing = {layer.format, *(file.format for file in layer.backing[:-1])}
+    if not layer.backing or differing <= set(CHAINED):
+        return []
+    length = len(layer.backing) + 1
+    return [
+        Finding(
+            code="chain-unread",
+            severity="block",
+            message=f"{disk}: {layer.path} is a chain of {length} {layer.format} "
+            "images, which cannot be read together",
+            remedy="merge the snapshots or checkpoints on the source, or clone the "
+            "disk there into one file",
             disk=disk,
         )
     ]

@@ -283,21 +283,12 @@ def _absence(name: str, folder: Path, request: Request) -> SourceError | None:
     try:
         file = disks.find(name, folder, request.allow)
     except SourceError as e:
-        return None if _exists(name, folder) else e
+        return None if disks.exists(name, folder) else e
     if os.access(file, os.R_OK):
         return None
     return SourceError(
         f"{file} may not be read by this user", "run v2v as one who may, such as root"
     )
-
-
-def _exists(name: str, folder: Path) -> bool:
-    """Whether *name* means a file of this host, be it allowed or not."""
-    plain = name.replace("\\", "/")
-    try:
-        return (folder / plain).exists() or (folder / Path(plain).name).exists()
-    except (OSError, ValueError):
-        return False
 
 
 def _examined(

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What readers of descriptions share: bounded reading, values that a VM can have."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from v2v.document import Disk, Finding
+from v2v.errors import SourceError
+
+MIB = 2**20
+_HEAD = 64 * 2**10
+_MAX_MEMORY = 2**50
+_MAX_VCPUS = 4096
+# No hypervisor gives a machine more; a hostile description does.
+_MAX_DISKS = 512
+_NUMBER = re.compile(r"\s*(?:0[xX]([0-9a-fA-F]{1,15})|([0-9]{1,18}))\s*")
+
+
+def content(path: Path, largest: int, what: str) -> bytes:
+    """Return what the file *path* holds, at most *largest* bytes.
+
+    Raises SourceError, which says that it is too large for *what*, or unreadable.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(largest + 1)
+    except (OSError, ValueError) as e:
+        reason = getattr(e, "strerror", None) or "not a path"
+        raise SourceError(f"{path}: {reason}", "check the path") from e
+    if len(data) > largest:
+        raise SourceError(f"{path} is too large for {what}", "check the path")
+    return data
+
+
+def head(location: str | Path, count: int = _HEAD) -> bytes:
+    """Return how the regular file *location* begins; nothing if it cannot be read."""
+    path = Path(location)
+    try:
+        if not path.is_file():
+            return b""
+        with path.open("rb") as file:
+            return file.read(count)
+    except (OSError, ValueError):
+        return b""
+
+
+def name(given: str, otherwise: str) -> str:
+    """Return the name of a VM: *given*, or else *otherwise*, as a document has it."""
+    plain = given.replace("\0", "").strip() or otherwise
+    return plain.encode("utf-8", "replace").decode()[:255] or "unnamed"
+
+
+def number(word: str | None) -> int | None:
+    """Return *word*, decimal or with 0x, as a number that fits a size; else None."""
+    match = _NUMBER.fullmatch(word or "")
+    if not match:
+        return None
+    return int(match[1], 16) if match[1] else int(match[2])
+
+
+def memory(count: int | None, unit: int = MIB) -> int | None:
+    """Return *count* of *unit* in bytes; None if no machine has so much, or none."""
+    size = (count or 0) * unit
+    return size if 0 < size <= _MAX_MEMORY else None
+
+
+def processors(count: int | None) -> int | None:
+    """Return *count* if a machine can have as many; else None."""
+    return count if count and 0 < count <= _MAX_VCPUS else None
+
+
+def caution(code: str, message: str, remedy: str = "") -> Finding:
+    """Return a finding of severity ``warn``."""
+    return Finding(code=code, severity="warn", message=message, remedy=remedy)
+
+
+def unreadable(disk: Disk, what: str, reason: str, remedy: str) -> Finding:
+    """Return the finding that *disk*, the source's *what*, cannot be had."""
+    return Finding(
+        code="disk-missing",
+        severity="block",
+        message=f"{disk.id} ({what:.300}) cannot be read: {reason}",
+        remedy=remedy,
+        disk=disk.id,
+    )
+
+
+def encrypted(disk: Disk, what: str, remedy: str) -> Finding:
+    """Return the finding that the hypervisor encrypts *disk*."""
+    return Finding(
+        code="disk-encrypted",
+        severity="block",
+        message=f"{disk.id}: {what:.300} is encrypted by the source's host",
+        remedy=remedy,
+        disk=disk.id,
+    )
+
+
+def snapshots(names: Sequence[str]) -> list[Finding]:
+    """Return a finding if there are snapshots, called *names*; they stay behind."""
+    if not names:
+        return []
+    shown = ", ".join(f"{name:.60}" for name in names[:5])
+    text = f"{len(names)} snapshots stay behind: {shown}"
+    return [
+        caution(
+            "snapshots-dropped",
+            text + (" …" if len(names) > 5 else ""),
+            "keep the source if you may want to go back to one of them",
+        )
+    ]
+
+
+def suspended() -> Finding:
+    """Return the finding that the machine's memory is in a file of the hypervisor."""
+    return Finding(
+        code="suspended",
+        severity="block",
+        message="the VM is suspended; its memory cannot be taken over",
+        remedy="resume and shut it down, or accept the loss: --allow suspended",
+    )
+
+
+def limited(path: Path, count: int, what: str = "disks") -> None:
+    """Raise SourceError if *path* describes more disks (or *what*) than can be."""
+    if count > _MAX_DISKS:
+        raise SourceError(
+            f"{path} describes {count} {what}, more than any machine has",
+            "do not trust this file; copy it again from the source",
+        )

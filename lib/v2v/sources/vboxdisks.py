@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The storage of a VirtualBox machine: controllers, and what is plugged into them.
+
+The attached image is the leaf of a tree of differencing images: in the media registry
+a child is nested in its parent.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from v2v.document import Bus, Disk, File, Finding, Format, Layer, Removable, disk_id
+from v2v.ovf.text import Element, attribute, children, descendants, local
+from v2v.sources import descriptions
+
+_BUSES: Mapping[str, Bus] = {
+    **dict.fromkeys(("piix3", "piix4", "ich6"), "ide"),
+    **dict.fromkeys(("ahci", "intelahci"), "sata"),
+    **dict.fromkeys(("lsilogic", "lsilogicsas", "buslogic", "virtioscsi"), "scsi"),
+    "nvme": "nvme",
+    "usb": "usb",
+}
+_FORMATS: Mapping[str, Format] = {
+    "vdi": "vdi",
+    "vmdk": "vmdk",
+    "vhd": "vpc",
+    "vhdx": "vhdx",
+    "qcow": "qcow2",
+    "raw": "raw",
+}
+
+Images = Mapping[str, Element]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Attached:
+    """A device at a port of a controller; ``image`` None is an empty drive."""
+
+    type: str
+    slot: str
+    bus: Bus
+    model: str
+    uuid: str
+    image: Element | None
+
+
+def _registry(machine: Element) -> Images:
+    """Return the images that the machine knows, by UUID."""
+    found: dict[str, Element] = {}
+    for registry in children(machine, "MediaRegistry"):
+        for image in descendants(registry, "HardDisk", "Image"):
+            found.setdefault(uuid(attribute(image, "uuid")), image)
+    return found
+
+
+def _attached(machine: Element) -> Iterator[_Attached]:
+    """Yield what is plugged in, by controller as in the file, and there by port."""
+    images = _registry(machine)
+    # Within <Hardware> from settings 1.19 on.
+    for holder in (machine, *children(machine, "Hardware")):
+        for group in children(holder, "StorageControllers"):
+            for controller in children(group, "StorageController"):
+                devices = children(controller, "AttachedDevice")
+                for device in sorted(devices, key=_port):
+                    yield _device(controller, device, images)
+
+
+def _port(device: Element) -> tuple[int, int]:
+    port, number = (
+        descriptions.number(attribute(device, name)) or 0 for name in ("port", "device")
+    )
+    return port, number
+
+
+def _device(controller: Element, device: Element, images: Images) -> _Attached:
+    model = attribute(controller, "type")
+    port, number = _port(device)
+    image = next(children(device, "Image"), None)
+    name = uuid(attribute(image, "uuid")) if image is not None else ""
+    return _Attached(
+        type=attribute(device, "type") or "HardDisk",
+        slot=f"{model}:{port}:{number}",
+        bus=_BUSES.get(model.lower(), "unknown"),
+        model=model.lower(),
+        uuid=name,
+        image=images.get(name) if name else None,
+    )
+
+
+def described(machine: Element, path: Path) -> tuple[list[Disk], list[Finding]]:
+    """Return the hard disks, and what cannot be had of them."""
+    found, findings = [], []
+    attached = [a for a in _attached(machine) if a.type == "HardDisk"]
+    descriptions.limited(path, len(attached))
+    rank = boot(machine, "HardDisk")
+    for index, device in enumerate(attached):
+        disk, said = _disk(device, disk_id(index))
+        found.append(disk.having(boot=rank if index == 0 else None))
+        findings += said
+    return found, findings
+
+
+def _disk(device: _Attached, name: str) -> tuple[Disk, list[Finding]]:
+    disk = Disk(id=name, bus=device.bus, model=device.model or None, slot=device.slot)
+    if device.image is None:
+        return disk, [
+            descriptions.unreadable(
+                disk,
+                device.slot,
+                f"its image {device.uuid or '(none)'} is not in the file's registry",
+                "open the machine once in a newer VirtualBox, which writes it there",
+            )
+        ]
+    chain = list(_chain(device.image))
+    kind = attribute(device.image, "type").lower()
+    disk = disk.having(shared=kind == "shareable", readonly=kind == "readonly")
+    findings = list(_disk_findings(disk, chain))
+    formats = [_FORMATS.get(attribute(image, "format").lower()) for image in chain]
+    if None in formats:
+        word = attribute(chain[formats.index(None)], "format")
+        reason = f"it is in the format {word!r:.40}, which is not read here"
+        remedy = "clone it: VBoxManage clonemedium disk OLD NEW --format VDI"
+        where = attribute(chain[0], "location")
+        return disk, [*findings, descriptions.unreadable(disk, where, reason, remedy)]
+    files = [
+        File(path=attribute(image, "location"), format=cast(Format, format))
+        for image, format in zip(chain, formats, strict=True)
+    ]
+    top, *backing = files
+    layer = Layer(
+        server="file" if top.format == "raw" else "qemu",
+        path=top.path,
+        format=top.format,
+        backing=tuple(backing),
+    )
+    return disk.having(source=layer), findings
+
+
+def _chain(image: Element) -> Iterator[Element]:
+    """Yield *image* and its parents: the registry nests children in their parents."""
+    above: Element | None = image
+    while above is not None and local(above) == "HardDisk":
+        yield above
+        above = above.getparent()
+
+
+def _disk_findings(disk: Disk, chain: list[Element]) -> Iterator[Finding]:
+    where = attribute(chain[0], "location")
+    names = {
+        attribute(p, "name") for image in chain for p in children(image, "Property")
+    }
+    if "CRYPT/KeyStore" in names:
+        yield descriptions.encrypted(
+            disk, where, "decrypt it: VBoxManage encryptmedium, with no new password"
+        )
+    # Said of the base; the attached image lies over it.
+    if attribute(chain[-1], "type").lower() == "immutable":
+        yield descriptions.caution(
+            "disk-mode",
+            f"{disk.id} is immutable: VirtualBox discards at each start what was "
+            "written since; what its file holds is taken",
+        )
+
+
+def boot(machine: Element, device: str) -> int | None:
+    """Return when the firmware tries *device*, 1 first; None if it never does.
+
+    Without an order VirtualBox tries floppy, DVD and then the disk.
+    """
+    orders = list(descendants(child(machine, "Hardware"), "Order"))
+    ranked = sorted(
+        (
+            descriptions.number(attribute(order, "position")) or 0,
+            attribute(order, "device"),
+        )
+        for order in orders
+    )
+    devices = [name for _, name in ranked if name != "None"]
+    if not orders:
+        devices = ["Floppy", "DVD", "HardDisk"]
+    return devices.index(device) + 1 if device in devices else None
+
+
+def removable(machine: Element) -> Iterator[Removable]:
+    """Yield the DVD and floppy drives, with the names of the images in them."""
+    for device in _attached(machine):
+        if device.type not in ("DVD", "Floppy"):
+            continue
+        image = device.image
+        yield Removable(
+            type="cdrom" if device.type == "DVD" else "floppy",
+            bus=device.bus,
+            slot=device.slot,
+            path=attribute(image, "location") or None if image is not None else None,
+        )
+
+
+def child(element: Element, name: str) -> Element:
+    """Return the first child *name* of *element*; an empty one if there is none."""
+    found = next(children(element, name), None)
+    return element.makeelement(name) if found is None else found
+
+
+def uuid(word: str) -> str:
+    """Return a UUID, with braces or without, as one to compare; empty if it is none."""
+    match = re.fullmatch(
+        r"\{?([0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})\}?", word
+    )
+    return match[1].lower() if match else ""
