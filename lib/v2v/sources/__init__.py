@@ -53,9 +53,12 @@ class Source(Protocol):
 
 
 # Asked in this order: a plain disk claims every file that no other wanted.
-_ORDER = ("nbd", "vmx", "ovf", "vbox", "hyperv", "libvirtxml", "proxmox", "xl", "disk")
+_ORDER = (
+    *("nbd", "vmx", "xva", "vma", "ovf", "vbox", "hyperv", "libvirtxml", "proxmox"),
+    *("xl", "disk"),
+)
 
-_DESCRIPTIONS = (".vmx", ".vmtx", ".ovf", ".ova", ".vbox")
+_DESCRIPTIONS = (".vmx", ".vmtx", ".ovf", ".ova", ".vbox", ".xva", ".vma")
 # Modules of this package that are no source.
 _HELPERS = {
     *("bare", "descriptions", "disks", "images", "libvirtdisk", "macs", "placing"),
