@@ -16,9 +16,7 @@ from v2v.document import VM, Finding, Interface, Nic
 from v2v.errors import GuestError
 from v2v.guests.appliance import printable
 from v2v.guests.linux.addresses import Address
-from v2v.guests.plan import Action
 from v2v.guests.windows import ghosts, macs, netsh, network
-from v2v.guests.windows.firstboot.steps import NETWORK, Step
 from v2v.guests.windows.macs import Told
 from v2v.guests.windows.netsh import Card
 from v2v.guests.windows.network import Connection
@@ -59,18 +57,6 @@ def interfaces(registry: Registry, nics: Sequence[Nic]) -> tuple[Interface, ...]
     known = read(registry, nics)
     by_guid = {guid: one.mac for guid, one in known.macs.items()}
     return network.described(registry, known.connections, by_guid)
-
-
-def plan(work: Work) -> Iterator[Action]:
-    """Append to the steps of the first boot the one that configures the cards.
-
-    It yields nothing: the hives are given back with all their edits.  Raises GuestError
-    if an address that was asked for cannot be given.
-    """
-    if text := script(work):
-        step = Step(name="network", script=text, required=True, priority=NETWORK)
-        work.steps.append(step)
-    yield from ()
 
 
 def script(work: Work) -> str | None:

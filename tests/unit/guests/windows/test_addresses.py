@@ -138,15 +138,6 @@ def test_the_addresses_of_the_real_windows_7_come_back(
     assert "address=192.168.1.112" in of_netsh(text, "card1")[1]
 
 
-def test_the_first_boot_has_a_step_for_the_network(tmp_path: Path) -> None:
-    one = work(registry(tmp_path, system=STATIC), [MAC])
-    assert list(addresses.plan(one)) == []
-    (step,) = one.steps
-    assert (step.label, step.required, step.phase) == ("network", True, 2)
-    assert step.script == addresses.script(one)
-    assert list(addresses.plan(work(registry(tmp_path), [MAC]))) == []
-
-
 def test_what_the_real_windows_7_loses_of_its_ghosts(
     shared: Path, tmp_path: Path
 ) -> None:
