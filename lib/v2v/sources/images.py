@@ -26,7 +26,7 @@ _CHAINS: dict[Format, Callable[[Path, Checked], tuple[File, ...]]] = {
 }
 
 # Differencing images of these formats are read with their parents (servers.qemu).
-CHAINED: tuple[Format, ...] = ("qcow2", "vmdk")
+CHAINED: tuple[Format, ...] = ("qcow2", "vmdk", "parallels")
 
 
 @dataclass(frozen=True, kw_only=True)

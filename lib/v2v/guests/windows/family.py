@@ -28,24 +28,19 @@ from v2v.guests.windows import (
     opening,
     placing,
     registry,
-    selection,
-    signing,
     tools,
-    virtio_win,
 )
 from v2v.guests.windows.entering import Entered
 from v2v.guests.windows.firstboot import Step, agents
 from v2v.guests.windows.place import Work
-from v2v.guests.windows.selection import Selection
 
 # All that findings() may yield, besides inspection's.
 FINDINGS = frozenset(
     {
         *(*buses.FINDINGS, *tools.FINDINGS, *esp.FINDINGS, *entering.FINDINGS),
-        *(*selection.FINDINGS, *signing.FINDINGS),
+        *placing.FINDINGS,
     }
 )
-_VIRTIO = ("virtio", "scsi")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +86,7 @@ def job(
 
     Raises GuestError if it cannot be done.
     """
+    drivers, of_drivers = placing.given(wanted, guest, entered.registry.software)
     work = Work(
         appliance=appliance,
         registry=entered.registry,
@@ -100,7 +96,7 @@ def job(
         root=entered.root.folder,
         esp=entered.esp,
         drive=facts.drive(entered.registry),
-        drivers=_drivers(guest, wanted),
+        drivers=drivers,
     )
     found = [*entering.told(appliance, entered, vm.nics), *esp.findings(work)]
     actions = [*_plan(work)]
@@ -108,7 +104,8 @@ def job(
     if guest.windows:
         clock = facts.clock(entered.registry)
         devices = hardware.completed(devices, vm, guest.windows, clock)
-    found += _of_drivers(work, devices)
+    if drivers or devices.block not in ("virtio", "scsi"):
+        found += of_drivers  # a guest that has drivers of its own does without
     actions += registry.actions(work.registry, entered.folder)
     guest = gates.gate(guest.having(verdicts=verdicts), actions)
     return Job(
@@ -119,17 +116,6 @@ def job(
         entered=entered,
         found=found,
     )
-
-
-def _drivers(guest: Guest, wanted: Wanted) -> Selection | None:
-    """Return the drivers of virtio-win for *guest*; None where there is none.
-
-    Raises HostError if what the user named is no virtio-win.
-    """
-    media = virtio_win.media(wanted.virtio_win)
-    if media is None or guest.windows is None:
-        return None
-    return selection.selected(media, guest.windows, guest.arch or "")
 
 
 def _plan(work: Work) -> Iterator[Action]:
@@ -166,16 +152,6 @@ def _steps(work: Work) -> Iterator[Step]:
             yield agents.installer("guest agent", content, name)
     if work.wanted.remove_tools:
         yield from agents.removals(work.registry.software)
-
-
-def _of_drivers(work: Work, devices: Devices) -> Iterator[Finding]:
-    """Yield what is to be told of virtio-win; a guest that has its own does without."""
-    guest, chosen = work.guest, work.drivers
-    if guest.windows is None or (chosen is None and devices.block in _VIRTIO):
-        return
-    yield from selection.findings(chosen, guest.windows, guest.arch or "")
-    if chosen:
-        yield from signing.findings(chosen, guest.windows, work.registry.software)
 
 
 def _prove(guest: Guest, now: Sequence[Verdict], devices: Devices) -> None:

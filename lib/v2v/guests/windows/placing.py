@@ -13,9 +13,9 @@ from v2v.document import Finding, Guest
 from v2v.guests.appliance import Appliance
 from v2v.guests.plan import Action
 from v2v.guests.wanted import Wanted
-from v2v.guests.windows import peversion, selection, signing, staging, virtio_win
+from v2v.guests.windows import facts, peversion, selection, signing, staging, virtio_win
 from v2v.guests.windows.disks import DRIVERS
-from v2v.guests.windows.hive import Hive, Value, expand_sz
+from v2v.guests.windows.hive import EXPAND_SZ, Hive, Value, expand_sz
 from v2v.guests.windows.place import Work
 from v2v.guests.windows.selection import Driver, Selection
 from v2v.guests.windows.version import HEAD, architecture
@@ -64,7 +64,11 @@ def plan(work: Work) -> Iterator[Action]:
         path = work.path(rf"{FOLDER}\{AGENT}\{name}")
         reason = "the guest agent is installed from there at the first boot"
         yield from staging.written(work.appliance, path, content, reason)
-    search(work.registry.software, [driver.name for driver in chosen.drivers])
+    search(
+        work.registry.software,
+        [driver.name for driver in chosen.drivers],
+        facts.system_root(work.registry),
+    )
 
 
 def _loaded(work: Work, driver: Driver) -> Iterator[Action]:
@@ -91,8 +95,10 @@ def is_no_older(appliance: Appliance, path: str, content: bytes) -> bool:
     return own >= ours and len(machines) == 1
 
 
-def search(software: Hive, names: list[str]) -> None:
+def search(software: Hive, names: list[str], system_root: str) -> None:
     """Make Windows look for drivers in the folders of *names*, each written once.
+
+    A value that is no EXPAND_SZ is not filled in: it gets *system_root* itself.
 
     PnP takes each folder of DevicePath as it is: Microsoft has "the folders specified",
     separated by semicolons, and says nothing of those below ("Configure Windows to
@@ -100,8 +106,10 @@ def search(software: Hive, names: list[str]) -> None:
     """
     old = software.value(_CURRENT, "DevicePath")
     text = old.text if old else r"%SystemRoot%\inf"
-    known = {part.strip().lower() for part in text.split(";")}
-    folders = [rf"%SystemRoot%\{FOLDER}\{name}" for name in names]
+    known = {part.strip().rstrip("\\").lower() for part in text.split(";")}
+    filled_in = old is None or old.type == EXPAND_SZ
+    root = "%SystemRoot%" if filled_in else system_root
+    folders = [rf"{root}\{FOLDER}\{name}" for name in names]
     new = [folder for folder in folders if folder.lower() not in known]
     whole = ";".join([*filter(None, [text.rstrip(";")]), *new])
     if not new or len(whole) > _MAX_PATH:

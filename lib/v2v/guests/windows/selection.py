@@ -7,13 +7,18 @@ the names in their paths, so all layouts are alike (facts 2.1, 2.2).
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from v2v.document import Finding, Windows
+from v2v.errors import HostError
 from v2v.guests.windows import inf as infs
+from v2v.guests.windows import version
 from v2v.guests.windows.inf import Inf
 from v2v.guests.windows.virtio_win import WHERE, Media
+
+log = logging.getLogger(__name__)
 
 FINDINGS = ("virtio-win-missing", "virtio-win-fallback", "virtio-win-incomplete")
 # Without these there is no disk, no network, or no agent.
@@ -141,7 +146,7 @@ def selected(media: Media, windows: Windows, arch: str) -> Selection:
             if same:
                 # One driver may be there by several layouts: the same, but for links.
                 best = min(same, key=lambda f: (f.path.count("/"), f.path))
-                drivers.append(_driver(media, windows, best))
+                drivers += _usable(media, windows, best)
                 break
     return Selection(
         drivers=tuple(drivers), agent=_agent(media, arch), release=media.release
@@ -224,6 +229,16 @@ def _system(part: str) -> str | None:
     return short if short in _KNOWN else None
 
 
+def _usable(media: Media, windows: Windows, found: _Found) -> Iterator[Driver]:
+    """Yield the driver, unless it is broken and the guest can do without."""
+    try:
+        yield _driver(media, windows, found)
+    except HostError as e:
+        if found.name in REQUIRED:
+            raise
+        log.warning("warning: %s; the guest goes without it", e.message)
+
+
 def _driver(media: Media, windows: Windows, found: _Found) -> Driver:
     kernel = _KERNELS.get(windows.id, (10, 0))
     inf = infs.parse(found.path, media.read(found.path), (*kernel, windows.build))
@@ -234,15 +249,33 @@ def _driver(media: Media, windows: Windows, found: _Found) -> Driver:
     paths = _files(media, found, inf)
     if sum(media.entries[path].size for path in paths) > MAX_DRIVER:
         raise infs.broken(found.path, "its files are too large")
+    files = {path.rpartition("/")[2]: media.read(path) for path in paths}
+    _prove(found, inf, files)
     return Driver(
         name=found.name,
         folder=found.folder,
         system=found.system,
         inf=inf,
-        files={path.rpartition("/")[2]: media.read(path) for path in paths},
+        files=files,
         required=found.name in REQUIRED,
         reason=reason,
     )
+
+
+def _prove(found: _Found, inf: Inf, files: Mapping[str, bytes]) -> None:
+    """Raise HostError if the file of the INF's service is missing, or for another.
+
+    An INF without a service brings no file of its own.
+    """
+    services = (inf.service(section) for _, section, _ in inf.models(found.arch))
+    service = next(filter(None, services), None)
+    if service is None:
+        return
+    name = service.image.replace("/", "\\").rpartition("\\")[2].lower()
+    if name not in files:
+        raise infs.broken(found.path, f"{name} is not beside it")
+    if version.architecture(files[name][: version.HEAD]) != found.arch:
+        raise infs.broken(found.path, f"{name} is no program for {found.arch}")
 
 
 def _files(media: Media, found: _Found, inf: Inf) -> list[str]:
