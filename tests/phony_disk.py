@@ -36,7 +36,7 @@ def write(guest: Phony, folder: Path, g: Any) -> None:
     g.umount_all()
     g.lvm_remove_all()
     for disk in g.list_devices():
-        own = _kernel_name(disk)
+        own = kernel_name(disk)
         g.debug("sh", [f"wipefs -q -a {own} && blockdev --rereadpt {own}"])
     for disk in sorted({fs["device"][:8] for fs in _partitions(guest)}):
         _part(guest, disk, g)
@@ -52,7 +52,7 @@ def write(guest: Phony, folder: Path, g: Any) -> None:
             _fill(fs, folders[fs["device"]], g)
 
 
-def _kernel_name(device: str) -> str:
+def kernel_name(device: str) -> str:
     """Return what a shell in the appliance calls *device*.
 
     Its kernel may find the disks in any order, of which libguestfs' names say nothing.
@@ -81,7 +81,7 @@ def _room(guest: Phony, fs: Mapping[str, Any]) -> int:
 def _part(guest: Phony, disk: str, g: Any) -> None:
     """Make the partitions of *disk*, with the numbers that they have in the guest."""
     lines = list(_table(guest, disk))
-    own = _kernel_name(disk)
+    own = kernel_name(disk)
     script = "\\n".join(lines)
     g.debug("sh", [f"printf '{script}\\n' | sfdisk -q --wipe always {own}"])
     g.debug("sh", ["udevadm settle"])
@@ -124,7 +124,7 @@ def _format(guest: Phony, fs: Mapping[str, Any], g: Any) -> None:
         uuid = str(fs["uuid"])
         command = _MAKERS[fs["type"]].format(uuid=uuid, volume=uuid.replace("-", ""))
         label = f" -L {fs['label']}" if "label" in fs else ""
-        g.debug("sh", [f"{command}{label} {_kernel_name(fs['device'])}"])
+        g.debug("sh", [f"{command}{label} {kernel_name(fs['device'])}"])
 
 
 def _luks(uuid: str) -> bytes:
@@ -149,14 +149,14 @@ def _fill(fs: Mapping[str, Any], folder: Path, g: Any) -> None:
         g.btrfs_subvolume_create(f"/{subvolume['path']}")
     archive = folder.with_suffix(".tar")
     with tarfile.open(archive, "w") as tar:
-        tar.add(folder, ".", filter=_owned)
+        tar.add(folder, ".", filter=owned)
     g.tar_in(str(archive), "/")
     if "default" in fs:
         g.btrfs_subvolume_set_default(fs["default"], "/")
     g.umount_all()
 
 
-def _owned(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+def owned(entry: tarfile.TarInfo) -> tarfile.TarInfo:
     entry.uid = entry.gid = 0
     entry.uname = entry.gname = "root"
     # What vfat shows of every file: it lets no other mode be set.

@@ -4,16 +4,18 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
 
 import hives
+import virtio_win as made_tree
 import windows_registry
-from v2v.guests.windows import controllers, packages, replay
+from v2v.document import Windows
+from v2v.guests.windows import controllers, packages, replay, selection, virtio_win
 from v2v.guests.windows.hive import dword
 from v2v.guests.windows.packages import Arch, Device, Package, Setting
 from v2v.guests.windows.registry import Registry
+from v2v.guests.windows.selection import Selection
 
 # By what they are called here: Windows 7, 8.1 and 10 of VMs, 10 of a PC.
 REAL = {
@@ -99,78 +101,19 @@ _IDS: Mapping[str, tuple[str, str]] = {
 _TYPES = {"viostor": 1, "vioscsi": 0x0A}
 
 
-_MODELS = {
-    "netkvm": (r"PCI\VEN_1AF4&DEV_1041&SUBSYS_11001AF4&REV_01",),
-    "smbus": (r"PCI\VEN_8086&DEV_2930",),
-    "viostor": (
-        r"PCI\VEN_1AF4&DEV_1001&SUBSYS_00021AF4&REV_00",
-        r"PCI\VEN_1AF4&DEV_1042&SUBSYS_11001AF4&REV_01",
-    ),
-    "vioscsi": (
-        r"PCI\VEN_1AF4&DEV_1004&SUBSYS_00081AF4&REV_00",
-        r"PCI\VEN_1AF4&DEV_1048&SUBSYS_11001AF4&REV_01",
-    ),
-}
+def selected(windows: Windows, arch: str, folder: Path) -> Selection:
+    """Return what a guest gets of a virtio-win that is made in *folder*."""
+    made = {
+        path: content
+        for path, content in made_tree.files().items()
+        if f"/{_FOLDERS[windows.id]}/" in path
+    }
+    media = virtio_win.media(made_tree.folder(folder / "virtio-win", made))
+    assert media
+    return selection.selected(media, windows, arch)
 
 
-@dataclass(frozen=True)
-class Service:
-    """What inf.py tells of a service."""
-
-    name: str
-    image: str
-    start: int = 0
-    group: str | None = "SCSI miniport"
-    values: tuple[Setting, ...] = ()
-
-
-@dataclass(frozen=True)
-class Inf:
-    """What inf.py tells of viostor.inf and vioscsi.inf."""
-
-    name: str
-    provider: str = "Somebody"
-    class_guid: str = controllers.SCSI_ADAPTER
-    version: tuple[int, int, int, int] = (100, 95, 104, 26200)
-    date: datetime.date = datetime.date(2024, 7, 11)
-
-    @property
-    def catalog(self) -> str | None:
-        return f"{self.name}.cat"
-
-    def models(self, arch: str) -> Sequence[tuple[str, str, str]]:
-        assert arch in ("i386", "x86_64")
-        return [(id_, f"{self.name}_inst", "a disk") for id_ in _MODELS[self.name]]
-
-    def service(self, section: str) -> Service | None:
-        assert section == f"{self.name}_inst"
-        if self.name == "smbus":
-            return None
-        return Service(self.name, rf"%12%\{self.name}.sys")
-
-
-@dataclass(frozen=True)
-class Driver:
-    name: str
-    inf: Inf
-    files: dict[str, bytes]
-
-
-@dataclass(frozen=True)
-class Selection:
-    drivers: tuple[Driver, ...] = field(
-        default_factory=lambda: tuple(
-            Driver(
-                name,
-                Inf(name),
-                {
-                    f"{name}.{ext}": f"{name}.{ext}".encode()
-                    for ext in ("inf", "cat", "sys")
-                },
-            )
-            for name in ("viostor", "vioscsi", "netkvm", "smbus")
-        )
-    )
+_FOLDERS = {"win7": "w7", "win8.1": "w8.1", "win10": "w10"}
 
 
 def program(machine: int) -> bytes:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import made_guest
+from failing import Failing
 from nbd_vm import digest
 from v2v.document import VM, Disk, Layer, Nic, Source
 from v2v.errors import V2VError
@@ -17,36 +18,6 @@ from v2v.guests import appliance
 from v2v.guests.appliance import Appliance
 from v2v.servers import Access
 from v2v.steps import fixup, inside
-
-WRITES = frozenset(
-    {
-        *("write", "upload", "mv", "cp", "cp_a", "ln_sf", "mkdir_p", "rm_f", "rm_rf"),
-        *("chmod", "chown", "touch", "truncate_size", "copy_attributes", "lsetxattr"),
-        *("command", "sh"),
-    }
-)
-
-
-class Failing:
-    """An appliance's handle whose write number ``at`` fails; 0 never does."""
-
-    def __init__(self, handle: Any, at: int) -> None:
-        self.handle = handle
-        self.at = at
-        self.count = 0
-
-    def __getattr__(self, name: str) -> Any:
-        call = getattr(self.handle, name)
-        if name not in WRITES:
-            return call
-
-        def counted(*arguments: Any, **more: Any) -> Any:
-            self.count += 1
-            if self.count == self.at:
-                raise RuntimeError(f"injected: {name}")
-            return call(*arguments, **more)
-
-        return counted
 
 
 @pytest.fixture(scope="module")

@@ -20,11 +20,12 @@ from v2v.document import VM, Change, Disk, Guest, Source, Verdict, Windows
 from v2v.guests import appliance
 from v2v.guests.appliance import Appliance
 from v2v.guests.wanted import Wanted
-from v2v.guests.windows import disks, opening, registry
+from v2v.guests.windows import disks, opening, placing, registry
 from v2v.guests.windows.place import Work
 from v2v.guests.windows.roots import Root
 
 ROOT = Root(name="/dev/sda1", device="/dev/sda1", folder="/WINDOWS")
+WINDOWS = Windows(id="win10", build=16299)
 SYSTEM32 = "/WINDOWS/system32"
 IN_BOX = ("storahci", "atapi", "intelide", "stornvme", "disk", "partmgr")
 FILTERS = ("EhStorClass", "fvevol", "iorate", "rdyboost", "volsnap")
@@ -74,9 +75,7 @@ def make(g: Any, shared: Path, folder: Path) -> None:
     g.umount_all()
 
 
-def begun(
-    running: Appliance, folder: Path, drivers: windows_disks.Selection | None
-) -> Work:
+def begun(running: Appliance, folder: Path, *, drivers: bool = False) -> Work:
     own = opening.begun(running, ROOT, folder, opening.How())
     return Work(
         appliance=running,
@@ -88,12 +87,10 @@ def begun(
             disks=(Disk(id="sda"),),
             source=Source(kind="vmx", location="x"),
         ),
-        guest=Guest(
-            type="windows", arch="x86_64", windows=Windows(id="win10", build=16299)
-        ),
+        guest=Guest(type="windows", arch="x86_64", windows=WINDOWS),
         wanted=Wanted(),
         root=ROOT.folder,
-        drivers=drivers,
+        drivers=windows_disks.selected(WINDOWS, "x86_64", folder) if drivers else None,
     )
 
 
@@ -112,7 +109,7 @@ def bus(verdicts: tuple[Verdict, ...], name: str) -> Verdict:
 def test_without_drivers_it_is_made_to_boot_from_sata(
     running: Appliance, tmp_path: Path
 ) -> None:
-    work = begun(running, tmp_path, None)
+    work = begun(running, tmp_path)
     before = disks.proved(work, disks.chosen(work)[0])
     assert bus(before, "sata").reason == "storahci is overridden (StartOverride)"
     changes = applied(work, tmp_path)
@@ -123,14 +120,14 @@ def test_without_drivers_it_is_made_to_boot_from_sata(
         f"{SYSTEM32}/Config/SYSTEM",
     ]
     running.g.umount_all()
-    assert disks.proved(begun(running, tmp_path, None), devices) == planned
+    assert disks.proved(begun(running, tmp_path), devices) == planned
     running.g.umount_all()
 
 
 def test_with_drivers_it_boots_from_virtio_once_their_files_are_there(
     running: Appliance, tmp_path: Path
 ) -> None:
-    work = begun(running, tmp_path, windows_disks.Selection())
+    work = begun(running, tmp_path, drivers=True)
     changes = applied(work, tmp_path)
     devices, planned = disks.chosen(work)
     assert (devices.block, devices.machine) == ("virtio", "q35")
@@ -141,18 +138,17 @@ def test_with_drivers_it_boots_from_virtio_once_their_files_are_there(
     assert sum(path.startswith(store) for path in files) == 3
     assert all(running.g.is_file(p) for p in files if p.startswith("/"))
     running.g.umount_all()
-    second = begun(running, tmp_path, None)
+    second = begun(running, tmp_path)
     missing = bus(disks.proved(second, devices), "virtio")
     assert missing.reason.startswith(r"system32\drivers\viostor.sys is missing")
-    for name in disks.DRIVERS:
-        file = f"{SYSTEM32}/DRIVERS/{name}.sys"
-        running.g.write(file, windows_disks.program(0x8664))
+    for action in placing.plan(work):
+        action.apply(running)
     running.g.umount_all()
-    assert disks.proved(begun(running, tmp_path, None), devices) == planned
+    assert disks.proved(begun(running, tmp_path), devices) == planned
     running.g.umount_all()
 
 
 def test_a_second_run_changes_nothing(running: Appliance, tmp_path: Path) -> None:
-    work = begun(running, tmp_path, windows_disks.Selection())
+    work = begun(running, tmp_path, drivers=True)
     assert applied(work, tmp_path) == []
     assert running.g.exists(f"{SYSTEM32}/Config/SYSTEM{registry.KEPT}")

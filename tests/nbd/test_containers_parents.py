@@ -49,6 +49,7 @@ def over(below: bytearray, data: bytes, sectors: list[int]) -> None:
         below[at : at + SECTOR] = data[at : at + SECTOR]
 
 
+@pytest.mark.report("https://github.com/MicrosoftDocs/windowsserverdocs/issues/6020")
 @pytest.mark.parametrize(
     ("format", "make", "options"),
     [

@@ -70,6 +70,10 @@ class Copies:
         self.image.seek(2 * CLUSTER)
         self.image.write(_big(self.level1))
         self.image.truncate(self.free)
+        self.shut()
+
+    def shut(self) -> None:
+        """Let go of the files, finished or not."""
         self.image.close()
         self.source.close()
 

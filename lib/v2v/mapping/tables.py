@@ -18,6 +18,7 @@ import struct
 import sys
 from array import array
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -93,6 +94,10 @@ class _Layer:
         self._describe(self.base - _HEAD, rounded(self.tables.tell(), _HEAD))
         self.tables.seek(0)
         _swapped(self.level1).tofile(self.tables)
+        self.shut()
+
+    def shut(self) -> None:
+        """Let go of the files, finished or not."""
         self.tables.close()
 
     def _flush(self) -> None:
@@ -143,25 +148,38 @@ def write(mapped: Mapped, folder: Path, *, parent: bool) -> None:
     """
     folder.mkdir(parents=True)
     end = mapped.file.stat().st_size
-    coarse = _coarse(mapped.size)
     layers: dict[_Kind, _Layer | Copies] = {}
-    most, clusters, data = _MAX_CLUSTERS, 0, 0
+    with ExitStack() as files:
+        for kind, part in _bounded(mapped, end, parent=parent):
+            if kind not in layers:
+                layers[kind] = _begun(mapped, folder, kind, end)
+                files.callback(layers[kind].shut)
+            layers[kind].add(part)
+        if not layers:
+            kind = _Kind(_coarse(mapped.size), 0)
+            layers[kind] = _begun(mapped, folder, kind, end)
+        for layer in layers.values():
+            layer.close()
+
+
+def _bounded(
+    mapped: Mapped, end: int, *, parent: bool
+) -> Iterator[tuple[_Kind, Piece]]:
+    """Yield the pieces of *mapped*, each with the layer that it belongs to.
+
+    Raises SourceError if they are more than a file of *end* bytes can hold.
+    """
+    coarse = _coarse(mapped.size)
+    clusters = data = 0
     for piece in merged(_ordered(mapped, end)):
         if piece.where is None and not parent:
             continue
         data += piece.length if piece.where is not None else 0
         for kind, part in _parts(piece, coarse, mapped.size):
             clusters += part.length // kind.cluster
-            if clusters > most or data > end + coarse:
+            if clusters > _MAX_CLUSTERS or data > end + coarse:
                 raise _too_much(mapped)
-            if kind not in layers:
-                layers[kind] = _begun(mapped, folder, kind, end)
-            layers[kind].add(part)
-    if not layers:
-        kind = _Kind(coarse, 0)
-        layers[kind] = _Layer(folder / "empty", mapped, kind, end)
-    for layer in layers.values():
-        layer.close()
+            yield kind, part
 
 
 def _coarse(size: int) -> int:

@@ -54,15 +54,15 @@ class Source(Protocol):
 
 # Asked in this order: a plain disk claims every file that no other wanted.
 _ORDER = (
-    *("nbd", "vmx", "xva", "vma", "ovf", "vbox", "hyperv", "libvirtxml", "proxmox"),
-    *("xl", "disk"),
+    *("nbd", "vmx", "xva", "vma", "ovf", "vbox", "parallels", "hyperv"),
+    *("libvirtxml", "proxmox", "xl", "disk"),
 )
 
-_DESCRIPTIONS = (".vmx", ".vmtx", ".ovf", ".ova", ".vbox", ".xva", ".vma")
+_DESCRIPTIONS = (".vmx", ".vmtx", ".ovf", ".ova", ".vbox", ".xva", ".vma", ".pvs")
 # Modules of this package that are no source.
 _HELPERS = {
     *("bare", "descriptions", "disks", "images", "libvirtdisk", "macs", "placing"),
-    *("hypervdisks", "proxmoxdisks", "vboxdisks", "vmcx", "xldisks", "xltext"),
+    *("hdd", "hypervdisks", "proxmoxdisks", "vboxdisks", "vmcx", "xldisks", "xltext"),
 }
 # Files that hold a part of a VMDK: flat data, a delta, a piece, changed blocks.
 _PART = re.compile(r"-(flat|delta|sesparse|ctk|[fs][0-9]{3})\.vmdk$", re.IGNORECASE)
@@ -136,12 +136,13 @@ def resolve(location: str) -> str:
 
 def _wanted(files: Iterable[Path]) -> Iterator[list[Path]]:
     """Yield which of *files* can be meant: descriptions, libvirt's, disk images."""
-    from v2v.sources import disk, hyperv, libvirtxml, proxmox, xl
+    from v2v.sources import disk, hyperv, libvirtxml, parallels, proxmox, xl
 
     files = list(files)
     exports = [f for f in files if f.name.lower() == hyperv.MACHINES and f.is_dir()]
     files = [file for file in files if file.is_file()]
     yield [f for f in files if f.suffix.lower() in _DESCRIPTIONS]
+    yield [f for f in files if parallels.claims(str(f))]
     inside = [f for folder in exports for f in sorted(folder.iterdir())]
     yield [f for f in (*files, *inside) if hyperv.claims(str(f))]
     yield [f for f in files if libvirtxml.is_domain(f)]

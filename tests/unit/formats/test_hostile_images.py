@@ -20,6 +20,7 @@ KINDS = {
     "vpc-fixed": "-o subformat=fixed",
     "vhdx": "-o block_size=1M",
     "vdi": "",
+    "parallels": "",
 }
 # Where headers, tables and footers are; bytes from the start.
 PLACES = {
@@ -29,6 +30,7 @@ PLACES = {
     "vpc-fixed": [(0, 64)],
     "vhdx": [(0, 64), (0x10000, 0x10060), (0x30000, 0x30060), (0x200000, 0x300200)],
     "vdi": [(0, 1024)],
+    "parallels": [(0, 128)],
 }
 
 

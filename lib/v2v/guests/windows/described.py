@@ -50,6 +50,11 @@ class InfService(Protocol):
         ...
 
     @property
+    def error_control(self) -> int:
+        """Return what becomes of the start if it fails: 1, it goes on."""
+        ...
+
+    @property
     def group(self) -> str | None:
         """Return its group in the order of loading."""
         ...
@@ -172,6 +177,7 @@ def _service(service: InfService) -> Service:
     return Service(
         name=service.name,
         start=service.start,
+        error_control=service.error_control,
         group=service.group,
         image=rf"system32\drivers\{file}",
         settings=tuple(

@@ -16,7 +16,8 @@ from v2v.guests.plan import Action
 from v2v.guests.windows.place import Work, spelled
 
 FINDINGS = frozenset({"efi-other-loader", "efi-no-boot-manager"})
-_MANAGER = "EFI/Microsoft/Boot/bootmgfw.efi"
+_FOLDER = "EFI/Microsoft/Boot"
+_MANAGER = f"{_FOLDER}/bootmgfw.efi"
 _SUFFIXES = {"x86_64": "x64", "i386": "ia32", "aarch64": "aa64"}
 _MOST = 16 * 2**20  # bytes of a boot manager; those of Microsoft have two
 _PIECE = 2**20
@@ -65,9 +66,11 @@ def findings(work: Work) -> Iterator[Finding]:
 def _paths(work: Work) -> tuple[str | None, str | None]:
     """Return what the firmware starts, and Windows' boot manager if it is there."""
     suffix = _SUFFIXES.get(work.guest.arch or "")
-    if not suffix or work.esp is None:
-        return None, None
     appliance = work.appliance
+    # Of a BIOS' guest it is a volume with Boot\\BCD that is mounted there.
+    folder = spelled(appliance, work.esp or "/", _FOLDER, {})
+    if not suffix or work.esp is None or not appliance.g.is_dir(folder):
+        return None, None
     fallback = spelled(appliance, work.esp, f"EFI/Boot/boot{suffix}.efi", {})
     manager = spelled(appliance, work.esp, _MANAGER, {})
     return fallback, manager if _is_program(appliance, manager) else None

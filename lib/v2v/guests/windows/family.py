@@ -16,24 +16,36 @@ from v2v.guests.appliance import Appliance
 from v2v.guests.plan import Action
 from v2v.guests.wanted import Wanted
 from v2v.guests.windows import (
+    addresses,
     bcd,
     buses,
     disks,
     entering,
     esp,
     facts,
+    firstboot,
     hardware,
     opening,
+    placing,
     registry,
+    selection,
+    signing,
     tools,
+    virtio_win,
 )
 from v2v.guests.windows.entering import Entered
+from v2v.guests.windows.firstboot import Step, agents
 from v2v.guests.windows.place import Work
+from v2v.guests.windows.selection import Selection
 
 # All that findings() may yield, besides inspection's.
 FINDINGS = frozenset(
-    {*buses.FINDINGS, *tools.FINDINGS, *esp.FINDINGS, *entering.FINDINGS}
+    {
+        *(*buses.FINDINGS, *tools.FINDINGS, *esp.FINDINGS, *entering.FINDINGS),
+        *(*selection.FINDINGS, *signing.FINDINGS),
+    }
 )
+_VIRTIO = ("virtio", "scsi")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +100,7 @@ def job(
         root=entered.root.folder,
         esp=entered.esp,
         drive=facts.drive(entered.registry),
+        drivers=_drivers(guest, wanted),
     )
     found = [*entering.told(appliance, entered, vm.nics), *esp.findings(work)]
     actions = [*_plan(work)]
@@ -95,6 +108,7 @@ def job(
     if guest.windows:
         clock = facts.clock(entered.registry)
         devices = hardware.completed(devices, vm, guest.windows, clock)
+    found += _of_drivers(work, devices)
     actions += registry.actions(work.registry, entered.folder)
     guest = gates.gate(guest.having(verdicts=verdicts), actions)
     return Job(
@@ -107,8 +121,20 @@ def job(
     )
 
 
+def _drivers(guest: Guest, wanted: Wanted) -> Selection | None:
+    """Return the drivers of virtio-win for *guest*; None where there is none.
+
+    Raises HostError if what the user named is no virtio-win.
+    """
+    media = virtio_win.media(wanted.virtio_win)
+    if media is None or guest.windows is None:
+        return None
+    return selection.selected(media, guest.windows, guest.arch or "")
+
+
 def _plan(work: Work) -> Iterator[Action]:
     """Yield all changes, in the order in which they build on each other."""
+    yield from placing.plan(work)
     yield from disks.plan(work)
     yield from disks.plan_others(work)
     # A controller's driver of the old hypervisor goes only where virtio's is sure.
@@ -117,6 +143,39 @@ def _plan(work: Work) -> Iterator[Action]:
     if work.registry.bcd:
         bcd.edit(work.registry.bcd, efi=work.esp is not None)
     yield from esp.plan(work)
+    work.steps.extend(_steps(work))
+    yield from firstboot.plan(work)
+
+
+def _steps(work: Work) -> Iterator[Step]:
+    """Yield what the guest does itself when it starts first."""
+    if script := addresses.script(work):
+        yield Step(
+            name="network", script=script, required=True, priority=firstboot.NETWORK
+        )
+    if work.wanted.firstboot == "none":
+        return
+    chosen = work.drivers
+    if chosen and work.guest.windows:
+        names = [driver.name for driver in chosen.drivers]
+        yield from agents.drivers(names, work.guest.windows.build)
+        if "balloon" in names:
+            yield agents.balloon()
+        if chosen.agent and work.wanted.agent:
+            name, content = chosen.agent
+            yield agents.installer("guest agent", content, name)
+    if work.wanted.remove_tools:
+        yield from agents.removals(work.registry.software)
+
+
+def _of_drivers(work: Work, devices: Devices) -> Iterator[Finding]:
+    """Yield what is to be told of virtio-win; a guest that has its own does without."""
+    guest, chosen = work.guest, work.drivers
+    if guest.windows is None or (chosen is None and devices.block in _VIRTIO):
+        return
+    yield from selection.findings(chosen, guest.windows, guest.arch or "")
+    if chosen:
+        yield from signing.findings(chosen, guest.windows, work.registry.software)
 
 
 def _prove(guest: Guest, now: Sequence[Verdict], devices: Devices) -> None:

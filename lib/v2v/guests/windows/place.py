@@ -8,12 +8,16 @@ So every path is looked up component by component.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 
 from v2v.document import VM, Guest
 from v2v.guests.appliance import Appliance
 from v2v.guests.wanted import Wanted
 from v2v.guests.windows.registry import Registry
+
+if TYPE_CHECKING:
+    from v2v.guests.windows.firstboot import Step
+    from v2v.guests.windows.selection import Selection
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +38,8 @@ class Work:
     root: str
     esp: str | None = None
     drive: str = "C:"
-    drivers: Any | None = None
-    steps: list[Any] = field(default_factory=list)
+    drivers: Selection | None = None
+    steps: list[Step] = field(default_factory=list)
     _known: dict[str, str] = field(default_factory=dict, repr=False)
 
     def path(self, relative: str) -> str:

@@ -40,7 +40,7 @@ def staged(
     }
     wanted[rf"INF\{published}"] = package.content
     for relative, content in wanted.items():
-        yield from _written(appliance, path(relative), content)
+        yield from written(appliance, path(relative), content, _REASON)
 
 
 def is_published(appliance: Appliance, path: Callable[[str], str], name: str) -> bool:
@@ -48,7 +48,13 @@ def is_published(appliance: Appliance, path: Callable[[str], str], name: str) ->
     return appliance.g.exists(path(rf"INF\{name}"))
 
 
-def _written(appliance: Appliance, path: str, content: bytes) -> Iterator[Action]:
+def written(
+    appliance: Appliance, path: str, content: bytes, reason: str
+) -> Iterator[Action]:
+    """Yield what makes the file *path* have *content*, unless it has it already.
+
+    Raises GuestError if something else is there.
+    """
     g = appliance.g
     is_file = g.is_file(path, followsymlinks=True)
     if not is_file and g.exists(path):
@@ -59,9 +65,17 @@ def _written(appliance: Appliance, path: str, content: bytes) -> Iterator[Action
     if is_file and g.filesize(path) == len(content) and _is(appliance, path, content):
         return
     change = Change(
-        path=path, kind="create", reason=_REASON, after=f"{len(content)} bytes"
+        path=path, kind="create", reason=reason, after=f"{len(content)} bytes"
     )
     yield Action(change=change, apply=_put(path, content), space=len(content))
+
+
+def read(appliance: Appliance, path: str) -> bytes:
+    """Return the content of the file *path*, whatever its size."""
+    size = appliance.g.filesize(path)
+    return b"".join(
+        appliance.g.pread(path, _PIECE, at) for at in range(0, size, _PIECE)
+    )
 
 
 def _is(appliance: Appliance, path: str, content: bytes) -> bool:

@@ -24,6 +24,7 @@ BARE = r"PCI\VEN_1AF4&DEV_1001"
 class Service:
     name: str = "viostor"
     start: int = 0
+    error_control: int = 1
     group: str | None = "SCSI miniport"
     image: str = r"%12%\viostor.sys"
     values: tuple[Setting, ...] = (

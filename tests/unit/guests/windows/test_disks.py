@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -15,7 +16,7 @@ import windows_disks
 from v2v.document import VM, Disk, Guest, Source, Verdict, Windows
 from v2v.errors import GuestError
 from v2v.guests.wanted import Wanted
-from v2v.guests.windows import disks
+from v2v.guests.windows import disks, placing
 from v2v.guests.windows.hive import Hive
 from v2v.guests.windows.place import Work
 
@@ -31,9 +32,10 @@ OF = {
 }
 
 
-def work(
-    shared: Path, tmp_path: Path, name: str, drivers: windows_disks.Selection | None
-) -> Work:
+Drivers = Literal["virtio-win"] | None
+
+
+def work(shared: Path, tmp_path: Path, name: str, drivers: Drivers) -> Work:
     windows, arch, machine = OF[name]
     root = tmp_path / "guest"
     files: dict[str, str | bytes] = {
@@ -54,7 +56,7 @@ def work(
         guest=Guest(type="windows", arch=arch, windows=windows),
         wanted=Wanted(),
         root="/Windows",
-        drivers=drivers,
+        drivers=windows_disks.selected(windows, arch, tmp_path) if drivers else None,
     )
 
 
@@ -62,12 +64,8 @@ def bus(verdicts: Sequence[Verdict], name: str) -> Verdict:
     return next(verdict for verdict in verdicts if verdict.bus == name)
 
 
-def place_drivers(made: Work, name: str) -> None:
-    """Do what placing.py does."""
-    for driver in ("viostor", "vioscsi"):
-        path = f"/Windows/System32/drivers/{driver}.sys"
-        guest_folder.put(guest_folder.handle(made.appliance).host("/"), path, b"")
-        made.appliance.g.write(path, windows_disks.program(OF[name][2]))
+def place_drivers(made: Work) -> None:
+    guest_folder.applied(made.appliance, placing.plan(made))
 
 
 def again(made: Work, tmp_path: Path) -> Work:
@@ -78,7 +76,7 @@ def again(made: Work, tmp_path: Path) -> Work:
 def test_a_real_guest_gets_virtio_and_it_is_proved(
     shared: Path, tmp_path: Path, name: str
 ) -> None:
-    made = work(shared, tmp_path, name, windows_disks.Selection())
+    made = work(shared, tmp_path, name, "virtio-win")
     actions = list(disks.plan(made))
     devices, planned = disks.chosen(made)
     assert (devices.block, devices.machine, devices.net) == ("virtio", "q35", "virtio")
@@ -91,7 +89,7 @@ def test_a_real_guest_gets_virtio_and_it_is_proved(
     assert missing.reason == (
         r"system32\drivers\viostor.sys is missing, empty, or for another processor"
     )
-    place_drivers(second, name)
+    place_drivers(second)
     second = again(second, tmp_path)
     assert disks.proved(second, devices) == planned
     assert {v.bus for v in planned if v.boots} >= {"virtio", "scsi", "sata"}
@@ -99,9 +97,9 @@ def test_a_real_guest_gets_virtio_and_it_is_proved(
 
 @pytest.mark.parametrize("name", windows_disks.REAL)
 def test_a_second_run_plans_nothing(shared: Path, tmp_path: Path, name: str) -> None:
-    made = work(shared, tmp_path, name, windows_disks.Selection())
+    made = work(shared, tmp_path, name, "virtio-win")
     guest_folder.applied(made.appliance, disks.plan(made))
-    place_drivers(made, name)
+    place_drivers(made)
     second = again(made, tmp_path)
     assert list(disks.plan(second)) == []
     assert second.registry.system.changes == []
@@ -123,7 +121,7 @@ def test_a_real_guest_without_drivers_gets_sata(
 def test_the_published_name_is_one_that_the_guest_has_not(
     shared: Path, tmp_path: Path
 ) -> None:
-    made = work(shared, tmp_path, "win10", windows_disks.Selection())
+    made = work(shared, tmp_path, "win10", "virtio-win")
     root = guest_folder.handle(made.appliance).host("/")
     guest_folder.put(root, "/Windows/INF/OEM12.INF", "")
     guest_folder.applied(made.appliance, disks.plan(made))
@@ -135,7 +133,7 @@ def test_the_published_name_is_one_that_the_guest_has_not(
 def test_a_package_names_the_folder_that_it_came_from(
     shared: Path, tmp_path: Path
 ) -> None:
-    made = work(shared, tmp_path, "win10", windows_disks.Selection())
+    made = work(shared, tmp_path, "win10", "virtio-win")
     list(disks.plan(made))
     packages = r"DriverDatabase\DriverPackages"
     system = made.registry.system
@@ -157,17 +155,16 @@ def _of_store(made: Work, tmp_path: Path) -> Work:
 def test_without_a_first_boot_the_card_is_in_the_store(
     shared: Path, tmp_path: Path
 ) -> None:
-    made = _of_store(
-        work(shared, tmp_path, "win10", windows_disks.Selection()), tmp_path
-    )
+    made = _of_store(work(shared, tmp_path, "win10", "virtio-win"), tmp_path)
     actions = [*disks.plan(made), *disks.plan_others(made)]
     drivers = made.registry.drivers
     assert drivers
-    assert drivers.keys(r"DriverDatabase\DriverInfFiles") == ["oem14.inf"]
+    names = [f"oem{number}.inf" for number in range(14, 19)]
+    assert drivers.keys(r"DriverDatabase\DriverInfFiles") == names
     device = r"DriverDatabase\DeviceIds\PCI\VEN_1AF4&DEV_1041"
     assert list(drivers.values(device)) == ["oem14.inf"]
     of_all = made.registry.system.value("DriverDatabase", "OemInfMap")
-    assert of_all and of_all.data == b"\xff\xfe"
+    assert of_all and of_all.data == b"\xff\xff\xe0"
     paths = guest_folder.applied(made.appliance, actions)
     assert "/Windows/INF/oem14.inf" in paths
     assert any(path.endswith("/netkvm.sys") for path in paths)
@@ -178,7 +175,7 @@ def test_without_a_first_boot_the_card_is_in_the_store(
 def test_where_scripts_run_at_the_first_boot_they_do_it(
     shared: Path, tmp_path: Path
 ) -> None:
-    made = work(shared, tmp_path, "win10", windows_disks.Selection())
+    made = work(shared, tmp_path, "win10", "virtio-win")
     scripted = replace(_of_store(made, tmp_path), wanted=Wanted())
     assert list(disks.plan_others(scripted)) == []
     old = replace(made, wanted=Wanted(firstboot="none"))
@@ -186,7 +183,7 @@ def test_where_scripts_run_at_the_first_boot_they_do_it(
 
 
 def test_a_processor_without_windows_is_refused(shared: Path, tmp_path: Path) -> None:
-    made = work(shared, tmp_path, "win10", windows_disks.Selection())
+    made = work(shared, tmp_path, "win10", "virtio-win")
     odd = replace(made, guest=made.guest.having(arch="ia64"))
     with pytest.raises(GuestError, match="the guest's Windows is for ia64"):
         list(disks.plan(odd))

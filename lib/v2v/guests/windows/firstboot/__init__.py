@@ -10,6 +10,6 @@ log.txt and, when all is over, complete: a result in JSON.
 from __future__ import annotations
 
 from v2v.guests.windows.firstboot.planning import plan
-from v2v.guests.windows.firstboot.steps import Step
+from v2v.guests.windows.firstboot.steps import NETWORK, Step
 
-__all__ = ["Step", "plan"]
+__all__ = ["NETWORK", "Step", "plan"]

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Whether a Windows takes the signatures of the chosen drivers (facts 2.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from v2v.document import Finding, Windows
+from v2v.guests.windows.hive import Hive
+from v2v.guests.windows.selection import Selection
+
+FINDINGS = ("driver-signature", "driver-not-cross-signed", "driver-no-catalogue")
+_PACKAGES = r"Microsoft\Windows\CurrentVersion\Component Based Servicing\Packages"
+# Either lets Windows 7 and 2008 R2 check signatures of SHA-2.
+_UPDATES = ("package_for_kb3033929", "package_for_kb4474419")
+# The last release that those take without (virtio-win-pkg-scripts issue 40).
+_LAST_SHA1 = (0, 1, 173)
+_SHA1 = ("win7", "win2k8r2")
+_CROSS_SIGNED = ("win8", "win8.1", "win2k12", "win2k12r2")
+
+
+def findings(
+    selection: Selection, windows: Windows, software: Hive
+) -> Iterator[Finding]:
+    """Yield the drivers that *windows* may refuse to load.
+
+    Releases of a distribution (1.9.40) are signed by Microsoft for all; the community's
+    begin with 0.  One whose number is unknown is taken for the latter.
+    """
+    yield from _without_catalogue(selection)
+    release = selection.release
+    if not selection.drivers or (release and release[0] > 0):
+        return
+    if release and release <= _LAST_SHA1:
+        return
+    name = ".".join(map(str, release)) if release else "of an unknown release"
+    if windows.id in _SHA1 and not _knows_sha2(software):
+        yield Finding(
+            code="driver-signature",
+            severity="warn",
+            message=f"the drivers of virtio-win {name} are signed by SHA-2, which this "
+            "Windows cannot check: it will not load them",
+            remedy="install KB4474419 in the guest on the source, or give virtio-win "
+            "0.1.173 with --virtio-win",
+        )
+    if windows.id in _CROSS_SIGNED:
+        yield Finding(
+            code="driver-not-cross-signed",
+            severity="warn",
+            message=f"the drivers of virtio-win {name} may not be cross-signed, and "
+            f"then {windows.id} stops with 0xC0000428",
+            remedy="give virtio-win 0.1.173, or a distribution's, with --virtio-win",
+        )
+
+
+def _knows_sha2(software: Hive) -> bool:
+    return any(name.lower().startswith(_UPDATES) for name in software.keys(_PACKAGES))
+
+
+def _without_catalogue(selection: Selection) -> Iterator[Finding]:
+    names = [
+        driver.name
+        for driver in selection.drivers
+        if (driver.inf.catalog or "").lower() not in driver.files
+    ]
+    if names:
+        yield Finding(
+            code="driver-no-catalogue",
+            severity="warn",
+            message=f"of virtio-win, {', '.join(names)} has no catalogue with its "
+            "signature: Windows of 64 bits will not load it",
+            remedy="use a release of virtio-win that is whole with --virtio-win",
+        )

@@ -1,0 +1,305 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from v2v.document import VM, decode, encode_vm
+from v2v.errors import SourceError
+from v2v.sources import Request, detect, hdd, parallels, read
+
+MIB = 2**20
+TOP = "{5fbaabe3-6958-40ff-92a7-860e329aab41}"
+FIRST = "{11111111-1111-4111-8111-111111111111}"
+NONE = "{00000000-0000-0000-0000-000000000000}"
+MAC_PATH = "/Users/user/Parallels/web01.pvm"
+
+
+def device(name: str, **keys: str | int) -> str:
+    given = {"Index": 0, "Enabled": 1, "Connected": 1} | keys
+    inside = "".join(f"<{key}>{value}</{key}>" for key, value in given.items())
+    return f"<{name}>{inside}</{name}>"
+
+
+def hard_disk(name: str = "a.hdd", **keys: str | int) -> str:
+    given = {"SystemName": f"{MAC_PATH}/{name}", "InterfaceType": 2, "StackIndex": 0}
+    return device("Hdd", **(given | keys))
+
+
+def written(hardware: str = "", settings: str = "") -> bytes:
+    """Return a config.pvs as Parallels Desktop writes one."""
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?><ParallelsVirtualMachine>'
+        "<AppVersion>16.0</AppVersion>"
+        "<Identification><VmName>web01</VmName></Identification>"
+        f"<Settings>{settings}</Settings><Hardware><Cpu><Number>2</Number></Cpu>"
+        f"<Memory><RAM>2048</RAM></Memory>{hardware}</Hardware>"
+        "</ParallelsVirtualMachine>"
+    ).encode()
+
+
+def parse(hardware: str = "", settings: str = "") -> VM:
+    return parallels.parse(written(hardware, settings), Path("/x.pvm/config.pvs"))[0]
+
+
+def image(guid: str, name: str, kind: str = "Plain") -> str:
+    return f"<Image><GUID>{guid}</GUID><Type>{kind}</Type><File>{name}</File></Image>"
+
+
+def shot(guid: str, parent: str) -> str:
+    return f"<Shot><GUID>{guid}</GUID><ParentGUID>{parent}</ParentGUID></Shot>"
+
+
+def descriptor(images: str, shots: str = "", top: str = "", storages: int = 1) -> bytes:
+    storage = f"<Storage><Start>0</Start>{images}</Storage>" * storages
+    named = f"<TopGUID>{top}</TopGUID>" if top else ""
+    return (
+        f"<Parallels_disk_image><StorageData>{storage}</StorageData>"
+        f"<Snapshots>{named}{shots or shot(TOP, NONE)}</Snapshots>"
+        "</Parallels_disk_image>"
+    ).encode()
+
+
+def bundle(folder: Path, data: bytes) -> VM:
+    """Read a machine in *folder* whose one disk has the descriptor *data*."""
+    (folder / "config.pvs").write_bytes(written(hard_disk()))
+    (folder / "a.hdd").mkdir(exist_ok=True)
+    (folder / "a.hdd" / "DiskDescriptor.xml").write_bytes(data)
+    (vm,) = read(Request(location=str(folder)))
+    return vm
+
+
+def codes(vm: VM) -> list[str]:
+    return [finding.code for finding in vm.findings]
+
+
+def test_a_machine_is_read() -> None:
+    vm = parse(
+        hard_disk()
+        + device("CdRom", SystemName="/Users/x/a.iso", InterfaceType=2, StackIndex=1)
+        + device("NetworkAdapter", MAC="001C42000001", AdapterType=4, EmulatedType=2)
+        + device("NetworkAdapter", Enabled=0, MAC="001C42000002"),
+        "<Startup><Bios><EfiEnabled>1</EfiEnabled><EfiSecureBoot>1</EfiSecureBoot></Bios>"
+        "</Startup>",
+    )
+    assert (vm.name, vm.memory, vm.vcpus, vm.firmware, vm.secure_boot) == (
+        *("web01", 2048 * MIB, 2, "efi"),
+        True,
+    )
+    assert [(d.slot, d.bus) for d in vm.disks] == [("sata:0", "sata")]
+    assert [(r.slot, r.path, r.connected) for r in vm.removable] == [
+        ("sata:1", "a.iso", True)
+    ]
+    (nic,) = vm.nics
+    assert (nic.mac, nic.model, nic.type) == ("00:1c:42:00:00:01", "virtio", "bridge")
+
+
+def test_the_boot_order_goes_by_numbers_and_use() -> None:
+    def entry(kind: int, index: int, number: int, used: int = 1) -> str:
+        return (
+            f"<BootDevice><Index>{index}</Index><Type>{kind}</Type>"
+            f"<BootingNumber>{number}</BootingNumber><InUse>{used}</InUse></BootDevice>"
+        )
+
+    order = entry(6, 0, 1) + entry(5, 0, 0, 0) + entry(6, 1, 0) + entry(8, 0, 2)
+    vm = parse(
+        hard_disk() + hard_disk("b.hdd", Index=1) + device("NetworkAdapter"),
+        f"<Startup><BootingOrder>{order}</BootingOrder></Startup>",
+    )
+    assert [d.boot for d in vm.disks] == [2, 1]
+    assert vm.nics[0].boot == 3
+
+
+@pytest.mark.parametrize(
+    ("keys", "code"),
+    [({"Encrypted": 1}, "disk-encrypted"), ({"Passthrough": 1}, "disk-missing")],
+)
+def test_a_disk_that_cannot_be_had_is_a_finding(
+    keys: dict[str, int], code: str
+) -> None:
+    (finding,) = parse(hard_disk(**keys)).findings
+    assert (finding.code, finding.severity, finding.disk) == (code, "block", "sda")
+
+
+def test_a_plain_disk_is_found_in_its_bundle(tmp_path: Path) -> None:
+    data = descriptor(image(TOP, f"{MAC_PATH}/a.hdd/a.0.hds"))
+    (tmp_path / "a.hdd").mkdir()
+    (tmp_path / "a.hdd" / "a.0.hds").write_bytes(bytes(MIB))
+    vm = bundle(tmp_path, data)
+    (disk,) = vm.disks
+    assert disk.source
+    assert (disk.size, disk.source.path, disk.source.format, codes(vm)) == (
+        *(MIB, str(tmp_path / "a.hdd" / "a.0.hds"), "raw"),
+        [],
+    )
+
+
+def test_a_disk_bundle_is_a_source_too(tmp_path: Path) -> None:
+    folder = tmp_path / "a.hdd"
+    folder.mkdir()
+    (folder / "a.hds").write_bytes(bytes(MIB))
+    (folder / "DiskDescriptor.xml").write_bytes(descriptor(image(TOP, "a.hds")))
+    (vm,) = read(Request(location=str(folder)))
+    assert (vm.name, vm.source.kind, vm.disks[0].size) == ("a", "parallels", MIB)
+
+
+def test_snapshots_and_a_saved_state_are_told(tmp_path: Path) -> None:
+    (tmp_path / "Snapshots.xml").write_text(
+        "<ParallelsSavedStates><SavedStateItem><Name/><SavedStateItem>"
+        "<Name>before</Name></SavedStateItem></SavedStateItem></ParallelsSavedStates>"
+    )
+    (tmp_path / "x.sav").write_bytes(b"x")
+    (tmp_path / "a.hdd").mkdir()
+    (tmp_path / "a.hdd" / "a.hds").write_bytes(bytes(MIB))
+    vm = bundle(tmp_path, descriptor(image(TOP, "a.hds")))
+    assert codes(vm) == ["suspended", "snapshots-dropped"]
+    assert "before" in vm.findings[-1].message
+
+
+def test_a_missing_bundle_is_a_finding(tmp_path: Path) -> None:
+    (tmp_path / "config.pvs").write_bytes(written(hard_disk()))
+    (vm,) = read(Request(location=str(tmp_path)))
+    assert codes(vm) == ["disk-missing"]
+    assert "a.hdd" in vm.findings[0].message
+
+
+# The descriptor of a disk
+
+
+def test_the_chain_goes_from_the_topmost_snapshot_to_the_first() -> None:
+    images = image(FIRST, "base.hds") + image(TOP, "top.hds")
+    shots = shot(FIRST, NONE) + shot(TOP, FIRST)
+    files = hdd.parse(descriptor(images, shots), "d")
+    assert [f.path for f in files] == ["top.hds", "base.hds"]
+    files = hdd.parse(descriptor(images, shots, top=FIRST), "d")
+    assert [f.path for f in files] == ["base.hds"]
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (descriptor(image(TOP, "a.hds"), storages=2), "split into 2 parts"),
+        (descriptor(image(TOP, "a.hds", "Sparse")), "'sparse'"),
+        (
+            descriptor(
+                image(TOP, "a.hds")
+                + f"<Encryption><Engine>{FIRST}</Engine></Encryption>"
+            ),
+            "encrypted",
+        ),
+    ],
+)
+def test_what_is_not_read_is_a_finding(tmp_path: Path, data: bytes, said: str) -> None:
+    vm = bundle(tmp_path, data)
+    assert codes(vm) == ["disk-missing"]
+    assert said in vm.findings[0].message
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (descriptor(""), "no image for the snapshot"),
+        (descriptor(image(TOP, "a.hds"), shot(TOP, TOP)), "in a circle"),
+        (descriptor(image(TOP, "a.hds"))[:-20], "broken XML"),
+        (b"<!DOCTYPE a><Parallels_disk_image/>", "document type"),
+        (b"<other/>", "no disk descriptor"),
+        (descriptor(image(TOP, "a.hds"), shot(TOP, NONE), NONE), "names no image"),
+    ],
+)
+def test_a_broken_descriptor_is_refused(tmp_path: Path, data: bytes, said: str) -> None:
+    with pytest.raises(SourceError, match=said) as e:
+        bundle(tmp_path, data)
+    assert "\n" not in e.value.message
+    assert e.value.remedy
+
+
+@pytest.mark.parametrize("name", ["/etc/hostname", "../../../../../../etc/hostname"])
+def test_an_image_outside_the_bundle_is_not_opened(tmp_path: Path, name: str) -> None:
+    with pytest.raises(SourceError, match="outside the folders"):
+        bundle(tmp_path, descriptor(image(TOP, name)))
+
+
+def test_a_bundle_that_leads_elsewhere_is_not_opened(tmp_path: Path) -> None:
+    (tmp_path / "away.hdd").mkdir()
+    (tmp_path / "vm").mkdir()
+    (tmp_path / "vm" / "a.hdd").symlink_to(tmp_path / "away.hdd")
+    with pytest.raises(SourceError, match="outside the folders"):
+        bundle(tmp_path / "vm", descriptor(image(TOP, "a.hds")))
+
+
+# Hostile and real
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"", "no XML"),
+        (b"[System]\nGuest OS = 1\n", "Workstation"),
+        (written()[:-30], "broken XML"),
+        (b"<!DOCTYPE a [<!ENTITY b 'c'>]><a>&b;</a>", "document type"),
+        (
+            written(
+                "",
+                "<VmEncryptionInfo><Enabled>1</Enabled></VmEncryptionInfo>",
+            ),
+            "is encrypted",
+        ),
+        (written(hard_disk() * 600), "600 disks"),
+    ],
+)
+def test_what_is_no_machine_is_said_in_one_line(data: bytes, said: str) -> None:
+    with pytest.raises(SourceError, match=said) as e:
+        parallels.parse(data, Path("/x.pvm/config.pvs"))
+    assert "\n" not in e.value.message
+    assert e.value.remedy
+
+
+WORDS = st.one_of(
+    st.integers(-5, 10**30).map(str), st.text("{}-0aF/.\\x é", max_size=40)
+)
+KEYS = ("SystemName", "InterfaceType", "StackIndex", "Index", "MAC", "EmulatedType")
+
+
+@given(st.dictionaries(st.sampled_from(KEYS), WORDS), WORDS)
+def test_any_value_gives_a_document_or_one_line(
+    values: dict[str, str], word: str
+) -> None:
+    data = written(
+        hard_disk(**values) + device("NetworkAdapter", **values) + device("CdRom"),
+        f"<General><VmDescription>{word}</VmDescription></General>",
+    ).replace(b"web01<", f"{word}<".encode())
+    try:
+        vm, _ = parallels.parse(data, Path("/x.pvm/config.pvs"))
+    except SourceError as e:
+        assert "\n" not in e.message
+    else:
+        assert decode(json.loads(json.dumps(encode_vm(vm)))).name == vm.name
+
+
+CORPUS = Path(__file__).parents[4] / "shared" / "corpus" / "expected.json"
+
+
+def test_the_corpus_is_read_as_expected(shared: Path) -> None:
+    known = json.loads(CORPUS.read_text())
+    names = [name for name in known if name.startswith("parallels/")]
+    for name in names:
+        path = shared / "corpus" / name
+        assert detect(str(path)) == "parallels"
+        facts = known[name]["facts"]
+        vm, files = parallels.parse(path.read_bytes(), path)
+        got = (vm.name, vm.memory, vm.vcpus, vm.firmware, vm.secure_boot, vm.tpm)
+        words = ("name", "memory_bytes", "vcpus", "firmware", "secure_boot", "tpm")
+        assert got == tuple(facts[word] for word in words)
+        disks = [(d.slot, d.bus, file) for d, file in zip(vm.disks, files, strict=True)]
+        assert disks == [(d["slot"], d["bus"], d["file"]) for d in facts["disks"]]
+        assert [(r.type, r.slot, r.path) for r in vm.removable] == [
+            (r["type"], r["slot"], r["file"]) for r in facts["removable"]
+        ]
+        # Here models are numbers, with what they are believed to be.
+        cards = [(n.mac, f"({n.model})", n.network) for n in vm.nics]
+        assert cards == [
+            (n["mac"], n["model"].split()[1], n["network"]) for n in facts["nics"]
+        ]
+    assert names

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""All that fixup does to a Windows guest, as text that a person can review.
+
+Each file and each value of the registry bears the section of the facts on Windows
+guests (../shared/facts) that demands it, by the table here; a reason that is not in it
+has none, and is an error.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from v2v.document import VM, Change, Devices, Finding, Guest
+from v2v.guests import inspection
+from v2v.guests.appliance import Appliance
+from v2v.guests.plan import Action
+from v2v.guests.wanted import Wanted
+from v2v.guests.windows import family
+from v2v.guests.windows.family import Job
+
+# The reason as fixup gives it, the path, and the sections that say why.
+SECTIONS: tuple[tuple[str, str, str], ...] = (
+    ("Windows needs the driver to find its disk", r"SYSTEM\\.*\\Services\\.*", "§2.5"),
+    ("Windows finds the driver by this id", r"SYSTEM\\.*\\Critical.*", "§2.6, A8"),
+    ("Windows finds the driver by this id", r"SYSTEM\\DriverDatabase\\.*", "§2.6, A9"),
+    ("Windows finds the driver by this id", r"DRIVERS\\DriverDatabase\\.*", "§2.6, A9"),
+    ("it held the driver back", r"SYSTEM\\.*\\StartOverride", "§2.5, A6, A10"),
+    ("Windows keeps the files of a driver", r"/.*", "§2.4"),
+    ("vmware-tools: of no use on KVM", r"(SYSTEM|SOFTWARE)\\.*", "§4.1, A13, A14, B3"),
+    ("virtualbox: of no use on KVM", r"(SYSTEM|SOFTWARE)\\.*", "§4.2, A13, A14, B3"),
+    ("xen: of no use on KVM", r"(SYSTEM|SOFTWARE)\\.*", "§4.3, A13, A14"),
+    ("parallels: of no use on KVM", r"(SYSTEM|SOFTWARE)\\.*", "§4.4, A13, A14"),
+    ("it crashes Windows 5.x", r"SYSTEM\\.*\\Services\\.*\\Start", "§4.5"),
+    ("the address goes to the new card", r"SYSTEM\\.*\\Tcpip6?\\.*", "§5.2"),
+    ("the console has no picture", r"BCD\\.*\\16000046", "§6, C1"),
+    ("a reset in the first boots", r"BCD\\.*\\250000E0\\Element", "§4.6, C2"),
+    ("the firmware of a new machine", r".*/(?i:EFI/Boot)/boot.*\.efi", "§6 NVRAM"),
+    (r"\d+ values or keys of the hive", r".*/(?i:SYSTEM|SOFTWARE|DRIVERS)", "§0"),
+    (r"\d+ values or keys of the hive", r".*/BCD", "§0, §6"),
+)
+_SHOWN = 200  # characters of a value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fixed:
+    """What fixup made of a guest: ``text`` shows all that is different now."""
+
+    guest: Guest
+    devices: Devices
+    actions: Sequence[Action]
+    findings: Sequence[Finding]
+    text: str
+
+
+def job(
+    appliance: Appliance, vm: VM, folder: Path, wanted: Wanted | None = None
+) -> tuple[Job, Sequence[Finding]]:
+    """Look into the guest and plan, as v2v-fixup does; hives are copied to *folder*."""
+    asked = inspection.Asked(disks=vm.disks, folder=folder)
+    begun = inspection.begun(appliance, asked)
+    assert begun.windows, "no Windows was found"
+    made = family.job(appliance, vm, begun.windows, begun.guest, wanted or Wanted())
+    return made, begun.found
+
+
+def fixed(
+    appliance: Appliance, vm: VM, folder: Path, wanted: Wanted | None = None
+) -> Fixed:
+    """Do all that v2v-fixup does, and show it."""
+    made, found = job(appliance, vm, folder, wanted)
+    guest = made.write()
+    findings = [*found, *made.findings(guest)]
+    changes = [action.change for action in made.actions]
+    shown = [*_head(guest, made.devices, findings), *map(_shown, changes)]
+    return Fixed(
+        guest=guest,
+        devices=made.devices,
+        actions=made.actions,
+        findings=findings,
+        text="".join(f"{line}\n" for line in shown),
+    )
+
+
+def _head(guest: Guest, devices: Devices, findings: Sequence[Finding]) -> Iterator[str]:
+    assert guest.windows
+    facts = guest.windows
+    edition = facts.edition or "of no edition"
+    yield f"# {facts.id} build {facts.build} {facts.installation} {edition}"
+    yield f"# {guest.arch} {guest.firmware or 'bios'} {facts.system_root}"
+    for verdict in guest.verdicts:
+        yes = "yes" if verdict.boots else "no"
+        yield f"# verdict {verdict.bus}: {yes}, {verdict.reason}"
+    yield f"# hardware: {' '.join(_words(devices))}"
+    for finding in findings:
+        yield f"# finding {finding.code} ({finding.severity}): {finding.message}"
+    yield ""
+
+
+def _words(devices: Devices) -> Iterator[str]:
+    yield from (devices.machine, devices.block, devices.net, devices.video)
+    yield from (devices.clock, devices.usb)
+    flags = ("transitional", "rng", "balloon", "pvpanic", "agent", "hyperv", "tpm")
+    yield from (name for name in flags if getattr(devices, name))
+    if devices.sockets:
+        yield f"sockets={devices.sockets}"
+
+
+def _shown(change: Change) -> str:
+    """Return one line: what, where, from what to what, and why."""
+    before, after = _value(change.before), _value(change.after)
+    values = f"{before} -> {after}" if before and after else before or after
+    what = f": {values}" if values else ""
+    return f"{change.kind} {change.path}{what} — {section(change)}: {change.reason}"
+
+
+def _value(text: str | None) -> str:
+    line = " ".join((text or "").split())
+    return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}…"
+
+
+def section(change: Change) -> str:
+    """Return the sections that demand *change*; an AssertionError if there is none."""
+    for reason, path, sections in SECTIONS:
+        if re.match(reason, change.reason) and re.fullmatch(path, change.path):
+            return sections
+    raise AssertionError(f"no section for {change.path}: {change.reason}")
