@@ -53,7 +53,13 @@ def work(
     return Work(
         appliance=guest_folder.guest(files, {}),
         registry=registry,
-        vm=VM(id="x", name="x", source=Source(kind="disk"), disks=own),
+        vm=VM(
+            id="x",
+            name="x",
+            memory=2**30,
+            source=Source(kind="disk", location="/x"),
+            disks=own,
+        ),
         guest=Guest(type="windows", windows=Windows(id="win2k22", build=build)),
         wanted=Wanted(firstboot=method),
         root="/Windows",
