@@ -31,7 +31,7 @@ Firmware = Literal["bios", "efi"]
 Bus = Literal["ide", "scsi", "sata", "nvme", "virtio", "usb", "xen", "unknown"]
 Severity = Literal["block", "warn", "info"]
 LayerName = Literal["source", "overlay", "endpoint", "target"]
-Format = Literal["raw", "qcow2", "vmdk", "vpc", "vhdx", "vdi"]
+Format = Literal["raw", "qcow2", "vmdk", "vpc", "vhdx", "vdi", "parallels"]
 Mac = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{2}:){5}[0-9a-f]{2}$")]
 DiskId = Annotated[str, StringConstraints(pattern=r"^sd[a-z]+$")]
 # Used as a file name by --state and the work folder, so no separators and no dots.
@@ -65,7 +65,7 @@ class Layer(Record):
     other lies over, is where the bytes are.
     """
 
-    server: Literal["file", "qemu", "nbd", "blank"]
+    server: Literal["file", "qemu", "nbd", "blank", "xva", "vma"]
     path: str | None = None
     format: Format = "raw"
     over: LayerName | None = None
@@ -74,6 +74,8 @@ class Layer(Record):
     # A part of a file, for members of an OVA: bytes.
     offset: Size | None = None
     length: Size | None = None
+    # The disk's name in a container of several, in which ``length`` is its size.
+    member: str | None = None
     uri: str | None = None
     host: str | None = None
     readonly: bool = True

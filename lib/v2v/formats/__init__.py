@@ -19,6 +19,7 @@ from typing import Any, Literal, Protocol, cast
 
 from v2v.document import Format
 from v2v.errors import SourceError
+from v2v.mapping.pieces import Mapped
 
 Checked = Callable[[str | Path], Path]
 
@@ -33,13 +34,15 @@ class Image:
     """What a header says: virtual size in bytes, and what qemu must be told.
 
     ``differencing``: holds only what differs from a parent.  ``parent``: the name of
-    that parent as the header has it, to be trusted by nobody.
+    that parent as the header has it, to be trusted by nobody.  ``mapped``: where its
+    data lie, if qemu is not to read the container by itself.
     """
 
     size: int | None = None
     differencing: bool = False
     parent: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
+    mapped: Mapped | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

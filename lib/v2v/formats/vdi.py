@@ -3,23 +3,38 @@
 
 Source: VDICore.h of VirtualBox and block/vdi.c of QEMU.  QEMU reads only images with
 blocks of 1 MiB and without a parent; a snapshot's image whose link to its parent is
-empty it reads as if it were whole.
+empty it reads as if it were whole.  Those that have a parent are read by our own map.
 """
 
 from __future__ import annotations
 
 import struct
 import uuid
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
+from v2v.document import File
 from v2v.errors import SourceError
-from v2v.formats import Checked, Image, Part, broken, checked_size, part, truncated
+from v2v.formats import (
+    Checked,
+    Image,
+    Part,
+    broken,
+    checked_size,
+    ends,
+    part,
+    truncated,
+)
+from v2v.mapping import blocks, parents
+from v2v.mapping.pieces import Mapped
 
 _SIGNATURE = b"\x7f\x10\xda\xbe"
 _SIGNATURE_AT = 64
 _HEADER = 512
 _VERSION = 0x0001_0001
 _BLOCK = 2**20
+_MAX_FILES = 1000
 # Types: 1 dynamic, 2 fixed; 3 undo and 4 differencing hold only what differs.
 _WHOLE = (1, 2)
 _DISCARDED = 0xFFFF_FFFE  # this and the number above it: no block in the file
@@ -51,26 +66,63 @@ def examine(
     parent = uuid.UUID(bytes_le=head[424:440])
     if kind not in _WHOLE or parent.int:
         name = str(parent) if parent.int else None
-        return Image(size=size, differencing=True, parent=name)
+        return Image(
+            size=size, differencing=True, parent=name, mapped=_mapped(image, head, size)
+        )
     _check_blocks(image, head, size)
     return Image(size=size)
+
+
+def _mapped(image: Part, head: bytes, size: int) -> Mapped:
+    table_at, data_at = struct.unpack_from("<II", head, 340)
+    block, extra, count = struct.unpack_from("<III", head, 376)
+    if block < 512 or block % 512 or extra % 512 or count * block < size:
+        raise broken(image.path, "its block map does not fit the disk")
+    return blocks.vdi(image, table_at, data_at, (size, block, extra))
+
+
+def chain(path: Path, checked: Checked) -> tuple[File, ...]:
+    """Return the parents of the VDI at *path*, nearest first.
+
+    Its header has only the parent's UUID; so has the parent's own.  Raises SourceError
+    if one is not in the folder of the child, or the one above.
+    """
+    return parents.chain(path, "vdi", partial(_parent, checked=checked))
+
+
+def _parent(path: Path, checked: Checked) -> Path | None:
+    head = _head(path)
+    if not head or not any(head[424:440]):
+        return None
+    wanted = head[424:440]
+    for folder in (path.parent, path.parent.parent):
+        for file in islice(sorted(folder.glob("*.[vV][dD][iI]")), _MAX_FILES):
+            if file.is_file() and (found := _head(file)) and found[392:408] == wanted:
+                return checked(file)
+    name = uuid.UUID(bytes_le=wanted)
+    return parents.beside(path, [f"{{{name}}}.vdi"], checked)
+
+
+def _head(path: Path) -> bytes | None:
+    head, _ = ends(path, 0, None)
+    return head[:_HEADER] if matches(head, b"") and len(head) >= _HEADER else None
 
 
 def _check_blocks(image: Part, head: bytes, size: int) -> None:
     """Raise SourceError if the block map, or a block that it places, is cut off."""
     map_at, data_at = struct.unpack_from("<II", head, 340)
-    block, extra, blocks = struct.unpack_from("<III", head, 376)
+    block, extra, count = struct.unpack_from("<III", head, 376)
     if block != _BLOCK or extra:
         raise SourceError(
             f"{image.path} has blocks of {block} bytes, and QEMU reads only 1 MiB",
             "clone it: VBoxManage clonemedium disk OLD NEW --format VDI",
         )
-    if blocks * block < size or map_at % 512 or data_at % 512:
+    if count * block < size or map_at % 512 or data_at % 512:
         raise broken(image.path, "its block map does not fit the disk")
     last = -1
     for numbers in image.table(map_at, -(-size // block), "I", "little"):
         last = max(last, max((n for n in numbers if n < _DISCARDED), default=-1))
-    if last >= blocks:
-        raise broken(image.path, f"its block map names block {last} of {blocks}")
+    if last >= count:
+        raise broken(image.path, f"its block map names block {last} of {count}")
     if data_at + (last + 1) * block > image.length:
         raise truncated(image.path)

@@ -2,7 +2,7 @@
 """VHDX: Hyper-V's disks.
 
 Source: [MS-VHDX].  QEMU reads fixed and dynamic ones with 512-byte sectors whose log
-is empty, and no differencing ones.
+is empty, and no differencing ones: those are read by our own map.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ import struct
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
+from v2v.document import File
 from v2v.errors import SourceError
 from v2v.formats import Checked, Image, Part, broken, checked_size, part, truncated
+from v2v.mapping import blocks, parents
 
 _SIGNATURE = b"vhdxfile"
 _KIB, _MIB = 2**10, 2**20
@@ -67,30 +69,67 @@ def examine(
     (size,) = struct.unpack("<Q", _item(image, items, _DISK_SIZE, 8))
     (sector,) = struct.unpack("<I", _item(image, items, _SECTOR_SIZE, 4))
     checked_size(path, size)
-    if flags & _HAS_PARENT:
-        return Image(size=size, differencing=True, parent=_parent(items))
     if sector != 512:
         raise SourceError(
             f"{path} has sectors of {sector} bytes, which qemu cannot read",
             "copy the disk to one with 512-byte sectors on the source "
             "(New-VHD -LogicalSectorSizeBytes 512)",
         )
-    _check_blocks(image, regions, block, size)
-    return Image(size=size)
+    differencing = bool(flags & _HAS_PARENT)
+    _check_blocks(image, regions, block, size, differencing=differencing)
+    if not differencing:
+        return Image(size=size)
+    return Image(
+        size=size,
+        differencing=True,
+        parent=next(iter(_names(_locator(items))), None),
+        mapped=blocks.vhdx(image, regions[_BAT].at, block, size),
+    )
+
+
+def chain(path: Path, checked: Checked) -> tuple[File, ...]:
+    """Return the parents of the VHDX at *path*, nearest first.
+
+    Raises SourceError if one is missing, or is not the one that its child names.
+    """
+    return parents.chain(path, "vhdx", partial(_parent, checked=checked))
+
+
+def _parent(path: Path, checked: Checked) -> Path | None:
+    image = part(path, 0, None)
+    items = _items(image, _regions(image))
+    (flags,) = struct.unpack_from("<I", _item(image, items, _PARAMETERS, 8), 4)
+    if not flags & _HAS_PARENT:
+        return None
+    locator = _locator(items)
+    found = parents.beside(path, _names(locator), checked)
+    written = uuid.UUID(bytes_le=_newest(part(found, 0, None))[32:48])
+    links = [locator.get(key, "") for key in ("parent_linkage", "parent_linkage2")]
+    if str(written) not in [link.strip("{}").lower() for link in links]:
+        raise parents.changed(path, found)
+    return found
+
+
+def _names(locator: Mapping[str, str]) -> list[str]:
+    return [locator[key] for key in _PARENT_KEYS if key in locator]
 
 
 def _check_log(image: Part) -> None:
     """Raise SourceError if the log holds what is not yet in its place."""
-    found = [h for h in (_header(image, at) for at in _HEADERS) if h]
-    if not found:
-        raise broken(image.path, "neither of its headers is valid")
-    newest = max(found, key=lambda data: struct.unpack_from("<Q", data, 8))
-    if any(newest[48:64]):
+    if any(_newest(image)[48:64]):
         raise SourceError(
             f"{image.path} was not closed: its log has writes that are not in place",
             "shut the VM down on the source and copy the disk again, or replay the "
             "log of a copy: qemu-img check -r all COPY",
         )
+
+
+def _newest(image: Part) -> bytes:
+    """Return the header that holds."""
+    found = [h for h in (_header(image, at) for at in _HEADERS) if h]
+    if not found:
+        raise broken(image.path, "neither of its headers is valid")
+    return max(found, key=lambda data: int(struct.unpack_from("<Q", data, 8)[0]))
 
 
 def _header(image: Part, at: int) -> bytes | None:
@@ -144,11 +183,11 @@ def _item(image: Part, items: Items, name: uuid.UUID, size: int) -> bytes:
     return data[:size]
 
 
-def _parent(items: Items) -> str | None:
-    """Return the parent's name from the locator: key and value pairs, UTF-16."""
+def _locator(items: Items) -> Mapping[str, str]:
+    """Return how the parent is to be found: key and value pairs, UTF-16."""
     data = items.get(_PARENT, b"")
     if len(data) < 20:
-        return None
+        return {}
     (count,) = struct.unpack_from("<H", data, 18)
     found = {}
     for n in range(min(count, (len(data) - 20) // 12)):
@@ -158,19 +197,26 @@ def _parent(items: Items) -> str | None:
             for at, length in (places[0::2], places[1::2])
         )
         found[key] = value
-    return next((found[key] for key in _PARENT_KEYS if key in found), None)
+    return found
 
 
 def _check_blocks(
-    image: Part, regions: Mapping[uuid.UUID, _Region], block: int, size: int
+    image: Part,
+    regions: Mapping[uuid.UUID, _Region],
+    block: int,
+    size: int,
+    *,
+    differencing: bool,
 ) -> None:
     """Raise SourceError if the block table, or a block that it places, is cut off."""
     if not _MIB <= block <= _MAX_BLOCK or block & (block - 1):
         raise broken(image.path, f"blocks of {block} bytes")
-    blocks = -(-size // block)
+    count = -(-size // block)
     # After each such number of blocks, the table has an entry for their bitmaps.
     ratio = 2**23 * 512 // block
-    entries = blocks + (blocks - 1) // ratio
+    entries = count + (count - 1) // ratio
+    if differencing:  # the last chunk too has an entry for its bitmap
+        entries = -(-count // ratio) * (ratio + 1)
     if entries * 8 > regions[_BAT].length:
         raise broken(image.path, "its block table is too small for the disk")
     last = 0

@@ -12,12 +12,14 @@ from __future__ import annotations
 import os
 import re
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from v2v.document import File
 from v2v.errors import SourceError
 from v2v.formats import Checked, Image, checked_size, ends, read, truncated
+from v2v.mapping import vmfs
+from v2v.mapping.pieces import Mapped
 
 SECTOR = 512
 _MAX_DESCRIPTOR = 1 << 20
@@ -102,7 +104,19 @@ def examine(
         size=checked_size(path, found.size),
         differencing=found.parent_cid != _NO_PARENT,
         parent=found.parent,
+        mapped=_mapped(path, found),
     )
+
+
+def _mapped(path: Path, found: Descriptor) -> Mapped | None:
+    """Return where the data of a delta of ESXi lie; None for other kinds."""
+    kinds = [extent.type for extent in found.extents]
+    if kinds not in (["VMFSSPARSE"], ["SESPARSE"]):
+        return None
+    file = path.parent / found.extents[0].name
+    mapped = vmfs.mapped(file.resolve())
+    # The descriptor's word counts for the size, as it does for qemu.
+    return replace(mapped, size=found.size) if mapped else None
 
 
 def descriptor(path: Path, offset: int = 0, length: int | None = None) -> Descriptor:

@@ -3,17 +3,21 @@
 
 Source: Microsoft's "Virtual Hard Disk Image Format Specification" 1.0 and
 block/vpc.c of QEMU.  A fixed VHD is a raw disk with a footer.  QEMU reads a
-differencing one as if it were whole, with zeroes for all that is its parent's.
+differencing one as if it were whole, with zeroes for all that is its parent's: such
+are read by our own map of them.
 """
 
 from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from v2v.document import File
 from v2v.errors import SourceError
 from v2v.formats import Checked, Image, Part, broken, checked_size, part, truncated
+from v2v.mapping import blocks, parents
 
 _COOKIE = b"conectix"
 _FOOTER = 512
@@ -21,6 +25,7 @@ _DYNAMIC_COOKIE = b"cxsparse"
 _FIXED, _DYNAMIC, _DIFFERENCING = 2, 3, 4
 _UNUSED = 0xFFFF_FFFF
 _SECTOR = 512
+_MAX_LOCATOR = 2**16
 # These show the guest the geometry, rounded down, instead of the current size.
 _BY_GEOMETRY = (b"vpc ", b"qemu")
 _LARGEST_GEOMETRY = (65535, 16, 255)
@@ -74,10 +79,47 @@ def examine(
         return Image(size=size, options=_options(footer))
     header = _dynamic_header(image, footer)
     if footer.kind == _DIFFERENCING:
-        name = header[64:576].decode("utf-16-be", "replace").partition("\0")[0]
-        return Image(size=size, differencing=True, parent=name or None)
+        block = _check_blocks(image, header, size)
+        (table_at,) = struct.unpack_from(">Q", header, 16)
+        return Image(
+            size=size,
+            differencing=True,
+            parent=_parent_names(image, header)[-1] or None,
+            mapped=blocks.vhd(image, table_at, block, size),
+        )
     _check_blocks(image, header, size)
     return Image(size=size, options=_options(footer))
+
+
+def chain(path: Path, checked: Checked) -> tuple[File, ...]:
+    """Return the parents of the VHD at *path*, nearest first.
+
+    Raises SourceError if one is missing, or is not the one that its child names.
+    """
+    return parents.chain(path, "vpc", partial(_parent, checked=checked))
+
+
+def _parent(path: Path, checked: Checked) -> Path | None:
+    image = part(path, 0, None)
+    footer = _footer(image)
+    if footer.kind != _DIFFERENCING:
+        return None
+    header = _dynamic_header(image, footer)
+    found = parents.beside(path, _parent_names(image, header), checked)
+    if _footer(part(found, 0, None)).data[68:84] != header[40:56]:
+        raise parents.changed(path, found)
+    return found
+
+
+def _parent_names(image: Part, header: bytes) -> list[str]:
+    """Return what the header calls the parent: by its locators, and last by name."""
+    names = []
+    for at in range(576, 768, 24):
+        platform, _, length, _, place = struct.unpack_from(">4sIIIQ", header, at)
+        if platform in (b"W2ru", b"W2ku") and length <= _MAX_LOCATOR:
+            names.append(image.read(place, length).decode("utf-16-le", "replace"))
+    name = header[64:576].decode("utf-16-be", "replace").partition("\0")[0]
+    return [*sorted(names, key=lambda name: not name.startswith(".")), name]
 
 
 def _options(footer: _Footer) -> dict[str, str]:
@@ -142,8 +184,11 @@ def _dynamic_header(image: Part, footer: _Footer) -> bytes:
     return data
 
 
-def _check_blocks(image: Part, header: bytes, size: int) -> None:
-    """Raise SourceError if the block table, or a block that it places, is cut off."""
+def _check_blocks(image: Part, header: bytes, size: int) -> int:
+    """Return the size of a block in bytes.
+
+    Raises SourceError if the block table, or a block that it places, is cut off.
+    """
     (table_at,) = struct.unpack_from(">Q", header, 16)
     entries, block = struct.unpack_from(">II", header, 28)
     if block < _SECTOR or block & (block - 1):
@@ -157,3 +202,4 @@ def _check_blocks(image: Part, header: bytes, size: int) -> None:
     bitmap = -(-block // _SECTOR // 8 // _SECTOR) * _SECTOR
     if last >= 0 and last * _SECTOR + bitmap + block > image.length:
         raise truncated(image.path)
+    return int(block)

@@ -8,10 +8,19 @@ of the host, and qemu opens those even when the format is pinned (CVE-2022-47951
 
 from __future__ import annotations
 
+import hashlib
+import os
+import tempfile
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
 from v2v import formats
 from v2v.document import File, Layer
 from v2v.errors import SourceError
 from v2v.formats import Image
+from v2v.mapping import tables
+from v2v.mapping.pieces import Mapped
 from v2v.servers import Access, Graph, Node
 from v2v.servers.file import storage
 
@@ -20,29 +29,42 @@ def graph(address: Layer, access: Access, *, write: bool) -> Graph:
     """See servers.Server."""
     top = File(path=address.path or "", format=address.format)
     part = (address.offset, address.length)
-    node, inner = _node(top, access, write=write, part=part)
-    below = node
+    parts = [_opened(top, access, write=write, part=part)]
     for file in address.backing:
-        below["backing"], inner = _node(file, access, write=False, part=(None, None))
-        below = below["backing"]
+        parts.append(_opened(file, access, write=False, part=(None, None)))
+    inner = parts[-1].image
     if inner.differencing:
         raise SourceError(
             f"{address.path} holds only the differences to a parent disk"
             + (f" ({inner.parent})" if inner.parent else ""),
             "merge the snapshots or checkpoints on the source first",
         )
-    if below["driver"] in ("qcow2", "vmdk"):
-        below["backing"] = None
-    return Graph(node=node)
+    for upper, lower in pairwise(parts):
+        upper.bottom["backing"] = lower.top
+    if parts[-1].bottom["driver"] in ("qcow2", "vmdk"):
+        parts[-1].bottom["backing"] = None
+    return Graph(node=parts[0].top)
 
 
-def _node(
+@dataclass(frozen=True, kw_only=True)
+class _Opened:
+    """One file of a chain: its nodes, of which the ``bottom`` takes a backing file."""
+
+    image: Image
+    top: Node
+    bottom: Node
+
+
+def _opened(
     file: File, access: Access, *, write: bool, part: tuple[int | None, int | None]
-) -> tuple[Node, Image]:
+) -> _Opened:
     path = access.checked(file.path)
     offset, length = part
     module = formats.load(file.format)
-    inner = module.examine(path, access.checked, offset or 0, length)
+    image = module.examine(path, access.checked, offset or 0, length)
+    if image.mapped:
+        top, bottom = mapped(image.mapped, access, parent=image.differencing)
+        return _Opened(image=image, top=top, bottom=bottom)
     protocol = storage(path, write=write)
     if length is not None:
         # qemu wants whole sectors; the last one may reach into tar's padding.
@@ -50,4 +72,21 @@ def _node(
         raw = {"driver": "raw", "offset": offset or 0, "size": size}
         protocol = {**raw, "file": protocol, "read-only": not write}
     node: Node = {"driver": file.format, "file": protocol, "read-only": not write}
-    return node | inner.options, inner
+    node |= image.options
+    return _Opened(image=image, top=node, bottom=node)
+
+
+def mapped(what: Mapped, access: Access, *, parent: bool) -> tuple[Node, Node]:
+    """Return the top and the bottom node for a container that is read by its map.
+
+    The map is written once by each process, into its private folder.
+    """
+    facts = what.file.stat()
+    key = f"{what.file}\0{what.label}\0{facts.st_size}\0{facts.st_mtime_ns}\0{parent}"
+    name = hashlib.sha256(os.fsencode(key)).hexdigest()[:24]
+    folder = access.private() / f"map-{name}"
+    if not folder.exists():
+        with tempfile.TemporaryDirectory(dir=access.private()) as unfinished:
+            tables.write(what, Path(unfinished) / "map", parent=parent)
+            (Path(unfinished) / "map").rename(folder)
+    return tables.nodes(folder)

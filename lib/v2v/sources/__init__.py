@@ -54,19 +54,11 @@ class Source(Protocol):
 
 # Asked in this order: a plain disk claims every file that no other wanted.
 _ORDER = (
-    "nbd",
-    "vmx",
-    "ovf",
-    "vbox",
-    "parallels",
-    "hyperv",
-    "libvirtxml",
-    "proxmox",
-    "xl",
-    "disk",
+    *("nbd", "vmx", "xva", "vma", "ovf", "vbox", "parallels", "hyperv"),
+    *("libvirtxml", "proxmox", "xl", "disk"),
 )
 
-_DESCRIPTIONS = (".vmx", ".vmtx", ".ovf", ".ova", ".vbox", ".pvs")
+_DESCRIPTIONS = (".vmx", ".vmtx", ".ovf", ".ova", ".vbox", ".pvs", ".xva", ".vma")
 # Modules of this package that are no source.
 _HELPERS = {
     *("bare", "descriptions", "disks", "images", "libvirtdisk", "macs", "placing"),

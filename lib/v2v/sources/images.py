@@ -2,20 +2,28 @@
 """Turn an image file into a layer, after a look at its header.
 
 The format is always stated: by the user, by a trusted description or by the file's
-name.  A chain is taken from the description; only VMDK snapshots are followed by
-their own hints, within what may be read.
+name.  A chain is taken from the description; else snapshots and checkpoints are
+followed by their own hints, within what may be read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from v2v import formats
 from v2v.document import File, Finding, Format, Layer
 from v2v.errors import SourceError
-from v2v.formats import Checked, Image, qcow2, vmdk
+from v2v.formats import Checked, Image, qcow2, vdi, vhdx, vmdk, vpc
+
+# Those whose headers name their parents in a way that can be checked.
+_CHAINS: dict[Format, Callable[[Path, Checked], tuple[File, ...]]] = {
+    "vmdk": vmdk.chain,
+    "vpc": vpc.chain,
+    "vhdx": vhdx.chain,
+    "vdi": vdi.chain,
+}
 
 # Differencing images of these formats are read with their parents (servers.qemu).
 CHAINED: tuple[Format, ...] = ("qcow2", "vmdk")
@@ -44,8 +52,8 @@ def layer(
     """
     start, length = (part.offset, part.length) if part else (0, None)
     image = formats.load(format).examine(file, checked, start, length)
-    if format == "vmdk" and image.differencing and not backing:
-        backing = vmdk.chain(file, checked)
+    if image.differencing and not backing and format in _CHAINS:
+        backing = _CHAINS[format](file, checked)
     last = image
     for parent in backing:
         last = formats.load(parent.format).examine(Path(parent.path), checked)

@@ -54,8 +54,9 @@ class Entered:
 
     @property
     def esp(self) -> str | None:
-        """Where the volume of the boot store is mounted, if it is another one."""
-        return BOOT if BOOT in self.places else None
+        """Where the ESP is mounted, for a guest that is started by UEFI."""
+        path = self.registry.paths.get("BCD", "").removeprefix(f"{BOOT}/")
+        return BOOT if BOOT in self.places and path.lower().startswith("efi/") else None
 
 
 @dataclass(frozen=True, kw_only=True)

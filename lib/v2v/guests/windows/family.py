@@ -67,11 +67,9 @@ class Job:
 
     def findings(self, guest: Guest) -> Iterator[Finding]:
         """Yield what is worth knowing of *guest*, as it is now."""
-        work = dataclasses.replace(self.work, guest=guest)
         yield from self.found
         yield from buses.findings(self.devices.block, guest.verdicts)
-        yield from tools.findings(work)
-        yield from esp.findings(work)
+        yield from tools.findings(dataclasses.replace(self.work, guest=guest))
 
 
 def job(
@@ -91,7 +89,7 @@ def job(
         esp=entered.esp,
         drive=facts.drive(entered.registry),
     )
-    found = [*entering.told(appliance, entered, vm.nics)]
+    found = [*entering.told(appliance, entered, vm.nics), *esp.findings(work)]
     actions = [*_plan(work)]
     devices, verdicts = disks.chosen(work)
     if guest.windows:

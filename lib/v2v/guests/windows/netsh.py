@@ -150,7 +150,9 @@ def _six_servers(connection: Connection) -> Iterator[str]:
                 if i
                 else f"set dnsserver name=%nic% source=static address={server}"
             )
-            yield f"{head} {how} validate=no {_QUIET} || {head} {how}"
+            yield f"{head} {how} validate=no {_QUIET}"
+            # Vista does not know that word.
+            yield f"if errorlevel 1 {head} {how} {_QUIET}"
             yield _BAD
 
 

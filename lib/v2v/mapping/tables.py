@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Write pieces down as qcow2 tables over the file that holds the data.
+
+Source: docs/interop/qcow2.txt of QEMU.  A data cluster must begin at a multiple of
+its size, and the pieces of a container begin at any sector of it.  So there is a
+layer for each remainder, in which the container is shifted into place, and each is
+the backing file of the next.  What is no whole cluster goes to a layer whose
+clusters are single sectors; of a disk too large for that, it is copied (copies).
+
+An external data file (qcow2's own) would be simpler, but each cluster must lie at
+its own place there.  Instead a descriptor of FLAT extents, as VMDK has them, strings
+together a header of ours, the container, and the tables: one file to qemu.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import IO, Any
+
+from v2v.errors import SourceError
+from v2v.mapping.copies import Copies
+from v2v.mapping.pieces import SECTOR, Mapped, Piece, merged
+
+# Clusters of the layers, in bytes.  The size of a qcow2 image is limited by that of
+# its level 1 table (32 MiB): clusters of n bytes are enough for n * n * 2**19.
+_COARSE, _WIDE, _FINE = 4096, 16384, SECTOR
+_MAX_LEVEL1 = 2**22
+# The header and an empty refcount table.  Data begin behind it, well aligned.
+_HEAD = 65536
+# Bounds our tables: to 2 GiB.  No disk that is not made to harm has as many.
+_MAX_CLUSTERS = 2**28
+_ZERO = 1  # in an entry of level 2: reads as zeroes
+
+Node = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """A layer: the size of its clusters, and where the file begins, modulo that."""
+
+    cluster: int
+    shift: int
+
+
+class _Layer:
+    """The files of one layer while they are written.  Pieces come in order."""
+
+    def __init__(self, folder: Path, mapped: Mapped, kind: _Kind, end: int) -> None:
+        """Begin in *folder*; *end* is the length of the data file in bytes."""
+        self.folder, self.kind, self.size = folder, kind, rounded(mapped.size)
+        folder.mkdir()
+        cluster = kind.cluster
+        data = rounded(max(0, end - kind.shift), _HEAD)
+        self.base = _HEAD + data  # of the tables, in what qemu sees
+        self.per_table = cluster // 8
+        self.level1 = array("Q", bytes(8 * -(-self.size // (cluster * self.per_table))))
+        self.level2 = array("Q")
+        self.number = -1
+        self.tables: IO[bytes] = (folder / "tables").open("wb")
+        self.tables.seek(rounded(len(self.level1) * 8, cluster))
+        self._begin(mapped.file)
+
+    def add(self, piece: Piece) -> None:
+        """Enter *piece*, whose ends fit the clusters."""
+        cluster = self.kind.cluster
+        first, count = piece.at // cluster, -(-piece.length // cluster)
+        entry = _ZERO
+        if piece.where is not None:
+            entry = _HEAD + piece.where - self.kind.shift
+        step = cluster if piece.where is not None else 0
+        while count:
+            number, index = divmod(first, self.per_table)
+            if number != self.number:
+                self._flush()
+                self.number = number
+                self.level2 = array("Q", bytes(cluster))
+            some = min(count, self.per_table - index)
+            entries = (
+                range(entry, entry + some * step, step) if step else [entry] * some
+            )
+            self.level2[index : index + some] = array("Q", entries)
+            first, count, entry = first + some, count - some, entry + some * step
+
+    def close(self) -> None:
+        """Finish the files."""
+        self._flush()
+        self._describe(self.base - _HEAD, rounded(self.tables.tell(), _HEAD))
+        self.tables.seek(0)
+        _swapped(self.level1).tofile(self.tables)
+        self.tables.close()
+
+    def _flush(self) -> None:
+        if self.number >= 0:
+            self.level1[self.number] = self.base + self.tables.tell()
+            _swapped(self.level2).tofile(self.tables)
+
+    def _begin(self, data: Path) -> None:
+        """Write the header."""
+        bits = self.kind.cluster.bit_length() - 1
+        header = struct.pack(
+            ">4sIQIIQIIQQIIQQQQII",
+            *(b"QFI\xfb", 3, 0, 0, bits, self.size, 0, len(self.level1), self.base),
+            *(self.kind.cluster, 1, 0, 0, 0, 0, 0, 4, 104),
+        )
+        (self.folder / "head").write_bytes(header.ljust(_HEAD, b"\0"))
+        (self.folder / "data").symlink_to(data)
+
+    def _describe(self, data: int, own: int) -> None:
+        """Write the descriptor that strings all together; lengths in bytes."""
+        shift = self.kind.shift // SECTOR
+        lines = [
+            *("# Disk DescriptorFile", "version=1", "CID=fffffffe"),
+            *("parentCID=ffffffff", 'createType="twoGbMaxExtentFlat"'),
+            f'RW {_HEAD // SECTOR} FLAT "head" 0',
+            f'RW {data // SECTOR} FLAT "data" {shift}' if data else "",
+            f'RW {own // SECTOR} FLAT "tables" 0',
+        ]
+        (self.folder / "descriptor").write_text("\n".join([*lines, ""]))
+
+
+def _swapped(numbers: array[int]) -> array[int]:
+    if sys.byteorder == "little":
+        numbers.byteswap()
+    return numbers
+
+
+def rounded(size: int, unit: int = SECTOR) -> int:
+    """Return *size* rounded up to a multiple of *unit*."""
+    return -(-size // unit) * unit
+
+
+def write(mapped: Mapped, folder: Path, *, parent: bool) -> None:
+    """Write the layers for *mapped* into *folder*, which is new.
+
+    ``parent``: whether something shows through where no piece is; if not, pieces of
+    zeroes are left out.  Raises SourceError for a disk that cannot be mapped.
+    """
+    folder.mkdir(parents=True)
+    end = mapped.file.stat().st_size
+    coarse = _coarse(mapped.size)
+    layers: dict[_Kind, _Layer | Copies] = {}
+    most, clusters, data = _MAX_CLUSTERS, 0, 0
+    for piece in merged(_ordered(mapped, end)):
+        if piece.where is None and not parent:
+            continue
+        data += piece.length if piece.where is not None else 0
+        for kind, part in _parts(piece, coarse, mapped.size):
+            clusters += part.length // kind.cluster
+            if clusters > most or data > end + coarse:
+                raise _too_much(mapped)
+            if kind not in layers:
+                layers[kind] = _begun(mapped, folder, kind, end)
+            layers[kind].add(part)
+    if not layers:
+        kind = _Kind(coarse, 0)
+        layers[kind] = _Layer(folder / "empty", mapped, kind, end)
+    for layer in layers.values():
+        layer.close()
+
+
+def _coarse(size: int) -> int:
+    for cluster in (_COARSE, _WIDE):
+        if size <= cluster * (cluster // 8) * _MAX_LEVEL1:
+            return cluster
+    raise ValueError(f"a disk of {size} bytes")  # formats.MAX_SIZE is half of that
+
+
+def _begun(mapped: Mapped, folder: Path, kind: _Kind, end: int) -> _Layer | Copies:
+    """Return a new layer of *kind*: for small pieces of a very large disk, copies."""
+    folder = folder / f"{kind.cluster}-{kind.shift}"
+    if mapped.size > kind.cluster * (kind.cluster // 8) * _MAX_LEVEL1:
+        return Copies(folder, mapped)
+    return _Layer(folder, mapped, kind, end)
+
+
+def _too_much(mapped: Mapped) -> SourceError:
+    return SourceError(
+        f"{mapped.file} is broken: its tables place more than it can hold",
+        "copy it again from the source, or check it there",
+    )
+
+
+def _ordered(mapped: Mapped, end: int) -> Iterator[Piece]:
+    """Yield the pieces of *mapped*, checked.  Raises SourceError."""
+    place = 0
+    for piece in mapped.pieces():
+        at, length, where = piece
+        if at < place or length <= 0 or at >= mapped.size:
+            raise _broken(mapped, f"a piece of {length} bytes at {at} of the disk")
+        place = at + length
+        if at % SECTOR or (length % SECTOR and place < mapped.size):
+            raise _broken(mapped, f"no whole sectors at {at} of the disk")
+        if place > mapped.size:
+            piece = Piece(at, mapped.size - at, where)
+        if where is not None:
+            if where % SECTOR or where < 0:
+                raise _broken(mapped, f"no whole sectors at {where} of the file")
+            if where + piece.length > end:
+                raise SourceError(
+                    f"{mapped.file} is truncated: it ends before its tables say so",
+                    "copy it again from the source and compare the sizes",
+                )
+        yield piece
+
+
+def _broken(mapped: Mapped, reason: str) -> SourceError:
+    return SourceError(
+        f"{mapped.file} is broken: {reason}",
+        "copy it again from the source, or check it there",
+    )
+
+
+def _parts(piece: Piece, cluster: int, size: int) -> Iterator[tuple[_Kind, Piece]]:
+    """Yield *piece* cut into what fills whole clusters and what does not.
+
+    The last cluster of a disk of *size* bytes counts as whole.
+    """
+    at, length, where = piece
+    end = at + length
+    start = min(rounded(at, cluster), end)
+    stop = end if end == size else max(start, end // cluster * cluster)
+    for first, last, fine in (
+        (at, start, True),
+        (start, stop, False),
+        (stop, end, True),
+    ):
+        if first < last:
+            place = None if where is None else where + first - at
+            unit = _FINE if fine else cluster
+            kind = _Kind(unit, (place or 0) % unit)
+            yield kind, Piece(first, last - first, place)
+
+
+def nodes(folder: Path) -> tuple[Node, Node]:
+    """Return the graph of what write() put into *folder*: its top, and its bottom,
+    which takes the parent as "backing" (None if there is none)."""
+    # Those with large clusters first: most of the disk is found there.
+    order = sorted(folder.iterdir(), key=lambda f: (f.name.startswith("512-"), f.name))
+    made = [_node(layer) for layer in order]
+    for upper, lower in pairwise(made):
+        upper["backing"] = lower
+    return made[0], made[-1]
+
+
+def _node(folder: Path) -> Node:
+    storage = {
+        "driver": "file",
+        "filename": str(folder / "descriptor"),
+        "read-only": True,
+    }
+    if (folder / "image").exists():
+        copies = {**storage, "filename": str(folder / "image")}
+        return {"driver": "qcow2", "file": copies, "backing": None, "read-only": True}
+    strung = {"driver": "vmdk", "file": storage, "backing": None, "read-only": True}
+    return {"driver": "qcow2", "file": strung, "backing": None, "read-only": True}

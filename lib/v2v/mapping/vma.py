@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The disks in a VMA, the backup of Proxmox VE: clusters in the order of the backup.
+
+Source: vma_spec.txt of pve-qemu.  A header names configuration files and devices.
+Extents follow: up to 59 clusters of 64 KiB, each with a mask of the 4 KiB blocks that
+are stored; the others are zeroes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from v2v.errors import SourceError
+from v2v.formats import checked_size, read, truncated
+from v2v.mapping.pieces import Mapped, Piece
+
+MAGIC = b"VMA\0"
+_EXTENT = b"VMAE"
+_CLUSTER, _BLOCK = 65536, 4096
+_BLOCKS = _CLUSTER // _BLOCK
+_INFOS_AT, _INFOS = 40, 59
+_EXTENT_HEADER = 512
+_SMALLEST, _LARGEST = 12288, 64 * 2**20
+_NAMES_AT, _DATA_AT, _DEVICES_AT, _SLOTS = 2044, 3068, 4096, 256
+_MD5_AT = 32
+# The stream of a running machine's memory, which is no disk.
+_STATE = "vmstate"
+
+# Of a device: by number of the cluster, where its blocks are, and which.
+_Clusters = dict[int, tuple[int, int]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backup:
+    """What the header says: configuration files by name, sizes of disks by name."""
+
+    files: dict[str, bytes]
+    disks: dict[str, int]
+    numbers: dict[str, int]
+    length: int
+    uid: bytes
+
+
+def header(path: Path) -> Backup:
+    """Return what the header of the VMA *path* says.  Raises SourceError."""
+    head = read(path, 0, _SMALLEST)
+    version, blob_at, blob_size, length = _fields(path, head)
+    if head[:4] != MAGIC or version != 1 or not _SMALLEST <= length <= _LARGEST:
+        raise _broken(path, "its header is none")
+    whole = bytearray(read(path, 0, length))
+    sum_ = bytes(whole[_MD5_AT : _MD5_AT + 16])
+    whole[_MD5_AT : _MD5_AT + 16] = bytes(16)
+    if hashlib.md5(whole, usedforsecurity=False).digest() != sum_:
+        raise _broken(path, "the checksum of its header is wrong")
+    if blob_at + blob_size > length:
+        raise _broken(path, "its header is cut off")
+    blob = bytes(whole[blob_at : blob_at + blob_size])
+    names = struct.unpack_from(f">{_SLOTS}I", whole, _NAMES_AT)
+    data = struct.unpack_from(f">{_SLOTS}I", whole, _DATA_AT)
+    files = {
+        _text(path, blob, name): _blob(path, blob, place)
+        for name, place in zip(names, data, strict=True)
+        if name and place
+    }
+    numbers, disks = {}, {}
+    for number in range(1, _SLOTS):
+        name, _, size = struct.unpack_from(">IIQ", whole, _DEVICES_AT + number * 32)
+        if name and (called := _text(path, blob, name)) != _STATE:
+            numbers[called], disks[called] = number, checked_size(path, size)
+    uid = bytes(whole[8:24])
+    return Backup(files=files, disks=disks, numbers=numbers, length=length, uid=uid)
+
+
+def _fields(path: Path, head: bytes) -> tuple[int, int, int, int]:
+    """Return version, place and size of the blobs, and the length of the header."""
+    (version,) = struct.unpack_from(">I", head, 4)
+    return (version, *struct.unpack_from(">III", head, 48))
+
+
+def _blob(path: Path, blobs: bytes, place: int) -> bytes:
+    if place + 2 > len(blobs):
+        raise _broken(path, "its header is cut off")
+    (size,) = struct.unpack_from("<H", blobs, place)
+    return blobs[place + 2 : place + 2 + size]
+
+
+def _text(path: Path, blobs: bytes, place: int) -> str:
+    return _blob(path, blobs, place).partition(b"\0")[0].decode("utf-8", "replace")
+
+
+def mapped(path: Path, name: str) -> Mapped:
+    """Return where the disk *name* lies.
+
+    Raises SourceError if there is no such disk in the backup, or it is broken.
+    """
+    backup = header(path)
+    if name not in backup.disks:
+        raise SourceError(f"{path} has no disk {name}", "back the VM up again with it")
+    facts = path.stat()
+    clusters = _index(path, facts.st_size, facts.st_mtime_ns)[backup.numbers[name]]
+    size = backup.disks[name]
+
+    def pieces() -> Iterator[Piece]:
+        for number in sorted(clusters):
+            where, mask = clusters[number]
+            for bit in range(_BLOCKS):
+                if mask >> bit & 1:
+                    at = number * _CLUSTER + bit * _BLOCK
+                    if at < size:
+                        yield Piece(at, _BLOCK, where)
+                    where += _BLOCK
+
+    return Mapped(file=path, size=size, pieces=pieces, label=name)
+
+
+@lru_cache(maxsize=2)
+def _index(path: Path, size: int, changed: int) -> list[_Clusters]:
+    """Return the clusters of each device, read once while *path* stays as it is."""
+    backup = header(path)
+    found: list[_Clusters] = [{} for _ in range(_SLOTS)]
+    with path.open("rb") as file:
+        end = os.fstat(file.fileno()).st_size
+        at = backup.length
+        while at < end:
+            file.seek(at)
+            head = file.read(_EXTENT_HEADER)
+            if len(head) < _EXTENT_HEADER:
+                raise truncated(path)
+            at = _extent(path, head, at, backup, found)
+            if at > end:
+                raise truncated(path)
+    return found
+
+
+def _extent(
+    path: Path, head: bytes, at: int, backup: Backup, found: list[_Clusters]
+) -> int:
+    """Enter the clusters of the extent with *head*; return where the next one is."""
+    if head[:4] != _EXTENT or head[8:24] != backup.uid:
+        raise _broken(path, f"what is at {at} is no extent of it")
+    zeroed = head[:24] + bytes(16) + head[40:]
+    if hashlib.md5(zeroed, usedforsecurity=False).digest() != head[24:40]:
+        raise _broken(path, f"the checksum of the extent at {at} is wrong")
+    where = at + _EXTENT_HEADER
+    for info in struct.unpack_from(f">{_INFOS}Q", head, _INFOS_AT):
+        mask, device, cluster = info >> 48, info >> 32 & 0xFF, info & 0xFFFF_FFFF
+        if device and mask:
+            if cluster in found[device]:
+                raise _broken(path, f"cluster {cluster} of device {device} is twice")
+            found[device][cluster] = (where, mask)
+        where += mask.bit_count() * _BLOCK if device else 0
+    (blocks,) = struct.unpack_from(">H", head, 6)
+    if where != at + _EXTENT_HEADER + blocks * _BLOCK:
+        raise _broken(path, f"the extent at {at} contradicts itself")
+    return where
+
+
+def _broken(path: Path, reason: str) -> SourceError:
+    return SourceError(
+        f"{path} is broken: {reason}", "copy the backup again and compare the sizes"
+    )
