@@ -58,7 +58,7 @@ _ORDER = (
     *("libvirtxml", "proxmox", "xl", "disk"),
 )
 
-_DESCRIPTIONS = (".vmx", ".vmtx", ".ovf", ".ova", ".vbox", ".xva", ".vma", ".pvs")
+_DESCRIPTIONS = (".vmx", ".vmtx", ".ovf", ".ova", ".vbox", ".pvs", ".xva", ".vma")
 # Modules of this package that are no source.
 _HELPERS = {
     *("bare", "descriptions", "disks", "images", "libvirtdisk", "macs", "placing"),

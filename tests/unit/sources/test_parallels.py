@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,18 +15,21 @@ MIB = 2**20
 TOP = "{5fbaabe3-6958-40ff-92a7-860e329aab41}"
 FIRST = "{11111111-1111-4111-8111-111111111111}"
 NONE = "{00000000-0000-0000-0000-000000000000}"
+Keys = dict[str, str | int]
 MAC_PATH = "/Users/user/Parallels/web01.pvm"
 
 
 def device(name: str, **keys: str | int) -> str:
-    given = {"Index": 0, "Enabled": 1, "Connected": 1} | keys
+    given: Keys = {"Index": 0, "Enabled": 1, "Connected": 1}
+    given.update(keys)
     inside = "".join(f"<{key}>{value}</{key}>" for key, value in given.items())
     return f"<{name}>{inside}</{name}>"
 
 
 def hard_disk(name: str = "a.hdd", **keys: str | int) -> str:
-    given = {"SystemName": f"{MAC_PATH}/{name}", "InterfaceType": 2, "StackIndex": 0}
-    return device("Hdd", **(given | keys))
+    given: Keys = {"SystemName": f"{MAC_PATH}/{name}", "InterfaceType": 2}
+    given.update(keys)
+    return device("Hdd", **given)
 
 
 def written(hardware: str = "", settings: str = "") -> bytes:
@@ -117,9 +121,9 @@ def test_the_boot_order_goes_by_numbers_and_use() -> None:
     [({"Encrypted": 1}, "disk-encrypted"), ({"Passthrough": 1}, "disk-missing")],
 )
 def test_a_disk_that_cannot_be_had_is_a_finding(
-    keys: dict[str, int], code: str
+    keys: dict[str, Any], code: str
 ) -> None:
-    (finding,) = parse(hard_disk(**keys)).findings
+    (finding,) = parse(hard_disk("a.hdd", **keys)).findings
     assert (finding.code, finding.severity, finding.disk) == (code, "block", "sda")
 
 
@@ -267,7 +271,9 @@ def test_any_value_gives_a_document_or_one_line(
     values: dict[str, str], word: str
 ) -> None:
     data = written(
-        hard_disk(**values) + device("NetworkAdapter", **values) + device("CdRom"),
+        hard_disk("a.hdd", **values)
+        + device("NetworkAdapter", **values)
+        + device("CdRom"),
         f"<General><VmDescription>{word}</VmDescription></General>",
     ).replace(b"web01<", f"{word}<".encode())
     try:
