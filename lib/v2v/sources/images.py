@@ -101,14 +101,25 @@ def snapshots(file: Path, format: Format, disk: str) -> list[Finding]:
     ]
 
 
-def unserved(layer: Layer, disk: str) -> list[Finding]:
-    """Return a finding if qemu cannot read, or would misread, the chain of *layer*.
+def _is_proved(layer: Layer, checked: Checked) -> bool:
+    """Whether the headers of the files name the same chain as *layer* does."""
+    if layer.format not in _CHAINS or layer.path is None:
+        return False
+    try:
+        named = _CHAINS[layer.format](Path(layer.path), checked)
+    except SourceError:
+        return False  # it is told by the caller
+    return [Path(f.path) for f in named] == [Path(f.path) for f in layer.backing]
 
-    It refuses a VDI or VHDX that has a parent, and reads a differencing VHD as if it
-    were whole, with zeroes for what is its parent's.
+
+def unserved(layer: Layer, disk: str, checked: Checked) -> list[Finding]:
+    """Return a finding if the chain of *layer* would be misread, or not read at all.
+
+    A differencing VHD, VHDX or VDI is read with the parents that its own header proves
+    (v2v.mapping); of a chain that it does not name nothing is sure.
     """
     differing = {layer.format, *(file.format for file in layer.backing[:-1])}
-    if not layer.backing or differing <= set(CHAINED):
+    if not layer.backing or differing <= set(CHAINED) or _is_proved(layer, checked):
         return []
     length = len(layer.backing) + 1
     return [

@@ -119,5 +119,5 @@ def _examined(
 ) -> tuple[Disk, list[Finding]]:
     found, image = images.layer(file, layer.format, places.checked, backing=backing)
     findings = images.snapshots(file, layer.format, disk.id)
-    findings += images.unserved(found, disk.id)
+    findings += images.unserved(found, disk.id, places.checked)
     return disk.having(source=found, size=image.size), findings

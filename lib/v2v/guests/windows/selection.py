@@ -135,7 +135,7 @@ def selected(media: Media, windows: Windows, arch: str) -> Selection:
     Raises HostError if one of them is broken.
     """
     found = [one for one in _found(media) if one.arch == arch]
-    drivers = []
+    drivers: list[Driver] = []
     for name in (*REQUIRED, *OPTIONAL):
         for system in _order(windows.id, arch):
             same = [

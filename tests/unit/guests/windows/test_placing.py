@@ -101,7 +101,7 @@ def test_windows_searches_each_folder_once_and_the_type_is_kept(tmp_path: Path) 
 
 def test_a_registry_without_a_path_gets_windows_own(tmp_path: Path) -> None:
     own = registry(tmp_path, None)
-    placing.search(own.software, ["viostor"])
+    placing.search(own.software, ["viostor"], r"C:\Windows")
     text = own.software.text(CURRENT, "DevicePath")
     assert text == rf"{USUAL};%SystemRoot%\Drivers\VirtIO\viostor"
 
