@@ -12,11 +12,16 @@ from collections.abc import Iterator
 
 # Of cmd.exe itself, and by %SYS% what XP and all later ones have, or a step tests for.
 BUILT_IN = frozenset(
-    "call cd copy del dir echo exit for goto if mkdir move rem rmdir set setlocal "
-    "start type ver".split()
+    (
+        *("call", "cd", "copy", "del", "dir", "echo", "exit", "for", "goto", "if"),
+        *("mkdir", "move", "rem", "rmdir", "set", "setlocal", "start", "type", "ver"),
+    )
 )
 PROGRAMS = frozenset(
-    "bcdedit fc mode msiexec ping pnputil reg sc shutdown powershell".split()
+    (
+        *("bcdedit", "fc", "mode", "msiexec", "ping", "pnputil", "reg", "sc"),
+        *("shutdown", "powershell"),
+    )
 )
 _LABEL = re.compile(r":([a-z_]+)", re.A)
 _TARGET = re.compile(r"\b(?:goto|call) +(:?)([a-z_]+)", re.A | re.I)

@@ -69,7 +69,7 @@ class Machine:
     def boot(self, limit: int = 30) -> None:
         """Start the guest once, unless nothing is left that would be started."""
         script = self.home / "run.cmd"
-        arguments = [self.programs, str(limit), self.folder / "port"]
+        arguments: list[Path | str] = [self.programs, str(limit), self.folder / "port"]
         environment = {
             **os.environ,
             "WINEPREFIX": str(self.wine),

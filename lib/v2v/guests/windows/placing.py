@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from v2v.document import Finding, Guest
 from v2v.guests.appliance import Appliance
 from v2v.guests.plan import Action
-from v2v.guests.windows import peversion, staging
+from v2v.guests.wanted import Wanted
+from v2v.guests.windows import peversion, selection, signing, staging, virtio_win
 from v2v.guests.windows.disks import DRIVERS
 from v2v.guests.windows.hive import Hive, Value, expand_sz
 from v2v.guests.windows.place import Work
@@ -21,29 +23,48 @@ from v2v.guests.windows.version import HEAD, architecture
 FOLDER = r"Drivers\VirtIO"
 AGENT = "qemu-ga"  # of that, the folder with the agent's installer
 _CURRENT = r"Microsoft\Windows\CurrentVersion"
+FINDINGS = (*selection.FINDINGS, *signing.FINDINGS)
 _REASON = "Windows installs virtio's drivers from there"
 _LOADED = "Windows loads the drivers of its disk from there"
 _SEARCHED = "Windows looks there for drivers of new devices"
 _MAX_PATH = 4000  # characters of DevicePath
 
 
+def given(
+    wanted: Wanted, guest: Guest, software: Hive
+) -> tuple[Selection | None, list[Finding]]:
+    """Return the drivers for *guest* of the virtio-win that is there, and what of them.
+
+    Raises HostError if virtio-win is given, and cannot be used.
+    """
+    windows, arch = guest.windows, guest.arch
+    if windows is None or arch is None:
+        return None, []
+    media = virtio_win.media(wanted.virtio_win)
+    chosen = selection.selected(media, windows, arch) if media else None
+    found = [*selection.findings(chosen, windows, arch)]
+    if chosen:
+        found += signing.findings(chosen, windows, software)
+    return (chosen if chosen and chosen.drivers else None), found
+
+
 def plan(work: Work) -> Iterator[Action]:
     """Yield what puts the chosen drivers, and the agent's installer, into the guest."""
-    selection = work.drivers
-    if not isinstance(selection, Selection):
+    chosen = work.drivers
+    if not isinstance(chosen, Selection):
         return
-    for driver in selection.drivers:
+    for driver in chosen.drivers:
         for name, content in sorted(driver.files.items()):
             path = work.path(rf"{FOLDER}\{driver.name}\{name}")
             yield from staging.written(work.appliance, path, content, _REASON)
         if driver.name in DRIVERS:
             yield from _loaded(work, driver)
-    if selection.agent and work.wanted.agent:
-        name, content = selection.agent
+    if chosen.agent and work.wanted.agent:
+        name, content = chosen.agent
         path = work.path(rf"{FOLDER}\{AGENT}\{name}")
         reason = "the guest agent is installed from there at the first boot"
         yield from staging.written(work.appliance, path, content, reason)
-    search(work.registry.software, [driver.name for driver in selection.drivers])
+    search(work.registry.software, [driver.name for driver in chosen.drivers])
 
 
 def _loaded(work: Work, driver: Driver) -> Iterator[Action]:

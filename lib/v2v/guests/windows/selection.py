@@ -133,7 +133,11 @@ def selected(media: Media, windows: Windows, arch: str) -> Selection:
     drivers = []
     for name in (*REQUIRED, *OPTIONAL):
         for system in _order(windows.id, arch):
-            same = [f for f in found if f.name == name and f.system == system]
+            same = [
+                f
+                for f in found
+                if f.name == name and f.system == system and _is_whole(media, f)
+            ]
             if same:
                 # One driver may be there by several layouts: the same, but for links.
                 best = min(same, key=lambda f: (f.path.count("/"), f.path))
@@ -197,6 +201,13 @@ def _found(media: Media) -> Iterator[_Found]:
         arches = [_ARCHES[part] for part in parts if part in _ARCHES]
         if systems and arches:
             yield _Found(name=name, path=path, system=systems[-1], arch=arches[-1])
+
+
+def _is_whole(media: Media, found: _Found) -> bool:
+    """Whether the driver itself is there: of disks Windows stops without it."""
+    return found.name not in REQUIRED[:2] or (
+        f"{found.folder}/{found.name}.sys" in media.entries
+    )
 
 
 def _system(part: str) -> str | None:

@@ -9,7 +9,7 @@ from v2v.document import Finding, Windows
 from v2v.guests.windows.hive import Hive
 from v2v.guests.windows.selection import Selection
 
-FINDINGS = ("driver-sha2", "driver-not-cross-signed", "driver-no-catalogue")
+FINDINGS = ("driver-signature", "driver-not-cross-signed", "driver-no-catalogue")
 _PACKAGES = r"Microsoft\Windows\CurrentVersion\Component Based Servicing\Packages"
 # Either lets Windows 7 and 2008 R2 check signatures of SHA-2.
 _UPDATES = ("package_for_kb3033929", "package_for_kb4474419")
@@ -36,7 +36,7 @@ def findings(
     name = ".".join(map(str, release)) if release else "of an unknown release"
     if windows.id in _SHA1 and not _knows_sha2(software):
         yield Finding(
-            code="driver-sha2",
+            code="driver-signature",
             severity="warn",
             message=f"the drivers of virtio-win {name} are signed by SHA-2, which this "
             "Windows cannot check: it will not load them",

@@ -3,16 +3,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import guest_folder
 import virtio_win as made
+import windows_disks
 import windows_registry
 from v2v.document import VM, Guest, Source, Windows
 from v2v.guests.wanted import Wanted
-from v2v.guests.windows import placing, selection, virtio_win
+from v2v.guests.windows import disks, placing, selection, virtio_win
 from v2v.guests.windows.hive import EXPAND_SZ, expand_sz
 from v2v.guests.windows.place import Work
 from v2v.guests.windows.registry import Registry
@@ -20,6 +22,8 @@ from v2v.guests.windows.selection import Selection
 
 CURRENT = r"Microsoft\Windows\CurrentVersion"
 USUAL = r"%SystemRoot%\inf"
+# Beside the drivers of disks, in every guest.
+FILTERS = ("partmgr", "volsnap", "fvevol", "disk", "EhStorClass", "rdyboost", "iorate")
 
 
 def chosen(root: Path) -> Selection:
@@ -132,3 +136,51 @@ def test_without_drivers_nothing_is_changed(tmp_path: Path) -> None:
 def test_an_agent_that_is_not_wanted_is_not_there(tmp_path: Path) -> None:
     planned = work(tmp_path, registry(tmp_path), chosen(tmp_path), agent=False)
     assert not [path for path in placed(planned) if path.endswith(".msi")]
+
+
+def test_what_is_given_is_chosen_from_and_told_of(tmp_path: Path) -> None:
+    root = made.folder(tmp_path / "iso", made.files(("NetKVM/w11",)))
+    guest = Guest(
+        type="windows", arch="x86_64", windows=Windows(id="win11", build=22631)
+    )
+    software = registry(tmp_path).software
+    found, told = placing.given(Wanted(virtio_win=root), guest, software)
+    assert found and len(found.drivers) == 7
+    assert [finding.code for finding in told] == ["virtio-win-fallback"]
+    assert {finding.code for finding in told} <= {*placing.FINDINGS}
+
+
+def test_without_virtio_win_nothing_is_chosen_and_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(virtio_win, "DEFAULTS", ())
+    guest = Guest(
+        type="windows", arch="x86_64", windows=Windows(id="win11", build=22631)
+    )
+    found, told = placing.given(Wanted(), guest, registry(tmp_path).software)
+    assert found is None
+    assert [finding.code for finding in told] == ["virtio-win-missing"]
+
+
+@pytest.mark.parametrize("name", ["win10", "win81"])
+def test_a_real_guest_finds_its_disk_by_them(
+    shared: Path, tmp_path: Path, name: str
+) -> None:
+    own = windows_disks.real(shared, name, tmp_path)
+    windows = Windows(id="win10", build=19045)
+    guest = Guest(type="windows", arch="x86_64", windows=windows)
+    wanted = Wanted(virtio_win=made.folder(tmp_path / "iso", made.files()))
+    found, _ = placing.given(wanted, guest, own.software)
+    planned = replace(work(tmp_path, own, found), guest=guest)
+    for driver in FILTERS:
+        file = tmp_path / f"guest/WINDOWS/system32/Drivers/{driver}.sys"
+        file.write_bytes(windows_disks.program(0x8664))
+    placed(planned)
+    for action in disks.plan(planned):
+        action.apply(planned.appliance)
+    devices, verdicts = disks.chosen(planned)
+    now = {v.bus: v.boots for v in disks.proved(planned, devices)}
+    assert devices.block == "virtio", verdicts
+    assert devices.net == "virtio"
+    assert now["virtio"]
+    assert now["scsi"]

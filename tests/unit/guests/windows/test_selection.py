@@ -157,12 +157,18 @@ def test_a_folder_says_its_windows(
         tmp_path,
         ids.get(system or "", "win10"),
         "i386",
-        {f"x86/{name}/viostor.inf": text},
+        {f"x86/{name}/vioser.inf": text},
     )
     assert [driver.system for driver in found.drivers] == ([system] if system else [])
 
 
 def test_a_broken_inf_is_the_hosts_fault(tmp_path: Path) -> None:
-    files = {"viostor/w10/amd64/viostor.inf": b"[Version]\nnothing"}
-    with pytest.raises(HostError, match=r"w10/amd64/viostor\.inf of virtio-win"):
+    files = {"NetKVM/w10/amd64/netkvm.inf": b"[Version]\nnothing"}
+    with pytest.raises(HostError, match=r"w10/amd64/netkvm\.inf of virtio-win"):
         chosen(tmp_path, files=files)
+
+
+def test_a_driver_of_disks_without_its_file_is_none(tmp_path: Path) -> None:
+    files = made.files(("viostor/w11/amd64/viostor.sys",))
+    found = chosen(tmp_path, "win11", files=files)
+    assert [driver.system for driver in found.drivers[:2]] == ["w10", "w11"]

@@ -44,8 +44,8 @@ def codes(root: Path, windows_id: str, release: tuple[int, ...] | None) -> list[
 )
 def test_windows_7_is_told_of_drivers_that_it_cannot_check(tmp_path: Path) -> None:
     assert codes(tmp_path, "win7", (0, 1, 173)) == []
-    assert codes(tmp_path, "win7", (0, 1, 185)) == ["driver-sha2"]
-    assert codes(tmp_path, "win2k8r2", None) == ["driver-sha2"]
+    assert codes(tmp_path, "win7", (0, 1, 185)) == ["driver-signature"]
+    assert codes(tmp_path, "win2k8r2", None) == ["driver-signature"]
     assert codes(tmp_path, "win2k8r2", (1, 9, 40)) == []
 
 

@@ -68,8 +68,7 @@ def _contents(
         text = (Path(__file__).parent / name).read_text("ascii")
         yield f"{home}/{name}", crlf(text).encode()
     if undo:
-        text = crlf(restore.HEAD + "\n".join(undo))
-        yield f"{home}/restore.cmd", text.encode()
+        yield f"{home}/restore.cmd", restore.text(undo).encode()
     if work.wanted.firstboot == "setup":
         yield f"{home}/setup", b"1\r\n"
     for name, step in named(work.appliance, f"{home}/scripts", work.steps):

@@ -8,12 +8,13 @@ finds it changed, and keeps the line of the first.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from v2v.guests.windows.firstboot.steps import crlf
 from v2v.guests.windows.hive import Hive, dword
 from v2v.guests.windows.place import Work
 
-HEAD = """\
+_HEAD = """\
 @echo off
 rem Made by v2v: put back what was changed for the first boots.
 """
@@ -46,6 +47,11 @@ def lines(work: Work, kept: str) -> list[str]:
     if not any(map(_BCD.fullmatch, known)):
         made += _boot_policy(work.registry.bcd)
     return [*known, *made]
+
+
+def text(commands: Sequence[str]) -> str:
+    """Return the restore.cmd with *commands*."""
+    return crlf("\n".join([_HEAD + commands[0], *commands[1:], "exit /b 0"]))
 
 
 def _is_ours(line: str) -> bool:
