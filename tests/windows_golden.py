@@ -13,13 +13,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from v2v.document import VM, Change, Devices, Finding, Guest
+from v2v.document import Change, Devices, Finding, Guest
 from v2v.guests import inspection
 from v2v.guests.appliance import Appliance
 from v2v.guests.plan import Action
-from v2v.guests.wanted import Wanted
 from v2v.guests.windows import family
 from v2v.guests.windows.family import Job
+from windows_guest import Phony
 
 # The reason as fixup gives it, the path, and the sections that say why.
 SECTIONS: tuple[tuple[str, str, str], ...] = (
@@ -28,7 +28,21 @@ SECTIONS: tuple[tuple[str, str, str], ...] = (
     ("Windows finds the driver by this id", r"SYSTEM\\DriverDatabase\\.*", "§2.6, A9"),
     ("Windows finds the driver by this id", r"DRIVERS\\DriverDatabase\\.*", "§2.6, A9"),
     ("it held the driver back", r"SYSTEM\\.*\\StartOverride", "§2.5, A6, A10"),
+    ("Windows finds a driver by its package", r"SYSTEM\\DriverDatabase\\.*", "§2.6"),
+    ("Windows finds a driver by its package", r"DRIVERS\\DriverDatabase\\.*", "§2.6"),
     ("Windows keeps the files of a driver", r"/.*", "§2.4"),
+    ("Windows installs virtio's drivers from", r".*/Drivers/VirtIO/.*", "§2.4"),
+    ("Windows loads the drivers of its disk", r".*/drivers/vio.*\.sys", "§2.4"),
+    ("Windows looks there for drivers", r"SOFTWARE\\.*\\DevicePath", "§2.4, B1"),
+    ("the guest agent is installed from there", r".*/qemu-ga/.*", "§5.1"),
+    ("the guest does what is left", r".*/v2v/firstboot/.*", "§3.3, §3.4"),
+    ("the guest does what is left", r"SYSTEM\\.*\\Services\\.*", "§3.3 A, A15"),
+    ("SYSTEM runs what is there", r".*/v2v.*", "§3.4 ACL"),
+    ("it tells of an earlier first boot", r".*/v2v/firstboot/.*", "§3.4"),
+    ("a crash at the first boots must", r"SYSTEM\\.*\\AutoReboot", "§4.6, A12"),
+    ("Windows leaves disks on a new", r"SYSTEM\\.*\\SanPolicy", "§5.4, A11"),
+    ("nobody is there to answer", r"SYSTEM\\.*\\SuppressUI", "§3.4, A16"),
+    ("nobody is there to answer", r"SOFTWARE\\.*\\SuppressNewHWUI", "§3.4, B2"),
     ("vmware-tools: of no use on KVM", r"(SYSTEM|SOFTWARE)\\.*", "§4.1, A13, A14, B3"),
     ("virtualbox: of no use on KVM", r"(SYSTEM|SOFTWARE)\\.*", "§4.2, A13, A14, B3"),
     ("xen: of no use on KVM", r"(SYSTEM|SOFTWARE)\\.*", "§4.3, A13, A14"),
@@ -56,25 +70,26 @@ class Fixed:
 
 
 def job(
-    appliance: Appliance, vm: VM, folder: Path, wanted: Wanted | None = None
+    appliance: Appliance, phony: Phony, folder: Path
 ) -> tuple[Job, Sequence[Finding]]:
     """Look into the guest and plan, as v2v-fixup does; hives are copied to *folder*."""
-    asked = inspection.Asked(disks=vm.disks, folder=folder)
+    vm = phony.vm
+    wanted = phony.wanted(folder / "virtio-win")
+    asked = inspection.Asked(disks=vm.disks, nics=vm.nics, folder=folder)
     begun = inspection.begun(appliance, asked)
     assert begun.windows, "no Windows was found"
-    made = family.job(appliance, vm, begun.windows, begun.guest, wanted or Wanted())
+    made = family.job(appliance, vm, begun.windows, begun.guest, wanted)
     return made, begun.found
 
 
-def fixed(
-    appliance: Appliance, vm: VM, folder: Path, wanted: Wanted | None = None
-) -> Fixed:
+def fixed(appliance: Appliance, phony: Phony, folder: Path) -> Fixed:
     """Do all that v2v-fixup does, and show it."""
-    made, found = job(appliance, vm, folder, wanted)
+    made, found = job(appliance, phony, folder)
     guest = made.write()
     findings = [*found, *made.findings(guest)]
     changes = [action.change for action in made.actions]
     shown = [*_head(guest, made.devices, findings), *map(_shown, changes)]
+    shown += _scripts(appliance, changes)
     return Fixed(
         guest=guest,
         devices=made.devices,
@@ -114,6 +129,16 @@ def _shown(change: Change) -> str:
     values = f"{before} -> {after}" if before and after else before or after
     what = f": {values}" if values else ""
     return f"{change.kind} {change.path}{what} — {section(change)}: {change.reason}"
+
+
+def _scripts(appliance: Appliance, changes: Sequence[Change]) -> Iterator[str]:
+    """Yield the scripts that were made for this guest; two are the same for all."""
+    for change in changes:
+        name = change.path.rpartition("/")[2].lower()
+        if name.endswith((".cmd", ".txt")) and name not in ("run.cmd", "one.cmd"):
+            yield f"\n# {change.path}"
+            text = (appliance.read(change.path) or "").replace("\r\n", "\n")
+            yield from (f"| {line}".rstrip() for line in text.splitlines())
 
 
 def _value(text: str | None) -> str:

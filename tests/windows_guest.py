@@ -8,6 +8,7 @@ as folders of this host, or (windows_disk.py) as a disk for an appliance.
 
 from __future__ import annotations
 
+import shlex
 import struct
 import tomllib
 import uuid
@@ -17,11 +18,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import hives
+import virtio_win
 import windows_store
 from guest_folder import Folder, Volume, put
 from hives import Content
 from v2v.document import VM, Cpu, Disk, Nic, Source
 from v2v.guests.appliance import Appliance
+from v2v.guests.wanted import Wanted
 
 FOLDER = Path(__file__).parent / "windows"
 SIGNATURE = 0x5CBEA03E
@@ -108,6 +111,13 @@ class Phony:
             source=Source(kind="vmx", location=f"/{self.name}.vmx"),
         )
 
+    def wanted(self, folder: Path) -> Wanted:
+        """Return what the user asks for; a virtio-win that is wanted is in *folder*."""
+        if not self.spec["vm"].get("virtio_win", False):
+            return Wanted()
+        folder.mkdir(exist_ok=True)
+        return Wanted(virtio_win=virtio_win.folder(folder, virtio_win.files()))
+
 
 def names() -> list[str]:
     """Return the names of all phony guests."""
@@ -148,6 +158,7 @@ class _Disk(Folder):
     ) -> None:
         super().__init__(root, {}, {**volumes, **whole})
         self.whole = set(whole)
+        self.attributes: dict[str, str] = {}
 
     def list_partitions(self) -> list[str]:
         return [name for name in self.volumes if name not in self.whole]
@@ -158,6 +169,14 @@ class _Disk(Folder):
     def mountpoints(self) -> dict[str, str]:
         folders = {v.folder: name for name, v in self.volumes.items() if v.folder}
         return {folders[place]: point for point, place in self.mounted.items()}
+
+    def debug(self, command: str, arguments: list[str]) -> str:
+        """Set an extended attribute, or show one."""
+        assert command == "sh"
+        words = shlex.split(arguments[0])
+        if words[0] == "setfattr":
+            self.attributes[words[-1]] = f"{words[2]}={words[4]}"
+        return self.attributes[words[-1]]
 
     def rmdir(self, path: str) -> None:
         self.host(path).rmdir()

@@ -64,11 +64,11 @@ def test_an_appliance_makes_the_same_changes(
     files, first, second = folders
     blank.known.clear()
     windows_disk.write(guest, files, blank.g)
-    made = windows_golden.fixed(blank, guest.vm, first)
+    made = windows_golden.fixed(blank, guest, first)
     assert made.text == (windows_guest.FOLDER / f"{name}.txt").read_text()
     blank.g.umount_all()
     blank.known.clear()
-    again, _ = windows_golden.job(blank, guest.vm, second)
+    again, _ = windows_golden.job(blank, guest, second)
     assert [action.change for action in again.actions] == []
 
 

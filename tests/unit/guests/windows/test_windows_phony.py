@@ -14,7 +14,7 @@ import hives
 import windows_golden
 import windows_guest
 from guest_folder import tree
-from v2v.document import VM, Change
+from v2v.document import Change
 from v2v.errors import GuestError
 from v2v.guests.appliance import Appliance
 from windows_golden import Fixed
@@ -42,10 +42,6 @@ class Made:
         self.root.mkdir()
         self.appliance: Appliance = windows_guest.opened(self.phony, self.root)
 
-    @property
-    def vm(self) -> VM:
-        return self.phony.vm
-
     def hives(self, run: str) -> Path:
         """Return an empty folder for the copies of the hives."""
         place = self.folder / run
@@ -53,13 +49,13 @@ class Made:
         return place
 
     def fixed(self) -> Fixed:
-        return windows_golden.fixed(self.appliance, self.vm, self.hives("first"))
+        return windows_golden.fixed(self.appliance, self.phony, self.hives("first"))
 
     def again(self) -> list[Change]:
         """Return what a second run would change."""
         self.appliance.g.umount_all()
         self.appliance.known.clear()
-        job, _ = windows_golden.job(self.appliance, self.vm, self.hives("second"))
+        job, _ = windows_golden.job(self.appliance, self.phony, self.hives("second"))
         return [action.change for action in job.actions]
 
 
