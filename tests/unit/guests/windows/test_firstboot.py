@@ -144,7 +144,7 @@ def test_without_a_first_boot_nothing_is_left_or_changed(tmp_path: Path) -> None
         list(plan(own))
 
 
-@pytest.mark.report(DISKS)
+@pytest.mark.report("https://github.com/FuturFusion/migration-manager/issues/481")
 def test_data_disks_come_online_and_the_policy_is_put_back(tmp_path: Path) -> None:
     own = work(tmp_path, disks=2)
     lines = restore.lines(own, "")
@@ -196,7 +196,7 @@ def test_a_driver_with_a_name_for_cmd_exe_is_refused() -> None:
     assert list(agents.drivers(["netkvm"], 2600)) == []
 
 
-@pytest.mark.report(ONE_SWAP)
+@pytest.mark.report("https://github.com/OpenNebula/one-swap/issues/45")
 def test_tools_are_removed_by_their_guid_alone(tmp_path: Path) -> None:
     place = r"Microsoft\Windows\CurrentVersion\Uninstall"
     software = {

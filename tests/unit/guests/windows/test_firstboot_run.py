@@ -10,7 +10,6 @@ import pytest
 import windows_runner
 from windows_runner import Machine
 
-V2V = "https://github.com/libguestfs/virt-v2v/issues"
 KEPT = ["complete", "log.txt", "ran"]
 
 pytestmark = pytest.mark.skipif(
@@ -63,7 +62,7 @@ def test_all_is_done_in_one_boot_and_nothing_is_left(machine: Machine) -> None:
     ]
 
 
-@pytest.mark.report(f"{V2V}/159")
+@pytest.mark.report("https://github.com/libguestfs/virt-v2v/issues/159")
 def test_a_step_that_always_asks_again_is_tried_three_times(machine: Machine) -> None:
     machine.step("1-2000-01-driver", "exit /b 249", required=True)
     machine.step("2-4000-01-agent", "exit /b 0")
@@ -75,7 +74,7 @@ def test_a_step_that_always_asks_again_is_tried_three_times(machine: Machine) ->
     assert len(machine.calls("shutdown")) == 2
 
 
-@pytest.mark.report(f"{V2V}/178")
+@pytest.mark.report("https://github.com/libguestfs/virt-v2v/issues/178")
 def test_an_inf_that_fails_and_may_is_no_failure(machine: Machine) -> None:
     machine.step("1-2000-01-driver-smbus", "exit /b 2")
     machine.step("1-2000-02-driver-netkvm", "exit /b 0", required=True)

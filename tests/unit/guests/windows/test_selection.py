@@ -150,14 +150,18 @@ def test_the_old_names_of_folders_are_known(tmp_path: Path) -> None:
 def test_a_folder_says_its_windows(
     name: str, system: str | None, tmp_path: Path
 ) -> None:
-    text = made.files()["viostor/w10/amd64/viostor.inf"]
+    files = made.files()
+    text = files["viostor/w7/x86/viostor.inf"]
     ids = {"2k3": "win2k3", "xp": "winxp", "2k22": "win2k22", "w7": "win7"}
     ids |= {"w8.1": "win8.1", "2k8r2": "win2k8r2"}
     found = chosen(
         tmp_path,
         ids.get(system or "", "win10"),
         "i386",
-        {f"x86/{name}/vioser.inf": text},
+        {
+            f"x86/{name}/vioser.inf": text,
+            f"x86/{name}/viostor.sys": files["viostor/w7/x86/viostor.sys"],
+        },
     )
     assert [driver.system for driver in found.drivers] == ([system] if system else [])
 
