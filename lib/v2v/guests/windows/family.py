@@ -86,6 +86,13 @@ def job(
 
     Raises GuestError if it cannot be done.
     """
+    if wanted.works:
+        # Their scripts are for a Unix shell, and their paths a Unix'.
+        raise GuestError(
+            "the guest is Windows, which the options that customise a guest "
+            "(--firstboot, --upload, --password ...) do not know yet",
+            "leave them out; v2v-fixup(1) has what is done to Windows",
+        )
     drivers, of_drivers = placing.given(wanted, guest, entered.registry.software)
     work = Work(
         appliance=appliance,
