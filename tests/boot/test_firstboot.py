@@ -47,6 +47,24 @@ def test_steps_are_done_in_order_at_the_first_boot(
     assert '"name": "exit", "state": "pending", "boots": 1, "exit": 3}' in console
 
 
+def test_the_tools_packages_are_gone_after_the_first_boot(
+    guest: Guest, tmp_path: Path
+) -> None:
+    left = "dpkg-query -W -f 'LEFT ${Package}' open-vm-tools"
+    job, _ = five_stages(
+        ["--mac", MAC, "--name", "web", str(guest("debian12-bios"))],
+        tmp_path / "out",
+        tmp_path / "said",
+        *("--agent", "no", "--remove-tools"),
+        *("--firstboot-command", f"{{ {left}; echo END $?; }} > /dev/ttyS0 2>&1"),
+    )
+    assert job.statuses == [0, 0, 0, 0, 0], (tmp_path / "said").read_text()
+
+    # dpkg-query fails for a package that it does not know.
+    console = until(tmp_path / "out/web.xml", b"END 1\n", b"login:")
+    assert "LEFT open-vm-tools" not in console
+
+
 def until(xml: Path, *words: bytes, seconds: float = 300) -> str:
     """Boot what *xml* describes until it has said all *words*; return its console."""
     with tempfile.TemporaryDirectory(prefix="v2v-boot-") as folder:
