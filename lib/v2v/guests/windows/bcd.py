@@ -121,12 +121,13 @@ def foreign(store: Hive) -> tuple[Entry, ...]:
     )
 
 
-def edit(store: Hive, *, efi: bool) -> None:
+def edit(store: Hive, *, efi: bool, restored: bool = True) -> None:
     """Have each Windows loader show what it does, and not wait for a repair.
 
     With UEFI an element that graphics are off leaves the console without a picture
     under OVMF.  A machine that was reset would start into the automatic repair; the
-    first boot puts that back (policy() tells what was there).
+    first boot puts that back (policy() tells what was there); not *restored*, it is left
+    alone.
     """
     for entry in entries(store):
         if not entry.is_loader or entry.ramdisk:
@@ -137,7 +138,7 @@ def edit(store: Hive, *, efi: bool) -> None:
                 "the console has no picture under UEFI with graphics off",
             )
     found = default(store)
-    if found and found.is_loader and not found.ramdisk:
+    if restored and found and found.is_loader and not found.ramdisk:
         store.set(
             _element(found.guid, _STATUS_POLICY),
             "Element",

@@ -134,7 +134,11 @@ def _plan(work: Work) -> Iterator[Action]:
     sure = work.guest.having(verdicts=disks.chosen(work)[1])
     yield from tools.plan(dataclasses.replace(work, guest=sure))
     if work.registry.bcd:
-        bcd.edit(work.registry.bcd, efi=work.esp is not None)
+        bcd.edit(
+            work.registry.bcd,
+            efi=work.esp is not None,
+            restored=work.wanted.firstboot != "none",
+        )
     yield from esp.plan(work)
     work.steps.extend(_steps(work))
     yield from firstboot.plan(work)

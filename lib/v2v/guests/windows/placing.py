@@ -44,7 +44,9 @@ def given(
     chosen = selection.selected(media, windows, arch) if media else None
     found = [*selection.findings(chosen, windows, arch)]
     if chosen:
-        found += signing.findings(chosen, windows, software)
+        found += signing.findings(chosen, windows, arch, software)
+        if signing.is_refused(chosen, windows, arch, software):
+            return None, found
     return (chosen if chosen and chosen.drivers else None), found
 
 

@@ -19,31 +19,35 @@ _SHA1 = ("win7", "win2k8r2")
 _CROSS_SIGNED = ("win8", "win8.1", "win2k12", "win2k12r2")
 
 
-def findings(
-    selection: Selection, windows: Windows, software: Hive
-) -> Iterator[Finding]:
-    """Yield the drivers that *windows* may refuse to load.
+def is_refused(
+    selection: Selection, windows: Windows, arch: str, software: Hive
+) -> bool:
+    """Whether *windows* would stop at its start for the signatures of the drivers.
 
-    Releases of a distribution (1.9.40) are signed by Microsoft for all; the community's
-    begin with 0.  One whose number is unknown is taken for the latter.
+    Of 64 bits it checks those of what it boots from (0xC0000428); of 32 it does not.
     """
+    return arch != "i386" and _is_unknown(selection, windows, software)
+
+
+def findings(
+    selection: Selection, windows: Windows, arch: str, software: Hive
+) -> Iterator[Finding]:
+    """Yield the drivers that *windows* may refuse to load."""
     yield from _without_catalogue(selection)
     release = selection.release
-    if not selection.drivers or (release and release[0] > 0):
-        return
-    if release and release <= _LAST_SHA1:
-        return
     name = ".".join(map(str, release)) if release else "of an unknown release"
-    if windows.id in _SHA1 and not _knows_sha2(software):
+    if _is_unknown(selection, windows, software):
+        refused = is_refused(selection, windows, arch, software)
+        then = "they are left out" if refused else "it may not install all of them"
         yield Finding(
             code="driver-signature",
             severity="warn",
             message=f"the drivers of virtio-win {name} are signed by SHA-2, which this "
-            "Windows cannot check: it will not load them",
+            f"Windows cannot check: {then}",
             remedy="install KB4474419 in the guest on the source, or give virtio-win "
             "0.1.173 with --virtio-win",
         )
-    if windows.id in _CROSS_SIGNED:
+    if windows.id in _CROSS_SIGNED and _is_later(selection):
         yield Finding(
             code="driver-not-cross-signed",
             severity="warn",
@@ -51,6 +55,23 @@ def findings(
             f"then {windows.id} stops with 0xC0000428",
             remedy="give virtio-win 0.1.173, or a distribution's, with --virtio-win",
         )
+
+
+def _is_later(selection: Selection) -> bool:
+    """Whether the drivers are the community's, and later than those of SHA-1.
+
+    Releases of a distribution (1.9.40) are signed by Microsoft for all; the community's
+    begin with 0.  One whose number is unknown is taken for the latter.
+    """
+    release = selection.release
+    if not selection.drivers or (release and release[0] > 0):
+        return False
+    return not release or release > _LAST_SHA1
+
+
+def _is_unknown(selection: Selection, windows: Windows, software: Hive) -> bool:
+    old = windows.id in _SHA1 and not _knows_sha2(software)
+    return old and _is_later(selection)
 
 
 def _knows_sha2(software: Hive) -> bool:

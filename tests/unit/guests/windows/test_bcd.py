@@ -126,6 +126,13 @@ def test_the_old_policy_can_be_put_back(tmp_path: Path) -> None:
     assert bcd.policy(store) == 1
 
 
+def test_a_policy_that_nothing_puts_back_stays(tmp_path: Path) -> None:
+    keys = windows_store.keys(windows_store.gpt(WINDOWS, DISK), efi=True)
+    store = Hive("BCD", hives.made(tmp_path / "BCD", keys))
+    bcd.edit(store, efi=True, restored=False)
+    assert bcd.policy(store) is None
+
+
 @pytest.mark.report("https://github.com/apache/cloudstack/issues/9645")
 @pytest.mark.parametrize(("efi", "firmware"), [(True, "efi"), (False, "bios")])
 def test_the_loader_tells_the_firmware(

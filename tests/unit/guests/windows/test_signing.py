@@ -33,8 +33,9 @@ def chosen(root: Path, windows: Windows, release: tuple[int, ...] | None) -> Sel
 
 def codes(root: Path, windows_id: str, release: tuple[int, ...] | None) -> list[str]:
     windows = Windows(id=windows_id, build=7601)
-    found = signing.findings(chosen(root, windows, release), windows, software(root))
-    return [finding.code for finding in found]
+    found = chosen(root, windows, release)
+    told = signing.findings(found, windows, "x86_64", software(root))
+    return [finding.code for finding in told]
 
 
 @pytest.mark.report(
@@ -49,6 +50,24 @@ def test_windows_7_is_told_of_drivers_that_it_cannot_check(tmp_path: Path) -> No
     assert codes(tmp_path, "win2k8r2", (1, 9, 40)) == []
 
 
+@pytest.mark.parametrize(
+    ("arch", "release", "refused"),
+    [
+        ("x86_64", (0, 1, 185), True),
+        ("x86_64", (0, 1, 173), False),
+        ("x86_64", (1, 9, 40), False),
+        ("i386", (0, 1, 185), False),
+    ],
+)
+def test_only_64_bits_stop_for_them_and_go_without(
+    tmp_path: Path, arch: str, release: tuple[int, ...], refused: bool
+) -> None:
+    windows = Windows(id="win7", build=7601)
+    found = chosen(tmp_path, windows, release)
+    hive = software(tmp_path)
+    assert signing.is_refused(found, windows, arch, hive) is refused
+
+
 @pytest.mark.parametrize("update", ["KB4474419", "kb3033929"])
 def test_an_update_lets_windows_7_check_them(tmp_path: Path, update: str) -> None:
     windows = Windows(id="win7", build=7601)
@@ -56,7 +75,7 @@ def test_an_update_lets_windows_7_check_them(tmp_path: Path, update: str) -> Non
     name = rf"{PACKAGES}\Package_for_{update}~31bf3856ad364e35~amd64~~6.1.3.2"
     hive.set(name, "CurrentState", dword(112), "a test")
     found = chosen(tmp_path, windows, (0, 1, 271))
-    assert list(signing.findings(found, windows, hive)) == []
+    assert list(signing.findings(found, windows, "x86_64", hive)) == []
 
 
 @pytest.mark.report(
@@ -78,6 +97,6 @@ def test_a_driver_without_its_catalogue_is_said(tmp_path: Path) -> None:
     media = virtio_win.media(root)
     assert media is not None
     found = selection.selected(media, windows, "x86_64")
-    told = list(signing.findings(found, windows, software(tmp_path)))
+    told = list(signing.findings(found, windows, "x86_64", software(tmp_path)))
     assert [finding.code for finding in told] == ["driver-no-catalogue"]
     assert told[0].message.startswith("of virtio-win, netkvm has no catalogue")
