@@ -126,8 +126,8 @@ def edit(store: Hive, *, efi: bool, restored: bool = True) -> None:
 
     With UEFI an element that graphics are off leaves the console without a picture
     under OVMF.  A machine that was reset would start into the automatic repair; the
-    first boot puts that back (policy() tells what was there); not *restored*, it is left
-    alone.
+    first boot puts that back (policy() tells what was there).  If it is not *restored*
+    it is left alone.
     """
     for entry in entries(store):
         if not entry.is_loader or entry.ramdisk:
