@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import luks_image
 from conversions import MIB
 from nbd_vm import digest
 from pipelines import Pipeline, command, vms
@@ -66,10 +67,7 @@ def test_of_several_systems_none_is_described_but_all_are_named(
 def test_an_encrypted_disk_is_said_to_be_one_and_gets_safe_hardware(
     tmp_path: Path, vmx_of: Vmx
 ) -> None:
-    disk = tmp_path / "locked.img"
-    create = ["qemu-img", "create", "-q", "-f", "luks", "--object"]
-    secret = ["secret,id=s,data=fixture", "-o", "key-secret=s,iter-time=10"]
-    subprocess.run([*create, *secret, str(disk), "16M"], check=True)
+    disk = luks_image.made(tmp_path / "locked.img", "fixture", 16)
     before = digest(disk)
     inspect = command("v2v-inspect", "--no-guest", "--json", vmx_of(disk))
     statuses, vm = run(tmp_path / "said", inspect, command("v2v-fixup"))

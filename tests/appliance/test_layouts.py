@@ -2,14 +2,13 @@
 """LVM on LUKS, btrfs subvolumes and an mdadm array, in one appliance."""
 
 import os
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+import luks_image
 from served_image import served
 from v2v.errors import GuestError
 from v2v.guests import appliance, inspection
@@ -40,21 +39,13 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Appliance]:
             image.touch()
             os.truncate(image, size * MIB)
             if name == "a":
-                _encrypt(image, size)
+                luks_image.made(image, PASSPHRASE, size)
             uris.append(stack.enter_context(served(image, folder / f"{name}.sock")))
         made = stack.enter_context(appliance.opened(uris, write=True, unlocks=True))
         _make_encrypted(made.g)
         _make_btrfs(made.g)
         _make_mirror(made.g)
         yield made
-
-
-def _encrypt(image: Path, size: int) -> None:
-    """Make *image* a LUKS volume that is opened in no time, as cryptsetup's are not."""
-    secret = ["--object", f"secret,id=s,data={PASSPHRASE}"]
-    options = ["-o", "key-secret=s,iter-time=10"]
-    create = ["qemu-img", "create", "-q", "-f", "luks", *secret, *options]
-    subprocess.run([*create, str(image), f"{size}M"], check=True)
 
 
 def _make_encrypted(g: Any) -> None:
