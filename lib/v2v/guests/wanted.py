@@ -10,6 +10,7 @@ from typing import Literal
 
 from v2v.guests.customize import Work
 from v2v.guests.linux.addresses import Address
+from v2v.operations import Operation
 
 Firstboot = Literal["service", "setup", "none"]
 
@@ -20,7 +21,8 @@ class Wanted:
 
     ``made_for`` is the target, ``agent`` whether the guest agent is wanted.
     ``packages`` is the folder with the agent's packages; ``works`` are what the guest
-    is customised by, with ``folder`` for their secrets.
+    is customised by, with ``folder`` for their secrets; ``operations`` are the options
+    that they were made of.
 
     Of Windows: ``virtio_win`` is the ISO or folder with its drivers, ``firstboot`` how
     a script is started there.
@@ -31,6 +33,7 @@ class Wanted:
     packages: Path | None = None
     addresses: Sequence[Address] = ()
     works: Sequence[Work] = ()
+    operations: Sequence[Operation] = ()
     remove_tools: bool = False
     folder: Path | None = None
     virtio_win: Path | None = None

@@ -237,6 +237,7 @@ def _wanted(vm: VM, options: Fixup, *, write: bool) -> Wanted:
         packages=options.agent_packages,
         addresses=_addresses(options.macs),
         works=customize.parsed(options.operations),
+        operations=options.operations,
         remove_tools=options.remove_tools,
         folder=paths.work_folder(vm, options.work) if write else None,
         virtio_win=options.virtio_win,

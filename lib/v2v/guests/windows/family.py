@@ -19,6 +19,7 @@ from v2v.guests.windows import (
     addresses,
     bcd,
     buses,
+    customized,
     disks,
     entering,
     esp,
@@ -86,13 +87,6 @@ def job(
 
     Raises GuestError if it cannot be done.
     """
-    if wanted.works:
-        # Their scripts are for a Unix shell, and their paths a Unix'.
-        raise GuestError(
-            "the guest is Windows, which the options that customise a guest "
-            "(--firstboot, --upload, --password ...) do not know yet",
-            "leave them out; v2v-fixup(1) has what is done to Windows",
-        )
     drivers, of_drivers = placing.given(wanted, guest, entered.registry.software)
     work = Work(
         appliance=appliance,
@@ -146,6 +140,7 @@ def _plan(work: Work) -> Iterator[Action]:
 
 def _steps(work: Work) -> Iterator[Step]:
     """Yield what the guest does itself when it starts first."""
+    yield from customized.steps(work.wanted.operations)
     if script := addresses.script(work):
         yield Step(
             name="network", script=script, required=True, priority=firstboot.NETWORK

@@ -18,10 +18,12 @@ from v2v.document import VM, Disk, Guest, Source, Windows
 from v2v.errors import GuestError
 from v2v.guests.plan import Action
 from v2v.guests.wanted import Firstboot, Wanted
+from v2v.guests.windows import customized
 from v2v.guests.windows.firstboot import Step, access, agents, plan, restore
 from v2v.guests.windows.firstboot.planning import IMAGE, NAME
 from v2v.guests.windows.firstboot.steps import crlf
 from v2v.guests.windows.place import Work
+from v2v.operations import Operation
 
 SET = "ControlSet001"
 CRASH = rf"{SET}\Control\CrashControl"
@@ -231,3 +233,32 @@ def test_the_descriptor_lets_two_in_and_inherits_nothing() -> None:
     assert count == 2
     assert data[owner:group] == bytes.fromhex("01020000000000052000000020020000")
     assert data[group:] == bytes.fromhex("010100000000000512000000")
+
+
+def test_a_batch_file_and_a_command_of_the_user_are_steps(tmp_path: Path) -> None:
+    script = tmp_path / "Set Up.CMD"
+    script.write_text("@echo off\nver\n")
+    asked = (
+        Operation(name="firstboot-command", value=r"C:\\tools\\x.exe /quiet"),
+        Operation(name="firstboot", value=str(script)),
+    )
+    command, file = customized.steps(asked)
+    assert (command.label, file.label) == ("x-exe", "set-up")
+    assert r"C:\\tools\\x.exe /quiet" in command.script.splitlines()
+    assert file.script == script.read_text()
+    assert file.shown == "Set Up.CMD of this host"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("password", "root:random", "--password is for others"),
+        ("run-command", "true", "--run-command is for others"),
+        ("firstboot", "/tmp/x.sh", "no batch file"),
+    ],
+)
+def test_what_windows_cannot_be_asked_for_is_refused(
+    name: str, value: str, said: str
+) -> None:
+    with pytest.raises(GuestError, match=said):
+        list(customized.steps([Operation(name=name, value=value)]))
