@@ -11,9 +11,10 @@ import hives
 import virtio_win as made_tree
 import windows_registry
 from v2v.document import Windows
-from v2v.guests.windows import controllers, packages, replay, selection, virtio_win
+from v2v.guests.windows import controllers, replay, selection, virtio_win
 from v2v.guests.windows.hive import dword
-from v2v.guests.windows.packages import Arch, Device, Package, Setting
+from v2v.guests.windows.inf import Service, Setting
+from v2v.guests.windows.packages import Arch, Device, Package
 from v2v.guests.windows.registry import Registry
 from v2v.guests.windows.selection import Selection
 
@@ -73,12 +74,12 @@ def package(name: str, arch: Arch = "x86_64", **changes: object) -> Package:
         "date": datetime.date(2024, 7, 11),
         "version": (100, 95, 104, 26200),
         "devices": (*devices, *bare),
-        "service": packages.Service(
+        "service": Service(
             name=name,
             start=0,
             group="SCSI miniport",
             image=rf"system32\drivers\{name}.sys",
-            settings=(
+            values=(
                 Setting(key="Parameters", name="BusType", value=dword(_TYPES[name])),
                 Setting(key=r"Parameters\PnpInterface", name="5", value=dword(1)),
             ),

@@ -19,6 +19,7 @@ from v2v.guests.windows import (
     storage,
 )
 from v2v.guests.windows.bootstart import Present
+from v2v.guests.windows.inf import Inf
 from v2v.guests.windows.packages import LABELS, Arch
 from v2v.guests.windows.place import Work
 
@@ -103,7 +104,7 @@ def proved(work: Work, devices: Devices) -> tuple[Verdict, ...]:
 
 
 def _package(
-    work: Work, name: str, inf: described.Inf, files: Mapping[str, bytes]
+    work: Work, name: str, inf: Inf, files: Mapping[str, bytes]
 ) -> packages.Package:
     file = f"{name}.inf"
     return described.package(inf, file, files[file], _arch(work), _folder(work, name))
@@ -114,7 +115,7 @@ def _publishes(work: Work) -> Callable[[str], bool]:
     return lambda name: staging.is_published(work.appliance, work.path, name)
 
 
-def _given(work: Work) -> Iterator[tuple[str, described.Inf, Mapping[str, bytes]]]:
+def _given(work: Work) -> Iterator[tuple[str, Inf, Mapping[str, bytes]]]:
     """Yield name, INF and files of the drivers of disks that were chosen."""
     for driver in work.drivers.drivers if work.drivers else ():
         if driver.name in DRIVERS:

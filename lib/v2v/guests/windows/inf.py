@@ -29,8 +29,8 @@ _ANY = (99, 0, 0)
 
 
 @dataclass(frozen=True, kw_only=True)
-class InfValue:
-    """A value that AddReg sets below the service's key."""
+class Setting:
+    """A value below a service's key; ``key`` may be several deep, or ""."""
 
     key: str
     name: str
@@ -39,15 +39,23 @@ class InfValue:
 
 @dataclass(frozen=True, kw_only=True)
 class Service:
-    """What AddService installs; ``image`` as the INF has it (%12%\\viostor.sys)."""
+    """What AddService installs; ``image`` as the INF has it (%12%\\viostor.sys).
+
+    ``values`` are what AddReg sets.
+    """
 
     name: str
-    type: int
     start: int
-    error_control: int
-    group: str | None
     image: str
-    values: tuple[InfValue, ...] = ()
+    type: int = 1
+    error_control: int = 1
+    group: str | None = None
+    values: tuple[Setting, ...] = ()
+
+    @property
+    def file(self) -> str:
+        """The file's name, whatever its folder."""
+        return self.image.replace("/", "\\").rpartition("\\")[2]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +105,11 @@ class Inf:
             return self._service(line.at(0), line.at(2))
         return None
 
+    def driver(self, arch: str) -> Service | None:
+        """Return the service that it installs for *arch*, of its first device."""
+        sections = (section for _, section, _ in self.models(arch))
+        return next(filter(None, map(self.service, sections)), None)
+
     def _service(self, name: str, section: str) -> Service:
         known = {
             line.key.lower(): line.at(0) for line in self._lines(section) if line.key
@@ -111,7 +124,7 @@ class Inf:
             values=tuple(self._values(section)),
         )
 
-    def _values(self, section: str) -> Iterator[InfValue]:
+    def _values(self, section: str) -> Iterator[Setting]:
         for line in self._lines(section):
             if not line.key or line.key.lower() != "addreg":
                 continue
@@ -121,7 +134,7 @@ class Inf:
                         continue
                     value = infregistry.value(entry.values[3:], self.name)
                     if value:
-                        yield InfValue(key=entry.at(1), name=entry.at(2), value=value)
+                        yield Setting(key=entry.at(1), name=entry.at(2), value=value)
 
     def _models_section(self, line: Line, arch: str) -> str:
         """Return the section that a line of [Manufacturer] leads to on *arch*.

@@ -27,6 +27,7 @@ from v2v.guests.windows.hive import (
     multi_sz,
     sz,
 )
+from v2v.guests.windows.inf import Service
 
 Arch = Literal["i386", "x86_64", "aarch64"]
 # In labels, and in a package's Version and the DriverDatabase: winnt.h's numbers.
@@ -43,27 +44,6 @@ _EPOCH = datetime.date(1601, 1, 1)
 _PUBLISHED = re.compile(r"oem(\d{1,5})\.inf", re.I)
 _MOST_PUBLISHED = 1024  # Windows' own bitmap has some dozens
 REASON = "Windows finds a driver by its package while it boots"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Setting:
-    """A value below a service's key; ``key`` may be several deep, or ""."""
-
-    key: str
-    name: str
-    value: Value
-
-
-@dataclass(frozen=True, kw_only=True)
-class Service:
-    """The service of a driver, as its INF describes it."""
-
-    name: str
-    start: int
-    error_control: int = 1
-    group: str | None = None
-    image: str
-    settings: tuple[Setting, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +65,8 @@ class Package:
     """A driver, with what its INF says of it.
 
     ``inf`` is the file's name, ``content`` its bytes; ``version`` are four numbers;
-    ``folder`` is where it came from, as the guest will see it.
+    ``folder`` is where it came from, as the guest will see it; the image of the
+    ``service`` is where Windows keeps drivers.
     """
 
     inf: str
@@ -240,7 +221,7 @@ def _configure(hive: Hive, key: str, service: Service) -> None:
     hive.set(key, "ConfigFlags", dword(0), REASON)
     hive.set(key, "ConfigScope", dword(_CONFIG_SCOPE), REASON)
     hive.set(key, "Service", sz(service.name), REASON)
-    for setting in service.settings:
+    for setting in service.values:
         where = rf"{key}\Services\{service.name}\{setting.key}".rstrip("\\")
         hive.set(where, setting.name, setting.value, REASON)
 

@@ -267,11 +267,10 @@ def _prove(found: _Found, inf: Inf, files: Mapping[str, bytes]) -> None:
 
     An INF without a service brings no file of its own.
     """
-    services = (inf.service(section) for _, section, _ in inf.models(found.arch))
-    service = next(filter(None, services), None)
+    service = inf.driver(found.arch)
     if service is None:
         return
-    name = service.image.replace("/", "\\").rpartition("\\")[2].lower()
+    name = service.file.lower()
     if name not in files:
         raise infs.broken(found.path, f"{name} is not beside it")
     if version.architecture(files[name][: version.HEAD]) != found.arch:

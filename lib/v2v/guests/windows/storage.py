@@ -105,7 +105,7 @@ def _serve(services: Services, package: Package, published: str | None) -> None:
         system.set(key, "ImagePath", expand_sz(service.image), _LOADED)
     if published and system.value(key, "Owners") is None:
         system.set(key, "Owners", multi_sz([published]), _LOADED)
-    for setting in service.settings:
+    for setting in service.values:
         where = rf"{key}\{setting.key}".rstrip("\\")
         if system.value(where, setting.name) is None:
             system.set(where, setting.name, setting.value, _LOADED)
