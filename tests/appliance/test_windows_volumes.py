@@ -21,7 +21,7 @@ from v2v.errors import GuestError
 from v2v.guests import appliance, devices
 from v2v.guests.appliance import Appliance
 from v2v.guests.windows import facts, opening, roots, state
-from v2v.guests.windows.facts import Place
+from v2v.guests.windows.partition import Place
 from v2v.guests.windows.roots import Root
 
 CONFIG = "/WINDOWS/System32/Config"

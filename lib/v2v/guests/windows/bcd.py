@@ -18,6 +18,7 @@ from typing import Literal
 from v2v.document import Finding
 from v2v.guests.appliance import Appliance, printable
 from v2v.guests.windows.hive import Hive, binary
+from v2v.guests.windows.partition import Place
 
 FINDINGS = frozenset({"bcd-device-mismatch", "bcd-other-systems"})
 
@@ -32,24 +33,12 @@ _HEX = re.compile(r"[0-9a-f]{1,8}")
 # Elements, by bcdedit's names for them.
 _DEVICE, _PATH, _DESCRIPTION = "11000001", "12000002", "12000004"
 _DEFAULT, _ORDER = "23000003", "24000001"
+_OS_DEVICE, _OS_FOLDER = "21000001", "22000002"
 _GRAPHICS_OFF, _STATUS_POLICY = "16000046", "250000E0"
 _IGNORE_ALL_FAILURES = (1).to_bytes(8, "little")
 # Of a device: kind, and the style of its disk's partitions.
 _RAMDISK, _PARTITION, _GPT, _MBR = 0, 6, 0, 1
 _ONE = 0x58  # bytes of a device that is no file
-
-
-@dataclass(frozen=True, kw_only=True)
-class Place:
-    """A partition: by GUIDs (GPT), or a signature and the offset in bytes (MBR).
-
-    GUIDs are in lower case, without braces.
-    """
-
-    partition: str | None = None
-    disk: str | None = None
-    signature: int | None = None
-    offset: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +62,14 @@ class Entry:
         return self.type == LOADER
 
 
+@dataclass(frozen=True)
+class Default:
+    """The system that is started: its volume, and its folder there ("\\Windows")."""
+
+    place: Place
+    folder: str
+
+
 def entries(store: Hive) -> tuple[Entry, ...]:
     """Return all that can be started, in the store's order.
 
@@ -86,6 +83,20 @@ def default(store: Hive) -> Entry | None:
     """Return what is started if nobody chooses; None if the store does not say."""
     wanted = (_text(store, MANAGER, _DEFAULT) or "").lower()
     return next((e for e in entries(store) if e.guid == wanted), None)
+
+
+def system(store: Hive) -> Default | None:
+    """Return the system that is started if nobody chooses.
+
+    None if that is on no partition (WinPE), or the store does not say.
+    """
+    own = _text(store, MANAGER, _DEFAULT) or ""
+    if not _GUID.fullmatch(own):
+        return None
+    device = store.value(_element(own, _OS_DEVICE), "Element")
+    where = place(device.data) if device else None
+    folder = _text(store, own, _OS_FOLDER) or ""
+    return Default(where.volume, folder) if where else None
 
 
 def order(store: Hive) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from typing import Literal
 
 from v2v.guests.appliance import printable
 from v2v.guests.windows.hive import Hive
+from v2v.guests.windows.partition import Place
 from v2v.guests.windows.registry import Registry
 from v2v.guests.windows.version import VERSION
 
@@ -20,17 +21,6 @@ _GPT = b"DMIO:ID:"
 # It goes into scripts, where other characters would mean something.
 _FOLDER = re.compile(r"[A-Za-z]:(?:\\[A-Za-z0-9 ._~-]{1,64}){1,8}\\?")
 _MAX_PROGRAMS = 2000
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a volume is: on GPT the partition's GUID (lower case), on MBR the disk's
-    signature and the volume's offset in bytes.
-    """
-
-    guid: str | None = None
-    signature: int | None = None
-    offset: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +109,7 @@ def _place(data: bytes) -> Place | None:
             offset=int.from_bytes(offset, "little"),
         )
     if len(data) == 24 and data.startswith(_GPT):
-        return Place(guid=str(uuid.UUID(bytes_le=data[len(_GPT) :])))
+        return Place(partition=str(uuid.UUID(bytes_le=data[len(_GPT) :])))
     return None
 
 

@@ -18,10 +18,10 @@ from pathlib import Path
 from v2v.errors import GuestError
 from v2v.guests.appliance import Appliance
 from v2v.guests.devices import Device
-from v2v.guests.windows import bootdefault, volumes
-from v2v.guests.windows.bootdefault import Default
-from v2v.guests.windows.facts import Place
+from v2v.guests.windows import bcd, volumes
+from v2v.guests.windows.bcd import Default
 from v2v.guests.windows.hive import Hive
+from v2v.guests.windows.partition import Place
 
 _FILESYSTEMS = {"ntfs", "vfat", "exfat"}
 _FOLDERS = ("windows", "winnt", "win32", "win", "reactos")
@@ -223,7 +223,7 @@ def _default(appliance: Appliance, path: str) -> Default | None:
     with tempfile.TemporaryDirectory(prefix="v2v-") as folder:
         copy = appliance.fetched(file, Path(folder))
         try:
-            return bootdefault.default(Hive("BCD", copy))
+            return bcd.system(Hive("BCD", copy))
         except GuestError:
             return None  # a store that is broken decides nothing
 
@@ -234,7 +234,7 @@ def places(appliance: Appliance, devices: Sequence[Device]) -> dict[str, Place]:
     for device in devices:
         disk = _NUMBER.sub("", device.name)
         if device.partition_type and device.partition_uuid:
-            found[device.name] = Place(guid=device.partition_uuid.lower())
+            found[device.name] = Place(partition=device.partition_uuid.lower())
         elif disk != device.name and device.name.count("/") == 2:
             sector = bytes(appliance.g.pread_device(disk, 512, 0))
             number = int(device.name.removeprefix(disk))

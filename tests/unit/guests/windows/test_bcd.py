@@ -11,8 +11,9 @@ import windows_store
 from guest_folder import Folder, Volume
 from v2v.guests.appliance import Appliance
 from v2v.guests.windows import bcd
-from v2v.guests.windows.bcd import MANAGER, Place
+from v2v.guests.windows.bcd import MANAGER
 from v2v.guests.windows.hive import Hive
+from v2v.guests.windows.partition import Place
 
 DISK = "0b2394a9-095e-487d-8d48-719ecd4d78ca"
 ESP = "36be3955-63bf-4068-a6ab-00195cca3a22"

@@ -8,7 +8,7 @@ import pytest
 
 import hives
 from v2v.guests.windows import facts
-from v2v.guests.windows.facts import Place
+from v2v.guests.windows.partition import Place
 from v2v.guests.windows.version import VERSION
 from windows_registry import registry
 
@@ -38,7 +38,7 @@ REAL: dict[str, dict[str, Any]] = {
         "zone": "Eastern Standard Time",
         "hostname": "DESKTOP-PM6C56D",
         "uuid": "4c4c4544-0042-3210-804d-c4c04f4e3232",
-        "C:": Place(guid="09931f21-7faf-44a9-81d8-1e73c14b9eaf"),
+        "C:": Place(partition="09931f21-7faf-44a9-81d8-1e73c14b9eaf"),
     },
 }
 
@@ -113,7 +113,7 @@ def test_only_volumes_of_disks_have_a_place(tmp_path: Path) -> None:
     }
     assert facts.letters(registry(tmp_path, system=keys)) == {
         "C:": Place(signature=0x5CBEA03E, offset=0x100000),
-        "D:": Place(guid="03020100-0504-0706-0809-0a0b0c0d0e0f"),
+        "D:": Place(partition="03020100-0504-0706-0809-0a0b0c0d0e0f"),
     }
 
 

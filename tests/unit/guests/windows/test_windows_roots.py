@@ -14,10 +14,11 @@ import hives
 from guest_folder import Folder, Volume
 from v2v.guests import devices
 from v2v.guests.appliance import Appliance
-from v2v.guests.windows import bootdefault, roots
-from v2v.guests.windows.bootdefault import Default
-from v2v.guests.windows.facts import Place
+from v2v.guests.windows import bcd as bcds
+from v2v.guests.windows import roots
+from v2v.guests.windows.bcd import Default
 from v2v.guests.windows.hive import Hive
+from v2v.guests.windows.partition import Place
 from v2v.guests.windows.roots import Root
 
 GUIDS = [str(uuid.UUID(int=n)) for n in range(1, 5)]
@@ -175,22 +176,22 @@ def test_the_real_store_of_a_dual_boot_starts_its_windows(
     shared: Path, tmp_path: Path
 ) -> None:
     bcd = Hive("BCD", hives.real(shared, "win10-uefi-dualboot-BCD", tmp_path))
-    place = Place(guid="8e0f2c38-e4ea-47ba-b7fc-9d8c74dccf0b")
-    assert bootdefault.default(bcd) == Default(place, "\\Windows")
+    place = Place(partition="8e0f2c38-e4ea-47ba-b7fc-9d8c74dccf0b")
+    assert bcds.system(bcd) == Default(place, "\\Windows")
 
 
 def test_the_real_store_of_a_medium_starts_no_partition(
     shared: Path, tmp_path: Path
 ) -> None:
     bcd = Hive("BCD", hives.real(shared, "winpe-efi-BCD", tmp_path))
-    assert bootdefault.default(bcd) is None
+    assert bcds.system(bcd) is None
 
 
 def test_a_store_of_an_mbr_names_signature_and_offset(tmp_path: Path) -> None:
     device = bytearray(element(GUIDS[0]))
     device[0x20:0x40] = struct.pack("<Q12xII4x", 2**20, 1, 0x5CBEA03E)
     place = Place(signature=0x5CBEA03E, offset=2**20)
-    assert bootdefault.volume(bytes(device)) == place
-    assert bootdefault.volume(bytes(device[:0x47])) is None
+    assert bcds.place(bytes(device)) == place
+    assert bcds.place(bytes(device[:0x47])) is None
     store(tmp_path, bytes(device), own=r"{x}\..")
-    assert bootdefault.default(Hive("BCD", tmp_path / "BCD")) is None
+    assert bcds.system(Hive("BCD", tmp_path / "BCD")) is None
