@@ -92,7 +92,10 @@ def test_the_system_is_described_and_its_drive_is_on_its_disk(
     running: Appliance, tmp_path: Path
 ) -> None:
     with roots.shown(running, ROOT.device):
-        own = opening.registry(running, ROOT, tmp_path, bcd="/Boot/BCD").registry
+        opened = opening.registry(running, ROOT, tmp_path)
+        own = opening.with_store(
+            running, opened, "/Boot/BCD", tmp_path, force=False
+        ).registry
         guest = opening.described(running, ROOT, own)
         assert state.sleep(running, own) == "hibernated"
     assert (guest.product, guest.arch) == ("Windows 10 Pro", "x86_64")

@@ -83,8 +83,8 @@ def entered(appliance: Appliance, root: Root, wish: Wish) -> Entered:
     opened = opening.begun(appliance, root, wish.folder, wish.how)
     places, store = _with_boot(appliance, root, stores)
     if store:
-        opened = opening.registry(
-            appliance, root, wish.folder, bcd=store, force=wish.how.force
+        opened = opening.with_store(
+            appliance, opened, store, wish.folder, force=wish.how.force
         )
     return Entered(
         root=root,

@@ -65,7 +65,7 @@ class Job:
         gates.prove_writable(appliance, self.guest, self.actions)
         for action in self.actions:
             action.apply(appliance)
-        with tempfile.TemporaryDirectory(prefix="v2v-") as folder:
+        with tempfile.TemporaryDirectory(dir=self.entered.folder) as folder:
             again = opening.registry(appliance, self.entered.root, Path(folder))
             work = dataclasses.replace(self.work, registry=again.registry)
             verdicts = disks.proved(work, self.devices)
@@ -96,7 +96,6 @@ def job(
         wanted=wanted,
         root=entered.root.folder,
         esp=entered.esp,
-        drive=facts.drive(entered.registry),
         drivers=drivers,
     )
     found = [*entering.told(appliance, entered, vm.nics), *esp.findings(work)]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from v2v.document import Finding, Guest, Windows
@@ -79,18 +79,13 @@ def begun(appliance: Appliance, root: Root, folder: Path, how: How) -> Opened:
 
 
 def registry(
-    appliance: Appliance,
-    root: Root,
-    folder: Path,
-    *,
-    bcd: str | None = None,
-    force: bool = False,
+    appliance: Appliance, root: Root, folder: Path, *, force: bool = False
 ) -> Opened:
     """Copy the hives of *root*, which is mounted at /, into *folder* and open them.
 
-    *bcd* is the boot store's path in the appliance.  ``force``: hives that cannot be
-    completed are taken as they are.  Raises GuestError if one that is needed is not
-    there, is broken, or was in use and its logs do not complete it.
+    ``force``: hives that cannot be completed are taken as they are.  Raises GuestError
+    if one that is needed is not there, is broken, or was in use and its logs do not
+    complete it.
     """
     config = below(appliance, root.folder, _CONFIG) or ""
     paths = {
@@ -104,8 +99,6 @@ def registry(
                 f"the guest's {name} hive is not in {root.folder}/System32/config",
                 "see that the guest starts on the source, and shut it down there",
             )
-    if bcd:
-        paths["BCD"] = bcd
     hives, findings = {}, []
     for name, path in paths.items():
         file, found = _fetched(appliance, name, path, folder, force=force)
@@ -115,10 +108,26 @@ def registry(
         system=hives["SYSTEM"],
         software=hives["SOFTWARE"],
         drivers=hives.get("DRIVERS"),
-        bcd=hives.get("BCD"),
         paths=paths,
     )
     return Opened(registry=own, findings=tuple(findings))
+
+
+def with_store(
+    appliance: Appliance, opened: Opened, path: str, folder: Path, *, force: bool
+) -> Opened:
+    """Return *opened* with the boot store at *path*, copied into *folder*.
+
+    Raises GuestError as registry() does.
+    """
+    file, found = _fetched(appliance, "BCD", path, folder, force=force)
+    own = replace(
+        opened.registry,
+        bcd=Hive("BCD", file),
+        paths={**opened.registry.paths, "BCD": path},
+    )
+    told = (found,) if found else ()
+    return Opened(registry=own, findings=(*opened.findings, *told))
 
 
 def _file(appliance: Appliance, folder: str, name: str) -> str | None:

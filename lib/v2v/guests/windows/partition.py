@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """A partition: by GUIDs (GPT), or its disk's signature and an offset in bytes (MBR).
+    """A partition: by GUIDs (GPT), or its disk's signature and its offset (MBR).
 
-    GUIDs are in lower case, without braces; not all that name one tell its ``disk``.
+    The offset is in bytes; GUIDs are in lower case, without braces.  Not all
+    that name a partition tell its ``disk``.
     """
 
     partition: str | None = None

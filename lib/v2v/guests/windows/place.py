@@ -25,9 +25,8 @@ class Work:
     """One guest that is being planned for.
 
     ``root`` is the system's folder as it is spelled in the appliance ("/Windows"),
-    ``esp`` where the ESP is mounted there; ``drive`` the guest's own letter for the
-    volume ("C:").  ``drivers`` are those chosen of virtio-win; planners append to
-    ``steps`` what the guest does when it starts first.
+    ``esp`` where the ESP is mounted there.  ``drivers`` are those chosen of virtio-win;
+    planners append to ``steps`` what the guest does when it starts first.
     """
 
     appliance: Appliance
@@ -37,7 +36,6 @@ class Work:
     wanted: Wanted
     root: str
     esp: str | None = None
-    drive: str = "C:"
     drivers: Selection | None = None
     steps: list[Step] = field(default_factory=list)
     _known: dict[str, str] = field(default_factory=dict, repr=False)

@@ -11,13 +11,8 @@ import functools
 import json
 import os
 import re
-import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-
-import pycdlib
-from pycdlib.pycdlibexception import PyCdlibException
 
 from v2v.errors import HostError
 
@@ -27,20 +22,9 @@ DEFAULTS = (
 )
 WHERE = "https://fedorapeople.org/groups/virt/virtio-win/direct-downloads/"
 MAX_FILE = 128 * 2**20  # bytes; the largest are installers
-_MAX_FILES = 20000
+MAX_FILES = 20000
 _MAX_DEPTH = 12
-_SECTOR = 2048
 _RELEASE = re.compile(r"virtio-win-(\d{1,4}(?:\.\d{1,6}){1,3})")
-# What pycdlib raises for an image that is none, or broken.
-_BROKEN = (
-    PyCdlibException,
-    struct.error,
-    IndexError,
-    KeyError,
-    ValueError,
-    AttributeError,
-    TypeError,
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,15 +51,15 @@ class Media:
         """
         entry = self.entries[path]
         if entry.size > MAX_FILE:
-            raise _unusable(self.where, f"{path} is larger than {MAX_FILE >> 20} MiB")
+            raise unusable(self.where, f"{path} is larger than {MAX_FILE >> 20} MiB")
         try:
             with entry.file.open("rb") as opened:
                 opened.seek(entry.offset)
                 data = opened.read(entry.size)
         except OSError as e:
-            raise _unusable(self.where, f"{path}: {e.strerror}") from e
+            raise unusable(self.where, f"{path}: {e.strerror}") from e
         if len(data) < entry.size:
-            raise _unusable(self.where, f"{path} is cut off")
+            raise unusable(self.where, f"{path} is cut off")
         return data
 
     @functools.cached_property
@@ -118,12 +102,19 @@ def media(given: Path | None) -> Media | None:
 def _opened(path: Path) -> Media:
     """Return what is in *path*; it is looked through once in a run."""
     try:
-        made = _folder(path) if path.is_dir() else _iso(path)
+        made = _folder(path) if path.is_dir() else _image(path)
     except OSError as e:
-        raise _unusable(path, e.strerror or str(e)) from e
+        raise unusable(path, e.strerror or str(e)) from e
     if not any(name.endswith(".inf") for name in made.entries):
-        raise _unusable(path, "there is no driver (INF file) in it")
+        raise unusable(path, "there is no driver (INF file) in it")
     return made
+
+
+def _image(path: Path) -> Media:
+    # pycdlib is loaded only where there is an ISO: start-up counts.
+    from v2v.guests.windows import iso
+
+    return iso.media(path)
 
 
 def _folder(path: Path) -> Media:
@@ -141,54 +132,13 @@ def _folder(path: Path) -> Media:
             size = file.stat().st_size
             key = (relative / name).as_posix().lower()
             entries.setdefault(key, Entry(file=file, offset=0, size=size))
-        if len(entries) > _MAX_FILES:
-            raise _unusable(path, f"it has more than {_MAX_FILES} files")
+        if len(entries) > MAX_FILES:
+            raise unusable(path, f"it has more than {MAX_FILES} files")
     return Media(where=path, label="", entries=entries)
 
 
-def _iso(path: Path) -> Media:
-    iso = pycdlib.PyCdlib()
-    try:
-        with path.open("rb") as file:
-            iso.open_fp(file)
-            try:
-                label = iso.pvd.volume_identifier.decode("ascii", "replace").strip()
-                entries = dict(_listed(path, iso))
-            finally:
-                iso.close()
-    except _BROKEN as e:
-        raise _unusable(path, "it is no ISO image that can be read") from e
-    return Media(where=path, label=label, entries=entries)
-
-
-def _listed(path: Path, iso: pycdlib.PyCdlib) -> Iterator[tuple[str, Entry]]:
-    """Yield the files of *iso* by their best names: Rock Ridge, Joliet, its own."""
-    kind = "iso_path"
-    if iso.has_rock_ridge():
-        kind = "rr_path"
-    elif iso.has_joliet():
-        kind = "joliet_path"
-    size = path.stat().st_size if path.is_file() else None
-    # pycdlib makes files shorter that reach beyond the end, without a word.
-    if size is not None and iso.pvd.space_size * _SECTOR > size:
-        raise _unusable(path, "it is cut off")
-    count = 0
-    for folder, _, names in iso.walk(**{kind: "/"}):
-        for name in names:
-            count += 1
-            if count > _MAX_FILES:
-                raise _unusable(path, f"it has more than {_MAX_FILES} files")
-            own = f"{folder.rstrip('/')}/{name}"
-            record = iso.get_record(**{kind: own})
-            start = record.extent_location() * _SECTOR
-            length = record.get_data_length()
-            if size is not None and start + length > size:
-                raise _unusable(path, f"{own} is cut off")
-            key = own.lstrip("/").partition(";")[0].lower()
-            yield key, Entry(file=path, offset=start, size=length)
-
-
-def _unusable(path: Path, why: str) -> HostError:
+def unusable(path: Path, why: str) -> HostError:
+    """Return the error that *path* is no virtio-win, and *why*."""
     return HostError(
         f"virtio-win at {path} cannot be used: {why}",
         f"download it whole from {WHERE}, and name it with --virtio-win",

@@ -127,8 +127,9 @@ def test_other_hives_are_opened_where_they_are(tmp_path: Path, place: Path) -> N
     content = files(tmp_path)
     content[f"{CONFIG}/DRIVERS"] = content["boot/bcd"] = hives.empty()
     own = guest(tmp_path, content)
-    found = opening.registry(own, ROOT, place, bcd="/boot/bcd").registry
-    assert [hive.name for hive in found.hives] == [
+    found = opening.registry(own, ROOT, place)
+    found = opening.with_store(own, found, "/boot/bcd", place, force=False)
+    assert [hive.name for hive in found.registry.hives] == [
         *("SYSTEM", "SOFTWARE", "DRIVERS", "BCD")
     ]
 
