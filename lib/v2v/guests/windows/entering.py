@@ -21,9 +21,9 @@ from v2v.guests.windows import (
     state,
     tools,
 )
+from v2v.guests.windows.files import spelled
 from v2v.guests.windows.hive import Hive
 from v2v.guests.windows.opening import How
-from v2v.guests.windows.place import spelled
 from v2v.guests.windows.registry import Registry
 from v2v.guests.windows.roots import Root
 

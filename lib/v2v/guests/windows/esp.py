@@ -13,14 +13,14 @@ from collections.abc import Iterator
 from v2v.document import Change, Finding
 from v2v.guests.appliance import Appliance
 from v2v.guests.plan import Action
-from v2v.guests.windows.place import Work, spelled
+from v2v.guests.windows.files import read, spelled
+from v2v.guests.windows.place import Work
 
 FINDINGS = frozenset({"efi-other-loader", "efi-no-boot-manager"})
 _FOLDER = "EFI/Microsoft/Boot"
 _MANAGER = f"{_FOLDER}/bootmgfw.efi"
 _SUFFIXES = {"x86_64": "x64", "i386": "ia32", "aarch64": "aa64"}
 _MOST = 16 * 2**20  # bytes of a boot manager; those of Microsoft have two
-_PIECE = 2**20
 # What a boot manager of Windows has in its resources, and no other loader.
 _MARKS = ("Microsoft Corporation".encode("utf-16-le"), b"bootmgfw.pdb")
 _FOREIGN = {
@@ -91,16 +91,10 @@ def _state(appliance: Appliance, fallback: str, manager: str) -> str:
         return "missing"
     if not _is_program(appliance, fallback):
         return "other"
-    there, ours = _bytes(appliance, fallback), _bytes(appliance, manager)
+    there, ours = read(appliance, fallback), read(appliance, manager)
     if there == ours:
         return "same"
     return "outdated" if any(mark in there for mark in _MARKS) else "other"
-
-
-def _bytes(appliance: Appliance, path: str) -> bytes:
-    size = appliance.g.filesize(path)
-    pieces = (appliance.g.pread(path, _PIECE, at) for at in range(0, size, _PIECE))
-    return b"".join(map(bytes, pieces))
 
 
 def _name(work: Work, fallback: str) -> str:

@@ -19,9 +19,10 @@ from v2v.guests.appliance import Appliance, printable
 from v2v.guests.devices import Device
 from v2v.guests.windows import facts, replay, state, volumes
 from v2v.guests.windows import version as versions
+from v2v.guests.windows.files import below, child
 from v2v.guests.windows.hive import MAX_SIZE, Hive
 from v2v.guests.windows.registry import Registry
-from v2v.guests.windows.roots import Root, below, child, shown
+from v2v.guests.windows.roots import Root, shown
 
 _CONFIG = r"system32\config"
 _PROGRAM = r"system32\cmd.exe"

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 class Place:
     """A partition: by GUIDs (GPT), or its disk's signature and its offset (MBR).
 
-    The offset is in bytes; GUIDs are in lower case, without braces.  Not all
-    that name a partition tell its ``disk``.
+    The offset is in bytes; GUIDs are in lower case, without braces.  Not all that name
+    one tell its ``disk``.
     """
 
     partition: str | None = None

@@ -1,9 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the planners of a Windows guest work on, and where its files are.
-
-NTFS, as the appliance mounts it, tells names in capitals from others; Windows does not.
-So every path is looked up component by component.
-"""
+"""What the planners of a Windows guest work on."""
 
 from __future__ import annotations
 
@@ -13,6 +9,7 @@ from typing import TYPE_CHECKING
 from v2v.document import VM, Guest
 from v2v.guests.appliance import Appliance
 from v2v.guests.wanted import Wanted
+from v2v.guests.windows import files
 from v2v.guests.windows.registry import Registry
 
 if TYPE_CHECKING:
@@ -45,34 +42,4 @@ class Work:
 
         What does not exist keeps the spelling given.
         """
-        return spelled(self.appliance, self.root, relative, self._known)
-
-
-def spelled(
-    appliance: Appliance, folder: str, relative: str, known: dict[str, str]
-) -> str:
-    """Return the path of *relative*, of slashes or backslashes, in *folder*.
-
-    ``known`` are folders that were found before, by their lower-case path.
-    """
-    path = folder.rstrip("/")
-    for name in relative.replace("\\", "/").split("/"):
-        if not name:
-            continue
-        wanted = f"{path}/{name}"
-        found = known.get(wanted.lower())
-        if found is None:
-            found = _looked_up(appliance, wanted)
-            if appliance.g.exists(found):
-                known[wanted.lower()] = found
-        path = found
-    return path
-
-
-def _looked_up(appliance: Appliance, path: str) -> str:
-    if appliance.g.exists(path):
-        return path
-    try:
-        return appliance.g.case_sensitive_path(path)
-    except RuntimeError:
-        return path  # its folder is not there either
+        return files.spelled(self.appliance, self.root, relative, self._known)

@@ -13,7 +13,7 @@ from v2v.document import Finding, Guest
 from v2v.guests.appliance import Appliance
 from v2v.guests.plan import Action
 from v2v.guests.wanted import Wanted
-from v2v.guests.windows import facts, peversion, selection, signing, staging, virtio_win
+from v2v.guests.windows import facts, files, peversion, selection, signing, virtio_win
 from v2v.guests.windows.disks import DRIVERS
 from v2v.guests.windows.hive import EXPAND_SZ, Hive, Value, expand_sz
 from v2v.guests.windows.place import Work
@@ -58,14 +58,14 @@ def plan(work: Work) -> Iterator[Action]:
     for driver in chosen.drivers:
         for name, content in sorted(driver.files.items()):
             path = work.path(rf"{FOLDER}\{driver.name}\{name}")
-            yield from staging.written(work.appliance, path, content, _REASON)
+            yield from files.written(work.appliance, path, content, _REASON)
         if driver.name in DRIVERS:
             yield from _loaded(work, driver)
     if chosen.agent and work.wanted.agent:
         name, content = chosen.agent
         path = work.path(rf"{FOLDER}\{AGENT}\{name}")
         reason = "the guest agent is installed from there at the first boot"
-        yield from staging.written(work.appliance, path, content, reason)
+        yield from files.written(work.appliance, path, content, reason)
     search(
         work.registry.software,
         [driver.name for driver in chosen.drivers],
@@ -81,7 +81,7 @@ def _loaded(work: Work, driver: Driver) -> Iterator[Action]:
     path = work.path(rf"System32\drivers\{file}")
     if not is_no_older(work.appliance, path, driver.files[file]):
         content = driver.files[file]
-        yield from staging.written(work.appliance, path, content, _LOADED)
+        yield from files.written(work.appliance, path, content, _LOADED)
 
 
 def is_no_older(appliance: Appliance, path: str, content: bytes) -> bool:
@@ -89,7 +89,7 @@ def is_no_older(appliance: Appliance, path: str, content: bytes) -> bool:
     g = appliance.g
     if not g.is_file(path, followsymlinks=True) or g.filesize(path) > peversion.MOST:
         return False
-    there = staging.read(appliance, path)
+    there = files.read(appliance, path)
     own, ours = peversion.version(there), peversion.version(content)
     if own is None or ours is None:
         return False

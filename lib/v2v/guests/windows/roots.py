@@ -20,6 +20,7 @@ from v2v.guests.appliance import Appliance
 from v2v.guests.devices import Device
 from v2v.guests.windows import bcd, volumes
 from v2v.guests.windows.bcd import Default
+from v2v.guests.windows.files import below, child
 from v2v.guests.windows.hive import Hive
 from v2v.guests.windows.partition import Place
 
@@ -30,7 +31,7 @@ _HIVES = ("system", "software")
 _USED = ("users", "documents and settings", "pagefile.sys")
 _BCDS = (r"EFI\Microsoft\Boot\BCD", r"Boot\BCD")
 _MAX_BCD, _MAX_INI = 16 * 2**20, 64 * 2**10  # bytes
-_MAX_ROOTS, _MAX_LINES, _MAX_PARTS = 50, 50, 8
+_MAX_ROOTS, _MAX_LINES = 50, 50
 _LINE = re.compile(
     r"(?:multi|scsi|signature)\([0-9a-f]{1,8}\)disk\(\d{1,3}\)rdisk\((\d{1,3})\)"
     r"partition\((\d{1,3})\)\\([^=\r\n]{1,200})=",
@@ -79,31 +80,6 @@ def shown(appliance: Appliance, device: str) -> Iterator[bool]:
         yield True
     finally:
         appliance.g.umount_all()
-
-
-def child(appliance: Appliance, folder: str, name: str) -> str | None:
-    """Return the path of *name*, in any case, in *folder*; None if it is not there."""
-    names = appliance.names(folder or "/")
-    if name in names:
-        return f"{folder}/{name}"
-    wanted = name.lower()
-    return next((f"{folder}/{own}" for own in names if own.lower() == wanted), None)
-
-
-def below(appliance: Appliance, folder: str, path: str) -> str | None:
-    """Return where *path*, with backslashes, is in *folder*, in any case.
-
-    None if it is not there, or leads over a link.
-    """
-    parts = [part for part in path.split("\\") if part]
-    if len(parts) > _MAX_PARTS or {".", ".."} & set(parts):
-        return None
-    here: str | None = folder.rstrip("/")
-    for part in parts:
-        if here is None or (here and not appliance.g.is_dir(here)):
-            return None
-        here = child(appliance, here, part)
-    return here
 
 
 def _named(device: str, folders: Sequence[str]) -> Iterator[Root]:

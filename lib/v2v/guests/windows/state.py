@@ -16,8 +16,8 @@ from v2v.errors import GuestError
 from v2v.guests.appliance import Appliance
 from v2v.guests.devices import Device
 from v2v.guests.windows import replay, volumes
+from v2v.guests.windows.files import below, child
 from v2v.guests.windows.registry import Registry
-from v2v.guests.windows.roots import below, child
 from v2v.guests.windows.volumes import BitLocker, Read
 
 FINDINGS = (

@@ -12,7 +12,7 @@ import windows_disks
 from v2v.document import Change
 from v2v.errors import GuestError
 from v2v.guests.windows import presence, staging
-from v2v.guests.windows.place import spelled
+from v2v.guests.windows.files import spelled
 
 FILES = {"viostor.inf": b"viostor", "VioStor.sys": bytes(3 * 2**20 + 1), "x.cat": b""}
 

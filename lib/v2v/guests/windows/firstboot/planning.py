@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from v2v.document import Change
 from v2v.errors import GuestError
 from v2v.guests.appliance import Appliance
 from v2v.guests.plan import Action, remove
+from v2v.guests.windows import files
 from v2v.guests.windows.firstboot import access, restore
 from v2v.guests.windows.firstboot.steps import MOST, Step, crlf
 from v2v.guests.windows.hive import dword, expand_sz, multi_sz, sz
@@ -49,9 +49,12 @@ def plan(work: Work) -> Iterator[Action]:
     if not work.steps and not undo:
         return
     wanted = dict(_contents(work, home, undo))
-    made = [path for path in wanted if not _is(appliance, path, wanted[path])]
-    for path in made:
-        yield _put(path, wanted[path])
+    made = [
+        action
+        for path, content in wanted.items()
+        for action in files.written(appliance, path, content, _REASON, links=False)
+    ]
+    yield from made
     for name in ("complete",):
         if made and appliance.g.exists(f"{home}/{name}"):
             yield remove(f"{home}/{name}", "it tells of an earlier first boot")
@@ -62,7 +65,7 @@ def plan(work: Work) -> Iterator[Action]:
 
 def _contents(
     work: Work, home: str, undo: Sequence[str]
-) -> Iterator[tuple[str, bytes | Path]]:
+) -> Iterator[tuple[str, bytes]]:
     """Yield the files of the guest, and what is in them."""
     for name in _SCRIPTS:
         text = (Path(__file__).parent / name).read_text("ascii")
@@ -77,7 +80,8 @@ def _contents(
         if step.required:
             yield f"{home}/scripts/{name}.required", b"1\r\n"
         for file, content in step.files.items():
-            yield f"{home}/files/{file}", content
+            data = content if isinstance(content, bytes) else content.read_bytes()
+            yield f"{home}/files/{file}", data
 
 
 def named(
@@ -108,49 +112,12 @@ def named(
         yield name, step
 
 
-def _is(appliance: Appliance, path: str, content: bytes | Path) -> bool:
-    """Whether the file at *path* has *content*; a large one by its size and hash."""
-    g = appliance.g
-    if not g.is_file(path):
-        return False
-    data = content if isinstance(content, bytes) else content.read_bytes()
-    if g.filesize(path) != len(data):
-        return False
-    piece = 2**20
-    return all(
-        bytes(g.pread(path, piece, at)) == data[at : at + piece]
-        for at in range(0, len(data), piece)
-    )
-
-
-def _put(path: str, content: bytes | Path) -> Action:
-    size = len(content) if isinstance(content, bytes) else content.stat().st_size
-
-    def apply(appliance: Appliance) -> None:
-        g = appliance.g
-        g.mkdir_p(path.rpartition("/")[0])
-        if g.is_symlink(path) or (g.exists(path) and not g.is_file(path)):
-            raise GuestError(
-                f"{path} in the guest is no file, and one must be made there",
-                "remove it on the source",
-            )
-        if isinstance(content, Path):
-            g.upload(str(content), path)
-            return
-        with tempfile.NamedTemporaryFile(prefix="v2v-") as file:
-            Path(file.name).write_bytes(content)
-            g.upload(file.name, path)
-
-    change = Change(path=path, kind="create", reason=_REASON, after=f"{size} bytes")
-    return Action(change=change, apply=apply, space=size)
-
-
-def _restricted(top: str, home: str, files: Sequence[str]) -> Action:
+def _restricted(top: str, home: str, paths: Sequence[str]) -> Action:
     """Return what keeps all of it from the guest's users."""
-    folders = dict.fromkeys([top, home, *(f.rpartition("/")[0] for f in files)])
+    folders = dict.fromkeys([top, home, *(p.rpartition("/")[0] for p in paths)])
 
     def apply(appliance: Appliance) -> None:
-        for path in (*folders, *files):
+        for path in (*folders, *paths):
             access.restrict(appliance, path)
 
     change = Change(
