@@ -153,8 +153,8 @@ def _steps(work: Work) -> Iterator[Step]:
         if "balloon" in names:
             yield agents.balloon()
         if chosen.agent and work.wanted.agent:
-            name, content = chosen.agent
-            yield agents.installer("guest agent", content, name)
+            folder = rf"%SystemRoot%\{placing.FOLDER}\{placing.AGENT}"
+            yield agents.installer("guest agent", None, chosen.agent[0], folder=folder)
     if work.wanted.remove_tools:
         yield from agents.removals(work.registry.software)
 

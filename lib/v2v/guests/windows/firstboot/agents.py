@@ -79,19 +79,20 @@ exit /b %CODE%
 
 
 def installer(
-    name: str, file: bytes | Path, msi: str, *, required: bool = False
+    name: str, file: bytes | Path | None, msi: str, *, folder: str = "%FILES%"
 ) -> Step:
     """Return what installs the MSI *file*, to be called *msi* there.
+
+    None is one that is put into *folder*, as Windows names it, already.
 
     Another installation (1618), or a driver that is not bound yet (1603), may be in
     its way: it is tried again, and once more after a restart.
     """
     return Step(
         name=name,
-        script=_INSTALL.format(msi=msi),
-        required=required,
+        script=_INSTALL.format(path=rf"{folder}\{msi}"),
         priority=steps.AGENTS,
-        files={msi: file},
+        files={} if file is None else {msi: file},
         reason=f"{name} is installed once its driver is",
     )
 
@@ -100,7 +101,7 @@ _INSTALL = """\
 @echo off
 set "COUNT=0"
 :again
-call "%SYS%\\msiexec" /i "%FILES%\\{msi}" /qn /norestart
+call "%SYS%\\msiexec" /i "{path}" /qn /norestart
 set "CODE=%ERRORLEVEL%"
 if not "%CODE%"=="1618" if not "%CODE%"=="1603" exit /b %CODE%
 set /a COUNT+=1
