@@ -77,6 +77,25 @@ def caution(code: str, message: str, remedy: str = "") -> Finding:
     return Finding(code=code, severity="warn", message=message, remedy=remedy)
 
 
+def memory_unknown(taken: str) -> Finding:
+    """Return the finding that no memory size can be used, and what is *taken*."""
+    return caution("memory-unknown", f"no usable memory size; {taken} taken")
+
+
+def vcpus_unknown() -> Finding:
+    """Return the finding that no number of processors can be used."""
+    return caution("vcpus-unknown", "no usable number of processors; one taken")
+
+
+def tpm_lost() -> Finding:
+    """Return the finding that the machine has a TPM, whose content is the host's."""
+    return caution(
+        "tpm-state-lost",
+        "the TPM's secrets stay behind",
+        "have the recovery keys of encrypted disks at hand",
+    )
+
+
 def unreadable(disk: Disk, what: str, reason: str, remedy: str) -> Finding:
     """Return the finding that *disk*, the source's *what*, cannot be had."""
     return Finding(

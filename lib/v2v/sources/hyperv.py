@@ -268,12 +268,8 @@ def _source(machine: Node, path: Path) -> Source:
 
 def _findings(machine: Node) -> Iterator[Finding]:
     if _memory(machine) is None:
-        yield descriptions.caution(
-            "memory-unknown", "no usable memory size; 512 MiB taken"
-        )
+        yield descriptions.memory_unknown("512 MiB")
     if _vcpus(machine) is None:
-        yield descriptions.caution(
-            "vcpus-unknown", "no usable number of processors; one taken"
-        )
+        yield descriptions.vcpus_unknown()
     if _has_tpm(machine):
-        yield descriptions.caution("tpm-state-lost", "the TPM's secrets stay behind")
+        yield descriptions.tpm_lost()

@@ -270,12 +270,8 @@ def _source(root: Element, path: Path) -> Source:
 
 def _findings(root: Element) -> Iterator[Finding]:
     if _memory(root) is None:
-        yield descriptions.caution(
-            "memory-unknown", "no usable memory size; 256 MiB taken"
-        )
+        yield descriptions.memory_unknown("256 MiB")
     if _vcpus(root) is None:
-        yield descriptions.caution(
-            "vcpus-unknown", "no usable number of processors; one taken"
-        )
+        yield descriptions.vcpus_unknown()
     if _has_tpm(root):
-        yield descriptions.caution("tpm-state-lost", "the TPM's secrets stay behind")
+        yield descriptions.tpm_lost()

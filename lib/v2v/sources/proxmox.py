@@ -221,9 +221,7 @@ def _passthrough(settings: Settings) -> Iterator[str]:
 
 def _findings(settings: Settings) -> Iterator[Finding]:
     if _memory(settings) is None:
-        yield descriptions.caution(
-            "memory-unknown", "no usable memory size; Proxmox VE's 512 MiB taken"
-        )
+        yield descriptions.memory_unknown("Proxmox VE's 512 MiB")
     if "vmstate" in settings or settings.get("lock", "").startswith("suspend"):
         yield descriptions.suspended()
     elif "lock" in settings:
@@ -233,6 +231,6 @@ def _findings(settings: Settings) -> Iterator[Finding]:
             "let it end, and see that it has (qm unlock ID)",
         )
     if "tpmstate0" in settings:
-        yield descriptions.caution("tpm-state-lost", "the TPM's secrets stay behind")
+        yield descriptions.tpm_lost()
     for name in _passthrough(settings):
         yield descriptions.caution("device-lost", f"{name} cannot be taken over")

@@ -216,15 +216,13 @@ def _passthrough(hardware: Element) -> Iterator[str]:
 
 def _findings(machine: Element, hardware: Element) -> Iterator[Finding]:
     if _memory(hardware) is None:
-        yield descriptions.caution(
-            "memory-unknown", "no usable memory size; VirtualBox's 128 MiB taken"
-        )
+        yield descriptions.memory_unknown("VirtualBox's 128 MiB")
     if attribute(machine, "stateFile"):
         yield descriptions.suspended()
     names = [attribute(s, "name") for s in descendants(machine, "Snapshot")]
     yield from descriptions.snapshots(names)
     if _has_tpm(hardware):
-        yield descriptions.caution("tpm-state-lost", "the TPM's secrets stay behind")
+        yield descriptions.tpm_lost()
     if _of(hardware, "Firmware", "type").upper() == "EFI32":
         yield descriptions.caution(
             "firmware-unknown",

@@ -31,7 +31,7 @@ from v2v.document import (
 from v2v.errors import SourceError
 from v2v.formats import MAX_SIZE, ends
 from v2v.mapping import xva
-from v2v.sources import Request, disks, macs, new_id
+from v2v.sources import Request, descriptions, disks, macs, new_id
 
 _NULL = "OpaqueRef:NULL"
 _MAX_MEMORY = 2**50
@@ -223,12 +223,7 @@ def _findings(machine: Snapshot, objects: Objects) -> Iterator[Finding]:
             remedy="set it on the new host",
         )
     if machine.get("VTPMs"):
-        yield Finding(
-            code="tpm-state-lost",
-            severity="warn",
-            message="the TPM's secrets stay behind",
-            remedy="have the recovery keys of encrypted disks at hand",
-        )
+        yield descriptions.tpm_lost()
     if machine.get("power_state") in ("Suspended", "Running"):
         yield Finding(
             code="suspended",

@@ -36,6 +36,24 @@ class Told:
     by: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Case:
+    """The connections that are cards, and the cards of the VM."""
+
+    hive: Hive
+    current: str
+    cards: Sequence[Connection]
+    nics: Sequence[Nic]
+
+    def left(self, found: Mapping[str, Told]) -> tuple[list[Connection], list[Nic]]:
+        """Return those that are not among what was *found*."""
+        taken = {one.mac for one in found.values()}
+        return (
+            [card for card in self.cards if card.guid not in found],
+            [nic for nic in self.nics if nic.mac.lower() not in taken],
+        )
+
+
 def told(
     registry: Registry, connections: Sequence[Connection], nics: Sequence[Nic]
 ) -> dict[str, Told]:
@@ -44,13 +62,13 @@ def told(
     Each card of *nics* is given to one connection at most.  A MAC that none of them
     has is told too, if something names it: the connection is of another card.
     """
-    hive, current = registry.system, registry.current
     cards = [connection for connection in connections if connection.is_card]
+    case = _Case(hive=registry.system, current=registry.current, cards=cards, nics=nics)
     wanted = {nic.mac.lower() for nic in nics}
-    named = {c.guid: list(_named(hive, current, c)) for c in cards}
+    named = {c.guid: list(_named(case, c)) for c in cards}
     found = _best(cards, named, wanted)
     for more in (_by_dhcpv6, _by_slot, _by_rest):
-        _add(found, more(hive, current, cards, nics, found), wanted)
+        _add(found, more(case, found), wanted)
     for guid, all_ in named.items():
         if guid not in found and all_ and all_[0].mac not in wanted:
             found[guid] = all_[0]
@@ -65,11 +83,13 @@ def plain(text: str) -> str | None:
     return ":".join(digits[i : i + 2] for i in range(0, 12, 2))
 
 
-def _named(hive: Hive, current: str, connection: Connection) -> Iterator[Told]:
+def _named(case: _Case, connection: Connection) -> Iterator[Told]:
     """Yield the MACs that are written for *connection*, the surest first."""
-    kernel = rf"{current}\Control\NetworkSetup2\Interfaces\{connection.guid}\Kernel"
+    kernel = (
+        rf"{case.current}\Control\NetworkSetup2\Interfaces\{connection.guid}\Kernel"
+    )
     for name in ("PermanentAddress", "CurrentAddress"):
-        value = hive.value(kernel, name)
+        value = case.hive.value(kernel, name)
         if value and len(value.data) == 6 and any(value.data):
             yield Told(mac=value.data.hex(":"), by=f"NetworkSetup2 {name}")
     if mac := plain(connection.override):
@@ -110,38 +130,23 @@ def _add(found: dict[str, Told], more: Mapping[str, Told], wanted: set[str]) -> 
             found[guid] = one
 
 
-def _left(
-    cards: Sequence[Connection], nics: Sequence[Nic], found: Mapping[str, Told]
-) -> tuple[list[Connection], list[Nic]]:
-    taken = {one.mac for one in found.values()}
-    return (
-        [card for card in cards if card.guid not in found],
-        [nic for nic in nics if nic.mac.lower() not in taken],
-    )
-
-
-def _by_dhcpv6(
-    hive: Hive,
-    current: str,
-    cards: Sequence[Connection],
-    nics: Sequence[Nic],
-    found: Mapping[str, Told],
-) -> dict[str, Told]:
+def _by_dhcpv6(case: _Case, found: Mapping[str, Told]) -> dict[str, Told]:
     """Tell cards apart by their makers: the OUI is in the id of DHCPv6's client.
 
     Dhcpv6Iaid of a connection ends in the OUI of its card; Dhcpv6DUID in the whole MAC
     of one card.  An OUI that two have tells nothing.
     """
-    root = rf"{current}\Services\Tcpip6\Parameters"
-    left, free = _left(cards, nics, found)
+    root = rf"{case.current}\Services\Tcpip6\Parameters"
+    left, free = case.left(found)
     ids = {
-        c.guid: hive.number(rf"{root}\Interfaces\{c.guid}", "Dhcpv6Iaid") for c in left
+        c.guid: case.hive.number(rf"{root}\Interfaces\{c.guid}", "Dhcpv6Iaid")
+        for c in left
     }
     ouis = {g: (i & 0xFFFFFF).to_bytes(3, "big").hex(":") for g, i in ids.items() if i}
     of_cards = Counter(ouis.values())
     of_nics = Counter(nic.mac.lower()[:8] for nic in free)
     by_oui = {nic.mac.lower()[:8]: nic.mac.lower() for nic in free}
-    duid = hive.value(root, "Dhcpv6DUID")
+    duid = case.hive.value(root, "Dhcpv6DUID")
     whole = duid.data[-6:].hex(":") if duid and len(duid.data) == 14 else ""
     return {
         guid: Told(mac=mac, by="Dhcpv6DUID" if mac == whole else "Dhcpv6Iaid")
@@ -150,22 +155,17 @@ def _by_dhcpv6(
     }
 
 
-def _by_slot(
-    hive: Hive,
-    current: str,
-    cards: Sequence[Connection],
-    nics: Sequence[Nic],
-    found: Mapping[str, Told],
-) -> dict[str, Told]:
+def _by_slot(case: _Case, found: Mapping[str, Told]) -> dict[str, Told]:
     """Tell cards by their PCI address, which VMware's slot number says."""
-    left, free = _left(cards, nics, found)
+    left, free = case.left(found)
     slots = {}
     for nic in free:
         if nic.pci_slot is not None and (where := place(nic.pci_slot)):
             slots[where] = nic.mac.lower()
     places = {
         c.guid: location(
-            hive.text(rf"{current}\Enum\{c.device}", "LocationInformation") or ""
+            case.hive.text(rf"{case.current}\Enum\{c.device}", "LocationInformation")
+            or ""
         )
         for c in left
         if c.device.upper().startswith("PCI\\")
@@ -178,18 +178,12 @@ def _by_slot(
     }
 
 
-def _by_rest(
-    hive: Hive,
-    current: str,
-    cards: Sequence[Connection],
-    nics: Sequence[Nic],
-    found: Mapping[str, Told],
-) -> dict[str, Told]:
+def _by_rest(case: _Case, found: Mapping[str, Told]) -> dict[str, Told]:
     """Return the sole connection for the sole card that are left."""
-    left, free = _left(cards, nics, found)
+    left, free = case.left(found)
     if len(left) != 1 or len(free) != 1:
         return {}
-    others = list(_named(hive, current, left[0]))
+    others = list(_named(case, left[0]))
     # One that names another MAC is a card that the VM has no more.
     if others:
         return {}
