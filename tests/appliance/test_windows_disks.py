@@ -6,7 +6,6 @@ The tests build upon each other, as a guest's conversion does.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,8 @@ import pytest
 
 import hives
 import windows_disks
-from served_image import served
+from served_image import for_ntfs
 from v2v.document import VM, Change, Disk, Guest, Source, Verdict, Windows
-from v2v.guests import appliance
 from v2v.guests.appliance import Appliance
 from v2v.guests.wanted import Wanted
 from v2v.guests.windows import disks, opening, placing, registry
@@ -37,15 +35,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Appliance]:
     if not shared.is_dir():
         pytest.skip("needs ../shared")
     folder = tmp_path_factory.mktemp("windows")
-    image = folder / "disk.img"
-    image.touch()
-    os.truncate(image, 128 * 2**20)
-    with (
-        served(image, folder / "disk.sock") as uri,
-        appliance.opened([uri], write=True) as own,
-    ):
-        if not own.g.feature_available(["ntfs3g", "ntfsprogs"]):
-            pytest.skip("the appliance has no ntfs-3g")
+    with for_ntfs(folder, 128) as own:
         make(own.g, shared, folder)
         yield own
 

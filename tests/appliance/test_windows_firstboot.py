@@ -3,29 +3,17 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from served_image import served
-from v2v.guests import appliance
+from served_image import for_ntfs
 from v2v.guests.windows.firstboot import access
 
 EVERYONE = "010100000000000100000000"  # S-1-1-0
 
 
 def test_only_system_and_administrators_may_write(tmp_path: Path) -> None:
-    image = tmp_path / "disk.img"
-    image.touch()
-    os.truncate(image, 64 * 2**20)
-    with (
-        served(image, tmp_path / "disk.sock") as uri,
-        appliance.opened([uri], write=True) as own,
-    ):
-        if not own.g.feature_available(["ntfs3g", "ntfsprogs"]):
-            pytest.skip("the appliance has no ntfs-3g")
+    with for_ntfs(tmp_path, 64) as own:
         handle: Any = own.g  # the stubs have what v2v calls
         handle.mkfs("ntfs", "/dev/sda")
         own.g.mount("/dev/sda", "/")

@@ -5,7 +5,6 @@ The tests build upon each other, as a guest's conversion does: nothing is writte
 the last ones.
 """
 
-import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,9 +15,9 @@ import pytest
 import bitlocker
 import hives
 import ntfs
-from served_image import served
+from served_image import for_ntfs
 from v2v.errors import GuestError
-from v2v.guests import appliance, devices
+from v2v.guests import devices
 from v2v.guests.appliance import Appliance
 from v2v.guests.windows import facts, opening, roots, state
 from v2v.guests.windows.partition import Place
@@ -36,15 +35,7 @@ HIBERNATED = b"HIBR".ljust(8192, b"\0")
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Appliance]:
     folder = tmp_path_factory.mktemp("windows")
-    image = folder / "disk.img"
-    image.touch()
-    os.truncate(image, 128 * 2**20)
-    with (
-        served(image, folder / "disk.sock") as uri,
-        appliance.opened([uri], write=True) as own,
-    ):
-        if not own.g.feature_available(["ntfs3g", "ntfsprogs"]):
-            pytest.skip("the appliance has no ntfs-3g")
+    with for_ntfs(folder, 128) as own:
         make(own.g, folder)
         yield own
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import any_input
 from v2v import access, layers
 from v2v.document import VM, decode, encode_vm
 from v2v.errors import SourceError
@@ -341,12 +342,9 @@ def test_any_value_gives_a_document_or_one_line(
     changed = '"'.join(pieces).encode("utf-8", "replace")
     if data.draw(st.booleans()):
         changed = changed[: data.draw(st.integers(0, len(changed)))]
-    try:
-        vm, _ = vbox.parse(changed, Path("/x.vbox"))
-    except SourceError as e:
-        assert "\n" not in e.message
-    else:
-        assert decode(json.loads(json.dumps(encode_vm(vm)))).name == vm.name
+    any_input.gives_a_document_or_one_line(
+        lambda: vbox.parse(changed, Path("/x.vbox"))[0]
+    )
 
 
 # Real machines
