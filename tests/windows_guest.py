@@ -3,12 +3,12 @@
 
 Nothing in them runs; but all that v2v goes by is there as that version has it: in-box
 drivers and their databases, class keys, adapters, the boot store.  A guest can be made
-as folders of this host, or (windows_disk.py) as a disk for an appliance.
+as folders of this host (windows_folder.py), or (windows_disk.py) as a disk for an
+appliance.
 """
 
 from __future__ import annotations
 
-import shlex
 import struct
 import tomllib
 import uuid
@@ -20,10 +20,9 @@ from typing import Any, cast
 import hives
 import virtio_win
 import windows_store
-from guest_folder import Folder, Volume, put
+from guest_folder import put
 from hives import Content
 from v2v.document import VM, Cpu, Disk, Nic, Source
-from v2v.guests.appliance import Appliance
 from v2v.guests.wanted import Wanted
 
 FOLDER = Path(__file__).parent / "windows"
@@ -134,52 +133,6 @@ def program(arch: str, mark: bytes = b"") -> bytes:
     """Return a program of Windows, of which the head alone is right."""
     head = b"MZ".ljust(0x3C, b"\0") + struct.pack("<I", 0x40)
     return head + struct.pack("<4sH", b"PE\0\0", _MACHINES[arch]) + bytes(250) + mark
-
-
-def opened(phony: Phony, folder: Path) -> Appliance:
-    """Return *phony*, made in *folder*, as a guest whose disks are not mounted yet."""
-    folders = placed(phony, folder)
-    volumes = {
-        device: Volume(facts=facts(phony, device), folder=place)
-        for device, place in folders.items()
-    }
-    table = {"PTTYPE": "gpt", "PTUUID": DISK_GUID}
-    if not phony.efi:
-        table = {"PTTYPE": "dos", "PTUUID": f"{SIGNATURE:08x}"}
-    whole = {"/dev/sda": Volume(facts=table)}
-    return Appliance(cast(Any, _Disk(folder, volumes, whole)))
-
-
-class _Disk(Folder):
-    """The stand-in, with a disk that has partitions."""
-
-    def __init__(
-        self, root: Path, volumes: Mapping[str, Volume], whole: Mapping[str, Volume]
-    ) -> None:
-        super().__init__(root, {}, {**volumes, **whole})
-        self.whole = set(whole)
-        self.attributes: dict[str, str] = {}
-
-    def list_partitions(self) -> list[str]:
-        return [name for name in self.volumes if name not in self.whole]
-
-    def list_devices(self) -> list[str]:
-        return sorted(self.whole)
-
-    def mountpoints(self) -> dict[str, str]:
-        folders = {v.folder: name for name, v in self.volumes.items() if v.folder}
-        return {folders[place]: point for point, place in self.mounted.items()}
-
-    def debug(self, command: str, arguments: list[str]) -> str:
-        """Set an extended attribute, or show one."""
-        assert command == "sh"
-        words = shlex.split(arguments[0])
-        if words[0] == "setfattr":
-            self.attributes[words[-1]] = f"{words[2]}={words[4]}"
-        return self.attributes[words[-1]]
-
-    def rmdir(self, path: str) -> None:
-        self.host(path).rmdir()
 
 
 def facts(phony: Phony, device: str) -> dict[str, str]:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import hives
+import windows_folder
 import windows_golden
 import windows_guest
 from guest_folder import tree
@@ -40,7 +41,7 @@ class Made:
         self.root = folder / "guest"
         self.folder = folder
         self.root.mkdir()
-        self.appliance: Appliance = windows_guest.opened(self.phony, self.root)
+        self.appliance: Appliance = windows_folder.opened(self.phony, self.root)
 
     def hives(self, run: str) -> Path:
         """Return an empty folder for the copies of the hives."""

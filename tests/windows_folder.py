@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A phony Windows guest as folders of this host, behind a stand-in for libguestfs."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import windows_guest
+from guest_folder import Folder, Volume
+from v2v.guests.appliance import Appliance
+from windows_guest import Phony
+
+
+def opened(phony: Phony, folder: Path) -> Appliance:
+    """Return *phony*, made in *folder*, as a guest whose disks are not mounted yet."""
+    folders = windows_guest.placed(phony, folder)
+    volumes = {
+        device: Volume(facts=windows_guest.facts(phony, device), folder=place)
+        for device, place in folders.items()
+    }
+    table = {"PTTYPE": "gpt", "PTUUID": windows_guest.DISK_GUID}
+    if not phony.efi:
+        table = {"PTTYPE": "dos", "PTUUID": f"{windows_guest.SIGNATURE:08x}"}
+    whole = {"/dev/sda": Volume(facts=table)}
+    return Appliance(cast(Any, _Disk(folder, volumes, whole)))
+
+
+class _Disk(Folder):
+    """The stand-in, with a disk that has partitions."""
+
+    def __init__(
+        self, root: Path, volumes: Mapping[str, Volume], whole: Mapping[str, Volume]
+    ) -> None:
+        super().__init__(root, {}, {**volumes, **whole})
+        self.whole = set(whole)
+        self.attributes: dict[str, str] = {}
+
+    def list_partitions(self) -> list[str]:
+        return [name for name in self.volumes if name not in self.whole]
+
+    def list_devices(self) -> list[str]:
+        return sorted(self.whole)
+
+    def mountpoints(self) -> dict[str, str]:
+        folders = {v.folder: name for name, v in self.volumes.items() if v.folder}
+        return {folders[place]: point for point, place in self.mounted.items()}
+
+    def debug(self, command: str, arguments: list[str]) -> str:
+        """Set an extended attribute, or show one."""
+        assert command == "sh"
+        words = shlex.split(arguments[0])
+        if words[0] == "setfattr":
+            self.attributes[words[-1]] = f"{words[2]}={words[4]}"
+        return self.attributes[words[-1]]
+
+    def rmdir(self, path: str) -> None:
+        self.host(path).rmdir()
