@@ -24,7 +24,8 @@ from v2v.guests.plan import Action
 from v2v.guests.wanted import Wanted
 
 # The reason as fixup gives it, the path, and the sections that say why.
-SECTIONS: tuple[tuple[str, str, str], ...] = (
+Table = tuple[tuple[str, str, str], ...]
+SECTIONS: Table = (
     ("disks have other kernel names", r"/etc/fstab", "§5.2 rule 1, mounts"),
     ("disks have other kernel names", r"/etc/initramfs-tools/.*", "§4.2 RESUME, §5.2"),
     ("disks have other kernel names", r"/etc/crypttab", "§5.2 crypto"),
@@ -155,9 +156,9 @@ def _header(change: Change) -> str:
     return f"# {change.path} — {section(change)}: {change.reason}{ran}"
 
 
-def section(change: Change) -> str:
+def section(change: Change, table: Table = SECTIONS) -> str:
     """Return the sections that demand *change*; an AssertionError if there is none."""
-    for reason, path, sections in SECTIONS:
+    for reason, path, sections in table:
         if re.match(reason, change.reason) and re.fullmatch(path, change.path):
             return sections
     raise AssertionError(f"no section for {change.path}: {change.reason}")

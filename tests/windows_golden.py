@@ -8,21 +8,19 @@ has none, and is an error.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from golden import Fixed, Table, section
 from v2v.document import Change, Devices, Finding, Guest
 from v2v.guests import inspection
 from v2v.guests.appliance import Appliance
-from v2v.guests.plan import Action
 from v2v.guests.windows import family
 from v2v.guests.windows.family import Job
 from windows_guest import Phony
 
 # The reason as fixup gives it, the path, and the sections that say why.
-SECTIONS: tuple[tuple[str, str, str], ...] = (
+SECTIONS: Table = (
     ("Windows needs the driver to find its disk", r"SYSTEM\\.*\\Services\\.*", "§2.5"),
     ("Windows finds the driver by this id", r"SYSTEM\\.*\\Critical.*", "§2.6, A8"),
     ("Windows finds the driver by this id", r"SYSTEM\\DriverDatabase\\.*", "§2.6, A9"),
@@ -56,17 +54,6 @@ SECTIONS: tuple[tuple[str, str, str], ...] = (
     (r"\d+ values or keys of the hive", r".*/BCD", "§0, §6"),
 )
 _SHOWN = 200  # characters of a value
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fixed:
-    """What fixup made of a guest: ``text`` shows all that is different now."""
-
-    guest: Guest
-    devices: Devices
-    actions: Sequence[Action]
-    findings: Sequence[Finding]
-    text: str
 
 
 def job(
@@ -128,7 +115,8 @@ def _shown(change: Change) -> str:
     before, after = _value(change.before), _value(change.after)
     values = f"{before} -> {after}" if before and after else before or after
     what = f": {values}" if values else ""
-    return f"{change.kind} {change.path}{what} — {section(change)}: {change.reason}"
+    why = f"{section(change, SECTIONS)}: {change.reason}"
+    return f"{change.kind} {change.path}{what} — {why}"
 
 
 def _scripts(appliance: Appliance, changes: Sequence[Change]) -> Iterator[str]:
@@ -144,11 +132,3 @@ def _scripts(appliance: Appliance, changes: Sequence[Change]) -> Iterator[str]:
 def _value(text: str | None) -> str:
     line = " ".join((text or "").split())
     return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}…"
-
-
-def section(change: Change) -> str:
-    """Return the sections that demand *change*; an AssertionError if there is none."""
-    for reason, path, sections in SECTIONS:
-        if re.match(reason, change.reason) and re.fullmatch(path, change.path):
-            return sections
-    raise AssertionError(f"no section for {change.path}: {change.reason}")

@@ -262,9 +262,10 @@ def _job(
     running: Appliance, vm: VM, inspected: Inspected, wanted: Wanted
 ) -> linux.Job | windows.Job:
     """Return what is to be done to the guest, by the family of its system."""
-    from v2v.guests.linux import family as linux
-    from v2v.guests.windows import family as windows
-
     if inspected.windows:
+        from v2v.guests.windows import family as windows
+
         return windows.job(running, vm, inspected.windows, inspected.guest, wanted)
+    from v2v.guests.linux import family as linux
+
     return linux.job(running, vm, inspected.guest, wanted)

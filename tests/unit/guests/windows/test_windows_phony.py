@@ -14,11 +14,11 @@ import hives
 import windows_folder
 import windows_golden
 import windows_guest
+from golden import Fixed
 from guest_folder import tree
 from v2v.document import Change
 from v2v.errors import GuestError
 from v2v.guests.appliance import Appliance
-from windows_golden import Fixed
 
 NAMES = windows_guest.names()
 WINDOWS = "v2v.guests.windows"
