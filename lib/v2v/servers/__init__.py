@@ -68,6 +68,20 @@ class Server(Protocol):
         ...
 
 
+class Verify(Protocol):
+    """What a module offers as ``verify``, if what it reads carries checksums."""
+
+    def __call__(
+        self, address: Layer, access: Access, stopped: Callable[[], bool], /
+    ) -> tuple[int, int]:
+        """Compare the data of *address* with the checksums beside them.
+
+        Return how many parts agree, and how many have no checksum; end early once
+        *stopped* says so.  Raises SourceError for the first part that differs.
+        """
+        ...
+
+
 def names() -> list[str]:
     """Return the kinds of address there are."""
     return [module.name for module in pkgutil.iter_modules(__path__)]
@@ -76,3 +90,8 @@ def names() -> list[str]:
 def load(name: str) -> Server:
     """Return the module called *name*."""
     return cast(Server, import_module(f"{__name__}.{name}"))
+
+
+def verifier(name: str) -> Verify | None:
+    """Return how the module called *name* verifies; None if there are no checksums."""
+    return cast("Verify | None", getattr(load(name), "verify", None))

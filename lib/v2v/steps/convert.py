@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 from v2v import layers, names, overlays, paths, process
-from v2v.copying import engine, ownership, progress, verify
+from v2v.copying import engine, ownership, progress, sums, verify
 from v2v.copying.engine import Output
 from v2v.document import VM, Disk, Layer, LayerName, layer_of, next_generation, top
 from v2v.errors import SourceError, TargetError, UsageError
@@ -48,6 +48,7 @@ class Convert:
     preallocated: bool = False
     compressed: bool = False
     verify: bool = False
+    checksums: bool = True
     keep_overlay: bool = False
     force: bool = False
     progress: progress.Kind = "auto"
@@ -124,7 +125,9 @@ def convert(vm: VM, options: Convert, access: Access) -> Done:
             source = layers.graph(disk, access)
             size = layers.measured(disk, access)
             output = _output(vm, disk.having(size=size), folder, options)
-            copied.append(_copied(vm, disk, source, output, options, parts))
+            sums_ = layers.verifier(disk, access) if options.checksums else None
+            job = _Job(disk=disk, source=source, output=output, sums=sums_)
+            copied.append(_copied(vm, job, options, parts))
     disks = tuple(_released(disk, options, made) for disk in copied)
     moved = sum(layer.allocated or 0 for d in disks if (layer := d.target))
     return Done(vm=vm.having(disks=disks), took=took, made=made, bytes=moved)
@@ -156,19 +159,26 @@ def _make_folder(folder: Path) -> None:
         ) from e
 
 
-def _copied(
-    vm: VM,
-    disk: Disk,
-    source: Graph,
-    output: Output,
-    options: Convert,
-    parts: ExitStack,
-) -> Disk:
-    """Return *disk* with a target, whose file gets its name when *parts* closes."""
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """A disk, what is copied of it, and where to; how its source is verified."""
+
+    disk: Disk
+    source: Graph
+    output: Output
+    sums: layers.Verifier | None
+
+
+def _copied(vm: VM, job: _Job, options: Convert, parts: ExitStack) -> Disk:
+    """Return the disk with a target, whose file gets its name when *parts* closes."""
+    disk, source, output = job.disk, job.source, job.output
     parts.enter_context(ownership.claimed(output.path, vm.id, force=options.force))
     _check_space(disk, source, output)
     file = parts.enter_context(engine.part(output))
-    with progress.shown(options.progress, vm, disk, output.size) as heard:
+    with (
+        progress.shown(options.progress, vm, disk, output.size) as shown,
+        sums.verified(disk, job.sums, shown) as heard,
+    ):
         engine.copy(disk, source, output, file, heard)
     target = Layer(
         server="file" if output.format == "raw" else "qemu",
