@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
 from pathlib import Path
+from threading import Event
 from typing import Protocol
 
 from v2v.errors import SourceError
@@ -30,29 +30,27 @@ class _Digest(Protocol):
     def hexdigest(self) -> str: ...
 
 
-def verify(path: Path, disk: str, stopped: Callable[[], bool]) -> tuple[int, int]:
+def verify(path: Path, disk: str, given_up: Event) -> tuple[int, int]:
     """Compare the chunks of *disk* in the archive *path* with their checksums.
 
-    Return how many agree, and how many have none.  Ends early once *stopped* says so.
+    Return how many agree, and how many have none.  Ends early once *given_up* is set.
     Raises SourceError for the first chunk that differs.
     """
     agree = chunks = 0
     last: tar.Member | None = None
     for member in tar.members(path):
-        if stopped():
+        if given_up.is_set():
             break
         match = _SUM.fullmatch(member.name)
         if match is None:
             last = member
             chunks += member.name.removeprefix("./").startswith(f"{disk}/")
         elif match[1] == disk and last and member.name == f"{last.name}.{match[3]}":
-            agree += _agrees(path, last, member, stopped)
+            agree += _agrees(path, last, member, given_up)
     return agree, chunks - agree
 
 
-def _agrees(
-    path: Path, chunk: tar.Member, sum_: tar.Member, stopped: Callable[[], bool]
-) -> bool:
+def _agrees(path: Path, chunk: tar.Member, sum_: tar.Member, given_up: Event) -> bool:
     """Whether *chunk* has the checksum that the member *sum_* says.
 
     False if it was not read to its end.  Raises SourceError if it has another.
@@ -64,7 +62,7 @@ def _agrees(
     with path.open("rb") as file:
         file.seek(chunk.offset)
         while left:
-            if stopped():
+            if given_up.is_set():
                 return False
             data = file.read(min(left, _BLOCK))
             if not data:

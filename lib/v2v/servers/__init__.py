@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
+from threading import Event
 from typing import Any, Protocol, cast
 
 from v2v.document import Layer
@@ -71,13 +72,11 @@ class Server(Protocol):
 class Verify(Protocol):
     """What a module offers as ``verify``, if what it reads carries checksums."""
 
-    def __call__(
-        self, address: Layer, access: Access, stopped: Callable[[], bool], /
-    ) -> tuple[int, int]:
+    def __call__(self, address: Layer, access: Access, given_up: Event, /) -> None:
         """Compare the data of *address* with the checksums beside them.
 
-        Return how many parts agree, and how many have no checksum; end early once
-        *stopped* says so.  Raises SourceError for the first part that differs.
+        Ends early once *given_up* is set.  Raises SourceError for the first part that
+        differs.
         """
         ...
 

@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from threading import Event
 
 from v2v.document import Layer
 from v2v.mapping import xva, xvasums
 from v2v.servers import Access, Graph
 from v2v.servers.qemu import mapped
+
+log = logging.getLogger(__name__)
 
 
 def graph(address: Layer, access: Access, *, write: bool) -> Graph:
@@ -19,9 +22,10 @@ def graph(address: Layer, access: Access, *, write: bool) -> Graph:
     return Graph(node=top)
 
 
-def verify(
-    address: Layer, access: Access, stopped: Callable[[], bool]
-) -> tuple[int, int]:
+def verify(address: Layer, access: Access, given_up: Event) -> None:
     """See servers.Verify."""
-    path = access.checked(address.path or "")
-    return xvasums.verify(path, address.member or "", stopped)
+    path, disk = access.checked(address.path or ""), address.member or ""
+    agree, without = xvasums.verify(path, disk, given_up)
+    log.info("%s: %d blocks of %s agree with their checksums", path, agree, disk)
+    if without:
+        log.warning("%s: %d blocks of %s have no checksum", path, without, disk)

@@ -4,17 +4,19 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
-from collections.abc import Iterable
-from contextlib import ExitStack
+import socket
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, cast
 
-from v2v import layers, names, overlays, paths, process
-from v2v.copying import engine, ownership, progress, sums, verify
+from v2v import digests, layers, names, overlays, paths, process
+from v2v.copying import engine, ownership, progress, verify
 from v2v.copying.engine import Output
 from v2v.document import VM, Disk, Layer, LayerName, layer_of, next_generation, top
 from v2v.errors import SourceError, TargetError, UsageError
@@ -22,6 +24,7 @@ from v2v.servers import Access, Graph
 from v2v.stage import Done
 
 DiskFormat = Literal["raw", "qcow2"]
+log = logging.getLogger(__name__)
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _WORD = re.compile(r"(?:(sd[a-z]+):)?(format|size)=(.+)")
 _SIZE = re.compile(r"(\+?)(\d+)([KMGT]?)(?:iB|B)?", re.IGNORECASE)
@@ -125,9 +128,7 @@ def convert(vm: VM, options: Convert, access: Access) -> Done:
             source = layers.graph(disk, access)
             size = layers.measured(disk, access)
             output = _output(vm, disk.having(size=size), folder, options)
-            sums_ = layers.verifier(disk, access) if options.checksums else None
-            job = _Job(disk=disk, source=source, output=output, sums=sums_)
-            copied.append(_copied(vm, job, options, parts))
+            copied.append(_copied(vm, disk, source, output, options, access, parts))
     disks = tuple(_released(disk, options, made) for disk in copied)
     moved = sum(layer.allocated or 0 for d in disks if (layer := d.target))
     return Done(vm=vm.having(disks=disks), took=took, made=made, bytes=moved)
@@ -159,27 +160,24 @@ def _make_folder(folder: Path) -> None:
         ) from e
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Job:
-    """A disk, what is copied of it, and where to; how its source is verified."""
-
-    disk: Disk
-    source: Graph
-    output: Output
-    sums: layers.Verifier | None
-
-
-def _copied(vm: VM, job: _Job, options: Convert, parts: ExitStack) -> Disk:
-    """Return the disk with a target, whose file gets its name when *parts* closes."""
-    disk, source, output = job.disk, job.source, job.output
+def _copied(
+    vm: VM,
+    disk: Disk,
+    source: Graph,
+    output: Output,
+    options: Convert,
+    access: Access,
+    parts: ExitStack,
+) -> Disk:
+    """Return *disk* with a target, whose file gets its name when *parts* closes."""
     parts.enter_context(ownership.claimed(output.path, vm.id, force=options.force))
     _check_space(disk, source, output)
     file = parts.enter_context(engine.part(output))
     with (
-        progress.shown(options.progress, vm, disk, output.size) as shown,
-        sums.verified(disk, job.sums, shown) as heard,
+        _compared(disk, options, access) as told,
+        progress.shown(options.progress, vm, disk, output.size) as heard,
     ):
-        engine.copy(disk, source, output, file, heard)
+        engine.copy(disk, source, output, file, lambda part: heard(told(part)))
     target = Layer(
         server="file" if output.format == "raw" else "qemu",
         path=str(output.path),
@@ -190,6 +188,25 @@ def _copied(vm: VM, job: _Job, options: Convert, parts: ExitStack) -> Disk:
         verified=_verified(disk, source, file, output, options),
     )
     return disk.having(target=target, size=output.size)
+
+
+def _compared(
+    disk: Disk, options: Convert, access: Access
+) -> AbstractContextManager[Callable[[float], float]]:
+    """Compare the files of *disk* with what proves them, if they are of this host."""
+    source = disk.source
+    listed = source.digests if source else ()
+    verify = layers.verifier(disk, access) if options.checksums else None
+    endpoint = disk.endpoint
+    elsewhere = endpoint and (endpoint.host or "") != socket.gethostname()
+    if elsewhere and (listed or verify):
+        log.warning(
+            "disk %s comes from another host, so its manifest or its checksums are not "
+            "checked; convert it there, or check it by v2v-inspect --check",
+            disk.id,
+        )
+        listed, verify = (), None
+    return digests.compared(listed, access.checked, [verify] if verify else [])
 
 
 def _output(vm: VM, disk: Disk, folder: Path, options: Convert) -> Output:

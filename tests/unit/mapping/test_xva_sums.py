@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 import archives
-from v2v.copying import sums
-from v2v.document import Disk
+from v2v import digests
 from v2v.errors import SourceError
 from v2v.mapping import xvasums
 
@@ -19,7 +18,7 @@ DISK = b"x" * MIB + bytes(2 * MIB) + b"y" * MIB + b"z" * 4096
 
 
 def verify(path: Path, disk: str) -> tuple[int, int]:
-    return xvasums.verify(path, disk, lambda: False)
+    return xvasums.verify(path, disk, threading.Event())
 
 
 def xva(path: Path, keep_alive: int = 0) -> Path:
@@ -100,48 +99,44 @@ def test_a_checksum_of_a_gigabyte_is_read_to_no_more_than_it_can_be(
 
 def test_a_copy_breaks_off_with_the_first_block_that_differs() -> None:
     error = SourceError("block 7 is damaged")
-    ready = threading.Event()
 
-    def verify(stopped: object) -> tuple[int, int]:
-        ready.set()
+    def verify(given_up: threading.Event) -> None:
         raise error
 
-    told: list[float] = []
+    deadline = time.monotonic() + 10
     with (
         pytest.raises(SourceError, match="block 7"),
-        sums.verified(Disk(id="sda"), verify, told.append) as heard,
+        digests.compared([], Path, [verify]) as told,
     ):
-        ready.wait(10)
-        deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
-            heard(0.5)
+            told(0.5)
     assert time.monotonic() < deadline
 
 
 def test_a_copy_that_fails_does_not_wait_for_the_checksums() -> None:
-    ended = threading.Event()
+    ended = []
 
-    def verify(stopped: object) -> tuple[int, int]:
-        assert callable(stopped)
-        while not stopped():
-            time.sleep(0.001)
-        ended.set()
-        return 0, 0
+    def verify(given_up: threading.Event) -> None:
+        ended.append(given_up.wait(60))
 
     with (
         pytest.raises(ValueError, match="the copy"),
-        sums.verified(Disk(id="sda"), verify, lambda part: None),
+        digests.compared([], Path, [verify]) as told,
     ):
+        assert told(0.5) == 0.5
         raise ValueError("the copy")
-    assert ended.is_set()
+    assert ended == [True]
 
 
-def test_an_archive_that_ends_too_early_is_told_after_the_copy() -> None:
-    def verify(stopped: object) -> tuple[int, int]:
-        raise OSError(5, "Input/output error")
+def test_a_block_found_after_the_copy_is_told_too() -> None:
+    copied = threading.Event()
+
+    def verify(given_up: threading.Event) -> None:
+        assert copied.wait(60)
+        raise SourceError("block 8 is damaged")
 
     with (
-        pytest.raises(SourceError, match="sda: Input/output error"),
-        sums.verified(Disk(id="sda"), verify, lambda part: None),
+        pytest.raises(SourceError, match="block 8"),
+        digests.compared([], Path, [verify]),
     ):
-        pass
+        copied.set()
