@@ -8,7 +8,7 @@ has no words for.
 
 import uuid
 from collections.abc import Sequence
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from hypothesis import strategies as st
 
@@ -128,7 +128,7 @@ def vms(
     """Draw a VM with disks on *buses* whose files end in *suffix*."""
     assert set(buses) <= set(get_args(Bus))
     vcpus, cpu = draw(cpus())
-    firmware = draw(st.sampled_from(["bios", "efi"]))
+    firmware: Literal["bios", "efi"] = draw(st.sampled_from(["bios", "efi"]))
     return VM(
         id=str(uuid.uuid4()),
         name=draw(WORDS),
