@@ -188,3 +188,43 @@ def _disk(disk: Disk) -> dict[str, Any]:
 
 def _fields(value: object, names: str) -> dict[str, Any]:
     return {name: getattr(value, name) for name in names.split()}
+
+
+# One that has a bit of everything: for tests of odd values in its description.
+SAMPLE = VM(
+    id="4b3c2d1e-0000-4000-8000-000000000003",
+    name="web 01",
+    uuid="564d1f2e-3c4b-5a69-7887-96a5b4c3d2e1",
+    genid="9f47526f-7c91-13c6-f9b4-4b2edde4d6b0",
+    description="a machine",
+    memory=512 * MIB,
+    vcpus=4,
+    cpu=Cpu(sockets=2, cores=2, threads=1),
+    firmware="efi",
+    secure_boot=True,
+    tpm=True,
+    disks=(
+        Disk(
+            id="sda",
+            bus="scsi",
+            slot="scsi0:1",
+            boot=1,
+            source=Layer(server="qemu", path="a.vmdk", format="vmdk"),
+        ),
+        Disk(
+            id="sdb",
+            bus="ide",
+            slot="ide0:0",
+            source=Layer(server="qemu", path="b.vmdk", format="vmdk"),
+        ),
+    ),
+    removable=(
+        Removable(type="cdrom", path="tools.iso"),
+        Removable(type="floppy"),
+    ),
+    nics=(
+        Nic(mac="00:50:56:01:02:03", model="vmxnet3", network="VM Network"),
+        Nic(mac="00:50:56:01:02:04", model="e1000", network="DMZ", vlan=7),
+    ),
+    source=Source(kind="test", location="/plausible"),
+)
