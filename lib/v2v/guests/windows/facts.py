@@ -1,39 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the registry says of a Windows guest: its name, clock, volumes and programs."""
+"""What the registry says of a Windows guest: its name, clock and volumes."""
 
 from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
 
 from v2v.guests.appliance import printable
-from v2v.guests.windows.hive import Hive
 from v2v.guests.windows.partition import Place
 from v2v.guests.windows.registry import Registry
 from v2v.guests.windows.version import VERSION
 
-_UNINSTALL = r"Microsoft\Windows\CurrentVersion\Uninstall"
 _LETTER = "\\dosdevices\\"
 _GPT = b"DMIO:ID:"
 # It goes into scripts, where other characters would mean something.
 _FOLDER = re.compile(r"[A-Za-z]:(?:\\[A-Za-z0-9 ._~-]{1,64}){1,8}\\?")
-_MAX_PROGRAMS = 2000
-
-
-@dataclass(frozen=True, kw_only=True)
-class Program:
-    """An installed program; ``key`` is the name of its key in Uninstall."""
-
-    key: str
-    name: str
-    version: str | None = None
-    publisher: str | None = None
-    uninstall: str | None = None
-    quiet: str | None = None
-    is_msi: bool = False
 
 
 def hostname(registry: Registry) -> str | None:
@@ -111,31 +93,3 @@ def _place(data: bytes) -> Place | None:
     if len(data) == 24 and data.startswith(_GPT):
         return Place(partition=str(uuid.UUID(bytes_le=data[len(_GPT) :])))
     return None
-
-
-def programs(registry: Registry) -> list[Program]:
-    """Return the programs that the guest has, sorted by name."""
-    software = registry.software
-    found = [
-        program
-        for folder in (_UNINSTALL, rf"WOW6432Node\{_UNINSTALL}")
-        for program in _programs(software, folder)
-    ]
-    return sorted(found, key=lambda p: (p.name.lower(), p.key))
-
-
-def _programs(software: Hive, folder: str) -> Iterator[Program]:
-    for key in software.keys(folder)[:_MAX_PROGRAMS]:
-        path = rf"{folder}\{key}"
-        name = software.text(path, "DisplayName")
-        if not name:
-            continue  # an update, or a part of another
-        yield Program(
-            key=key,
-            name=printable(name),
-            version=software.text(path, "DisplayVersion"),
-            publisher=software.text(path, "Publisher"),
-            uninstall=software.text(path, "UninstallString"),
-            quiet=software.text(path, "QuietUninstallString"),
-            is_msi=software.number(path, "WindowsInstaller") == 1,
-        )

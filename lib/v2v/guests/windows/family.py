@@ -126,12 +126,8 @@ def _plan(work: Work) -> Iterator[Action]:
     # A controller's driver of the old hypervisor goes only where virtio's is sure.
     sure = work.guest.having(verdicts=disks.chosen(work)[1])
     yield from tools.plan(dataclasses.replace(work, guest=sure))
-    if work.registry.bcd:
-        bcd.edit(
-            work.registry.bcd,
-            efi=work.esp is not None,
-            restored=work.wanted.firstboot != "none",
-        )
+    if work.registry.bcd and work.esp is not None:
+        bcd.show(work.registry.bcd)
     yield from esp.plan(work)
     work.steps.extend(_steps(work))
     yield from firstboot.plan(work)

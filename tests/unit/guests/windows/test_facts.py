@@ -13,7 +13,6 @@ from v2v.guests.windows.version import VERSION
 from windows_registry import registry
 
 ZONE = r"ControlSet001\Control\TimeZoneInformation"
-UNINSTALL = r"Microsoft\Windows\CurrentVersion\Uninstall"
 
 # hives/README.md and the facts' Appendix B.
 REAL: dict[str, dict[str, Any]] = {
@@ -115,23 +114,3 @@ def test_only_volumes_of_disks_have_a_place(tmp_path: Path) -> None:
         "C:": Place(signature=0x5CBEA03E, offset=0x100000),
         "D:": Place(partition="03020100-0504-0706-0809-0a0b0c0d0e0f"),
     }
-
-
-def test_programs_of_both_bitnesses_are_listed(tmp_path: Path) -> None:
-    software: hives.Keys = {
-        rf"{UNINSTALL}\b": {"DisplayName": "Beta", "WindowsInstaller": 1},
-        rf"WOW6432Node\{UNINSTALL}\a": {
-            "DisplayName": "Alpha",
-            "DisplayVersion": "1.2",
-            "Publisher": "ACME",
-            "UninstallString": "a.exe /x",
-            "QuietUninstallString": "a.exe /q",
-        },
-        rf"{UNINSTALL}\KB1": {"ParentKeyName": "b"},
-    }
-    found = facts.programs(registry(tmp_path, software=software))
-    assert [(p.name, p.version, p.is_msi) for p in found] == [
-        ("Alpha", "1.2", False),
-        ("Beta", None, True),
-    ]
-    assert (found[0].uninstall, found[0].quiet) == ("a.exe /x", "a.exe /q")

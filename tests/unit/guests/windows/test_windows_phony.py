@@ -27,7 +27,7 @@ REGENERATE = "V2V_REGENERATE" in os.environ
 PLANNERS = {
     "disks.plan": "win2k16",
     "tools.plan": "win7",
-    "bcd.edit": "win10",
+    "bcd.show": "win10",
     "esp.plan": "win11",
     "esp.findings": "win11-dualboot",
 }

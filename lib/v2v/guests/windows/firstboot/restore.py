@@ -2,7 +2,9 @@
 """Values that are changed for the first boots only, and put back by restore.cmd.
 
 Appendix A of the facts: A11, A12, A16, B2, C2.  A value is saved once: a second run
-finds it changed, and keeps the line of the first.
+finds it changed, and keeps the line of the first.  Those that guard the first boots,
+AutoReboot and the boot policy, are changed where something else is done in these: they
+are no reason for first boots of their own.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from v2v.guests.windows import bcd
 from v2v.guests.windows.firstboot.steps import crlf
 from v2v.guests.windows.hive import Hive, dword
 from v2v.guests.windows.place import Work
@@ -44,6 +47,11 @@ def lines(work: Work, kept: str) -> list[str]:
     known = [line for line in kept.splitlines() if _is_ours(line)]
     saved = {(m["key"], m["name"]) for line in known if (m := _LINE.fullmatch(line))}
     made = [line for spot, line in _values(work) if spot not in saved]
+    if not work.steps and not known and not made:
+        return []
+    made = [line for spot, line in _guards(work) if spot not in saved] + made
+    if work.registry.bcd:
+        bcd.ignore_failures(work.registry.bcd)
     if not any(map(_BCD.fullmatch, known)):
         made += _boot_policy(work.registry.bcd)
     return [*known, *made]
@@ -58,14 +66,21 @@ def _is_ours(line: str) -> bool:
     return bool(_LINE.fullmatch(line) or _BCD.fullmatch(line))
 
 
+def _guards(work: Work) -> Iterator[tuple[tuple[str, str], str]]:
+    """Edit what is for the sake of the first boots themselves."""
+    system = work.registry.system
+    for own in work.registry.control_sets:
+        crash = rf"{own}\Control\CrashControl"
+        if system.exists(crash):
+            why = "a crash at the first boots must stay on the screen"
+            yield from _changed(system, crash, "AutoReboot", 0, why)
+
+
 def _values(work: Work) -> Iterator[tuple[tuple[str, str], str]]:
+    """Edit what the guest needs until it has started with its new devices."""
     registry = work.registry
     build = work.guest.windows.build if work.guest.windows else 0
     for own in registry.control_sets:
-        crash = rf"{own}\Control\CrashControl"
-        if registry.system.exists(crash):
-            why = "a crash at the first boots must stay on the screen"
-            yield from _changed(registry.system, crash, "AutoReboot", 0, why)
         if onlines(work):
             key = rf"{own}\Services\partmgr\Parameters"
             why = "Windows leaves disks on a new controller offline"
@@ -114,9 +129,9 @@ def _changed(
     yield (full, name), line
 
 
-def _boot_policy(bcd: Hive | None) -> list[str]:
+def _boot_policy(store: Hive | None) -> list[str]:
     """Return what puts the boot store's bootstatuspolicy back, if it is changed."""
-    for change in bcd.changes if bcd else []:
+    for change in store.changes if store else []:
         if not change.path.endswith(_POLICY):
             continue
         match = re.fullmatch(r"hex\(3\):0([0-3])(?:00)*", change.before or "")
