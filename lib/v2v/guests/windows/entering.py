@@ -164,17 +164,29 @@ def _stored(
         yield from bcd.findings(Hive("BCD", file), bcd.volumes(appliance))
 
 
-def told(appliance: Appliance, entered: Entered, nics: Sequence[Nic]) -> list[Finding]:
-    """Return what is worth knowing of the system, as it is before it is changed."""
+def told(
+    appliance: Appliance, entered: Entered, nics: Sequence[Nic], *, firstboot: bool
+) -> list[Finding]:
+    """Return what is worth knowing of the system, as it is before it is changed.
+
+    ``firstboot``: whether it will run scripts at its first boot.
+    """
     wish = Wish(devices=(), names=entered.names, nics=nics, folder=entered.folder)
-    found = [*_told(appliance, entered.root, entered.registry, wish)]
+    found = [
+        *_told(appliance, entered.root, entered.registry, wish, firstboot=firstboot)
+    ]
     if entered.registry.bcd:
         found += bcd.findings(entered.registry.bcd, bcd.volumes(appliance))
     return found
 
 
 def _told(
-    appliance: Appliance, root: Root, registry: Registry, wish: Wish
+    appliance: Appliance,
+    root: Root,
+    registry: Registry,
+    wish: Wish,
+    *,
+    firstboot: bool = True,
 ) -> Iterator[Finding]:
     known: dict[str, str] = {}
 
@@ -183,7 +195,7 @@ def _told(
 
     yield from policy.findings(registry, is_there)
     yield from policy.other_systems([*wish.names], root.name)
-    yield from addresses.findings(registry, wish.nics)
+    yield from addresses.findings(registry, wish.nics, firstboot=firstboot)
 
 
 def described(

@@ -39,7 +39,7 @@ from v2v.guests.windows.place import Work
 FINDINGS = frozenset(
     {
         *(*buses.FINDINGS, *tools.FINDINGS, *esp.FINDINGS, *entering.FINDINGS),
-        *placing.FINDINGS,
+        *(*placing.FINDINGS, *firstboot.FINDINGS),
     }
 )
 
@@ -98,7 +98,12 @@ def job(
         esp=entered.esp,
         drivers=drivers,
     )
-    found = [*entering.told(appliance, entered, vm.nics), *esp.findings(work)]
+    runs = wanted.firstboot != "none"
+    found = [
+        *entering.told(appliance, entered, vm.nics, firstboot=runs),
+        *esp.findings(work),
+        *firstboot.findings(work),
+    ]
     actions = [*_plan(work)]
     devices, verdicts = disks.chosen(work)
     if guest.windows:

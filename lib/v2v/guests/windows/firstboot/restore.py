@@ -12,11 +12,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from v2v.document import Finding
 from v2v.guests.windows import bcd
 from v2v.guests.windows.firstboot.steps import crlf
 from v2v.guests.windows.hive import Hive, dword
 from v2v.guests.windows.place import Work
 
+FINDINGS = ("disks-offline",)
 _HEAD = """\
 @echo off
 rem Made by v2v: put back what was changed for the first boots.
@@ -37,6 +39,7 @@ _POLICIES = (
     "IgnoreBootFailures",
 )
 _VISTA, _XP_X64 = 6000, 3790  # builds
+_ONLINE_ALL = 1  # VDS_SP_ONLINE
 
 
 def lines(work: Work, kept: str) -> list[str]:
@@ -81,10 +84,10 @@ def _values(work: Work) -> Iterator[tuple[tuple[str, str], str]]:
     registry = work.registry
     build = work.guest.windows.build if work.guest.windows else 0
     for own in registry.control_sets:
-        if onlines(work):
+        if _onlines(work):
             key = rf"{own}\Services\partmgr\Parameters"
             why = "Windows leaves disks on a new controller offline"
-            yield from _changed(registry.system, key, "SanPolicy", 1, why)
+            yield from _changed(registry.system, key, "SanPolicy", _ONLINE_ALL, why)
         if _XP_X64 <= build < _VISTA:
             key = rf"{own}\Services\PlugPlay\Parameters"
             why = "nobody is there to answer the wizards for new hardware"
@@ -95,7 +98,32 @@ def _values(work: Work) -> Iterator[tuple[tuple[str, str], str]]:
         yield from _changed(registry.software, key, "SuppressNewHWUI", 1, why)
 
 
-def onlines(work: Work) -> bool:
+def findings(work: Work) -> Iterator[Finding]:
+    """Yield that data disks may stay offline, where nothing is run at a first boot.
+
+    To be asked before the registry is edited.
+    """
+    if work.wanted.firstboot != "none" or not _onlines(work):
+        return
+    key = rf"{work.registry.current}\Services\partmgr\Parameters"
+    policy = work.registry.system.number(key, "SanPolicy")
+    is_client = work.guest.windows and work.guest.windows.installation == "client"
+    # Without a value a client puts all disks online, and a server those not shared.
+    if policy == _ONLINE_ALL or (policy is None and is_client):
+        return
+    yield Finding(
+        code="disks-offline",
+        severity="warn",
+        message="Windows leaves disks on a new controller offline (SanPolicy "
+        f"{'is not set' if policy is None else policy}), and "
+        "--firstboot-method none has nothing put that back: so the data disks may "
+        "stay offline",
+        remedy="put them online in the guest (diskpart: select disk N, online disk), "
+        "or let it run scripts at its first boot",
+    )
+
+
+def _onlines(work: Work) -> bool:
     """Whether data disks are put online: not where a cluster decides that itself."""
     services = rf"{work.registry.current}\Services"
     build = work.guest.windows.build if work.guest.windows else 0
