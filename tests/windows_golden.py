@@ -74,9 +74,8 @@ def fixed(appliance: Appliance, phony: Phony, folder: Path) -> Fixed:
     made, found = job(appliance, phony, folder)
     guest = made.write()
     findings = [*found, *made.findings(guest)]
-    changes = [action.change for action in made.actions]
-    shown = [*_head(guest, made.devices, findings), *map(_shown, changes)]
-    shown += _scripts(appliance, changes)
+    shown = [*_head(guest, made.devices, findings), *map(_shown, made.changes)]
+    shown += _scripts(appliance, [action.change for action in made.actions])
     return Fixed(
         guest=guest,
         devices=made.devices,

@@ -99,7 +99,8 @@ def _name(work: Work, fallback: str) -> str:
     there = {name.lower() for name in work.appliance.names(folder)}
     known = sorted({_FOREIGN[name] for name in there if name in _FOREIGN})
     beside = f" (beside it: {', '.join(known)})" if known else ""
-    return f"{fallback}{beside}"
+    own = fallback.removeprefix(work.esp or "").lstrip("/")
+    return f"{own} of the ESP{beside}"
 
 
 def _copy(appliance: Appliance, source: str, to: str) -> Action:

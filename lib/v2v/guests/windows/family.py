@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from v2v.document import VM, Devices, Finding, Guest, Verdict
+from v2v.document import VM, Change, Devices, Finding, Guest, Verdict
 from v2v.errors import GuestError
 from v2v.guests import gates
 from v2v.guests.appliance import Appliance
@@ -72,6 +72,14 @@ class Job:
         entering.left(appliance)
         _prove(self.guest, verdicts, self.devices)
         return self.guest.having(verdicts=verdicts)
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """What is changed, as it is to be shown."""
+        return tuple(
+            entering.named(self.entered.places, action.change)
+            for action in self.actions
+        )
 
     def findings(self, guest: Guest) -> Iterator[Finding]:
         """Yield what is worth knowing of *guest*, as it is now."""

@@ -14,11 +14,14 @@ import hives
 import windows_folder
 import windows_golden
 import windows_guest
+import windows_store
 from golden import Fixed
 from guest_folder import tree
-from v2v.document import Change
+from v2v.document import Change, Guest
 from v2v.errors import GuestError
+from v2v.guests import inspection
 from v2v.guests.appliance import Appliance
+from v2v.guests.windows import opening
 
 NAMES = windows_guest.names()
 WINDOWS = "v2v.guests.windows"
@@ -51,6 +54,17 @@ class Made:
 
     def fixed(self) -> Fixed:
         return windows_golden.fixed(self.appliance, self.phony, self.hives("first"))
+
+    def looked(self) -> Guest:
+        """Return what v2v-inspect says of it."""
+        vm = self.phony.vm
+        asked = inspection.Asked(
+            disks=vm.disks, nics=vm.nics, folder=self.hives("looked")
+        )
+        guest, _ = inspection.look(self.appliance, asked)
+        self.appliance.g.umount_all()
+        self.appliance.known.clear()
+        return guest
 
     def again(self) -> list[Change]:
         """Return what a second run would change."""
@@ -161,12 +175,32 @@ def test_every_hive_before_is_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.report("https://github.com/kubevirt/kubevirt/issues/11332")
-@pytest.mark.parametrize(("name", "firmware"), [("win10", "efi"), ("win7", None)])
-def test_the_disks_tell_the_firmware(
-    name: str, firmware: str | None, tmp_path: Path
+@pytest.mark.parametrize(
+    ("name", "firmware"), [("win10", "efi"), ("win7", "bios"), ("winxp", "bios")]
+)
+def test_the_disks_tell_the_firmware(name: str, firmware: str, tmp_path: Path) -> None:
+    """By the loader that the store names, whatever the description says."""
+    made = Made(name, tmp_path)
+    assert made.looked().firmware == firmware
+    assert made.fixed().guest.firmware == firmware
+
+
+def test_a_disk_that_was_made_gpt_starts_by_uefi(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = Made(name, tmp_path).fixed()
-    assert found.guest.firmware == firmware
+    """MBR2GPT leaves the store of the BIOS where it was: on the system's volume."""
+    made = Made("win10", tmp_path)
+    folders = {name: v.folder for name, v in made.appliance.g.volumes.items()}  # type: ignore[attr-defined]
+    system = folders["/dev/sda2"]
+    keys = windows_store.keys(windows_store.mbr(1, 2**20), efi=False)
+    (system / "Boot").mkdir()
+    hives.made(system / "Boot" / "BCD", keys)
+    stores = opening.stores
+    # The ESP was made last, from what was free on the disk.
+    monkeypatch.setattr(opening, "stores", lambda *a: stores(*a)[::-1])
+    found = made.fixed()
+    assert found.guest.firmware == "efi"
+    assert "create /dev/sda1:/EFI/Boot/bootx64.efi" in found.text
 
 
 @pytest.mark.report("https://github.com/apache/cloudstack/issues/13241")
