@@ -45,6 +45,7 @@ SECTIONS: Table = (
     ("virtualbox: of no use on KVM", r"(SYSTEM|SOFTWARE)\\.*", "§4.2, A13, A14, B3"),
     ("xen: of no use on KVM", r"(SYSTEM|SOFTWARE)\\.*", "§4.3, A13, A14"),
     ("parallels: of no use on KVM", r"(SYSTEM|SOFTWARE)\\.*", "§4.4, A13, A14"),
+    ("the boot code of Windows 5.x", r"/dev/sda2:/\$Boot", "§4.6 heads"),
     ("it crashes Windows 5.x", r"SYSTEM\\.*\\Services\\.*\\Start", "§4.5"),
     ("the address goes to the new card", r"SYSTEM\\.*\\Tcpip6?\\.*", "§5.2"),
     ("the console has no picture", r"BCD\\.*\\16000046", "§6, C1"),

@@ -36,6 +36,7 @@ _GUIDS = (
 )
 # Where the partitions begin, in MiB: the loader's, and Windows' own.
 STARTS = (1, 41)
+HEADS = 0x1A  # where NTFS says how many the BIOS has
 _MACHINES = {"i386": 0x014C, "x86_64": 0x8664, "aarch64": 0xAA64}
 _WORDS = {"i386": ("x86", 0), "x86_64": ("AMD64", 9), "aarch64": ("ARM64", 12)}
 _HDC = "{4d36e96a-e325-11ce-bfc1-08002be10318}"
@@ -154,6 +155,16 @@ def facts(phony: Phony, device: str) -> dict[str, str]:
         "PART_ENTRY_TYPE": "0x7",
         "PART_ENTRY_UUID": f"{SIGNATURE:08x}-{number:02x}",
     }
+
+
+def boot_sector(phony: Phony, device: str) -> bytes:
+    """Return what begins the volume of a Windows before Vista; else nothing.
+
+    With the heads of its old machine's BIOS.
+    """
+    if device != "/dev/sda2" or phony.version >= (6, 0):
+        return b""
+    return b"\xeb\x52\x90NTFS    ".ljust(HEADS, b"\0") + b"\x10\0"
 
 
 def placed(phony: Phony, folder: Path) -> dict[str, Path]:

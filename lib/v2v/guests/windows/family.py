@@ -18,6 +18,7 @@ from v2v.guests.wanted import Wanted
 from v2v.guests.windows import (
     addresses,
     bcd,
+    bootsector,
     buses,
     customized,
     disks,
@@ -112,7 +113,7 @@ def job(
         *esp.findings(work),
         *firstboot.findings(work),
     ]
-    actions = [*_plan(work)]
+    actions = [*_plan(work), *bootsector.plan(work, entered.root.device)]
     devices, verdicts = disks.chosen(work)
     if guest.windows:
         clock = facts.clock(entered.registry)
