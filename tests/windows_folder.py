@@ -14,12 +14,17 @@ from v2v.guests.appliance import Appliance
 from windows_guest import Phony
 
 
+_LOCKED = "BitLocker"
+
+
 def opened(phony: Phony, folder: Path) -> Appliance:
     """Return *phony*, made in *folder*, as a guest whose disks are not mounted yet."""
     folders = windows_guest.placed(phony, folder)
+    facts = {device: windows_guest.facts(phony, device) for device in folders}
     volumes = {
-        device: Volume(facts=windows_guest.facts(phony, device), folder=place)
+        device: Volume(facts=own, folder=None if own["TYPE"] == _LOCKED else place)
         for device, place in folders.items()
+        if (own := facts[device])
     }
     table = {"PTTYPE": "gpt", "PTUUID": windows_guest.DISK_GUID}
     if not phony.efi:
@@ -46,6 +51,9 @@ class _Disk(Folder):
 
     def list_devices(self) -> list[str]:
         return sorted(self.whole)
+
+    def inspect_os(self) -> list[str]:
+        return []
 
     def part_to_dev(self, partition: str) -> str:
         return partition.rstrip("0123456789")

@@ -83,12 +83,13 @@ def _published(
 def _is_known(registry: Registry, package: Package) -> bool:
     """Whether all that *package* is for leads to its service already, no older one.
 
-    Its own records of an earlier run are completed, not taken for granted.
+    By the best id of each device: an INF has no bare ones, which are added here.  Its
+    own records of an earlier run are completed, not taken for granted.
     """
     if packages.published(registry.system, package.label):
         return False
     ours = (packages.filetime(package.date), package.version)
-    for device in package.devices:
+    for device in (one for one in package.devices if one.rank == 1):
         ids = controllers.spellings(device.id)[:1]
         match = driverdb.matched(registry, registry.current, "PCI", ids)
         if not isinstance(match, Match) or match.version < ours:

@@ -29,8 +29,10 @@ def work(folder: Path, name: str, build: int) -> Work:
 
 @pytest.mark.parametrize(
     ("size", "heads"),
-    [(1, 0x40), (2114445311, 0x40), (2114445312, 0x80), (4228374779, 0x80)]
-    + [(4228374780, 0xFF), (2**41, 0xFF)],
+    [
+        *((1, 0x40), (2114445311, 0x40), (2114445312, 0x80), (4228374779, 0x80)),
+        *((4228374780, 0xFF), (2**41, 0xFF)),
+    ],
 )
 def test_the_heads_are_those_of_the_size(size: int, heads: int) -> None:
     assert bootsector.heads(size) == heads
