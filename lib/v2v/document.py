@@ -56,6 +56,8 @@ class File(Record):
 
     path: str
     format: Format
+    # What ``path`` is v2v's own view of, see Layer.
+    origin: str | None = None
 
 
 class Layer(Record):
@@ -76,6 +78,8 @@ class Layer(Record):
     length: Size | None = None
     # The disk's name in a container of several, in which ``length`` is its size.
     member: str | None = None
+    # What ``path`` is v2v's own view of: a packed file, or a URL (without secrets).
+    origin: str | None = None
     uri: str | None = None
     host: str | None = None
     readonly: bool = True

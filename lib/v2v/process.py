@@ -13,8 +13,8 @@ import os
 import shlex
 import subprocess
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import IO, Literal
 
 from v2v.errors import HostError, Problem
 
@@ -93,6 +93,35 @@ def filtered(command: Sequence[str], data: bytes, most: int) -> bytes:
             raise _failed(command, done.returncode, done.stderr)
         after.seek(0)
         return after.read()
+
+
+def output(command: Sequence[str], stdin: IO[bytes], most: int) -> Iterator[bytes]:
+    """Yield what *command* makes of the file *stdin*, at most *most* bytes at once.
+
+    Raises as run does, after all that it wrote.
+    """
+    log.debug("running %s", shlex.join(command))
+    with tempfile.TemporaryFile() as said:
+        child = subprocess.Popen(
+            tied(command),
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=said,
+            env={**os.environ, "LC_ALL": "C"},
+            start_new_session=True,
+        )
+        assert child.stdout
+        try:
+            while data := child.stdout.read(most):
+                yield data
+            if child.wait():
+                said.seek(0)
+                raise _failed(command, child.returncode, said.read())
+        finally:
+            child.stdout.close()
+            if child.poll() is None:
+                child.terminate()
+                child.wait()
 
 
 def watch(command: Sequence[str], heard: Callable[[str], None]) -> None:

@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A local file that stands for something that is not one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from v2v.document import Finding
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """The file ``path``, which this process can read, and what it is a view of.
+
+    ``finding`` is what the user must know of it, if anything.
+    """
+
+    origin: str
+    path: Path
+    finding: Finding | None = None
