@@ -134,8 +134,8 @@ def main(stage: Stage) -> NoReturn:
     except KeyboardInterrupt:
         status = 128 + signal.SIGINT
     finally:
-        server.leave()
         views.leave()
+        server.leave()
     lease.silence(sys.stdout)
     sys.exit(status)
 

@@ -12,13 +12,13 @@ from __future__ import annotations
 import pkgutil
 from importlib import import_module
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from v2v import paths
 from v2v.document import VM, File, Layer
 from v2v.errors import SourceError
 from v2v.formats import Checked
-from v2v.views import store
+from v2v.views import fuse, store
 from v2v.views.store import Hold
 from v2v.views.view import View
 
@@ -52,7 +52,10 @@ class Kind(Protocol):
 
 # The views of this process, by what each is of; and by the path of each.
 _opened: dict[str, View] = {}
-_HELPERS = {"packings", "store", "streams", "unpacking", "view"}
+_HELPERS = {
+    *("fuse", "packings", "sizes", "store", "streams", "unpacking", "view"),
+    *("xzindex",),
+}
 
 
 def kinds() -> list[Kind]:
@@ -80,6 +83,7 @@ def source(location: str, most: int | None = None) -> str:
             made = View(
                 origin=made.origin if made else one.origin,
                 path=one.path,
+                place=one.place,
                 finding=one.finding or (made.finding if made else None),
             )
             place = str(one.path)
@@ -151,23 +155,22 @@ def marked(vm: VM) -> VM:
     """
     used: list[View] = []
 
-    def origin(path: str | None) -> str | None:
-        view = _at(path)
-        if view and view not in used:
-            used.append(view)
-        return view.origin if view else None
+    def mark(record: Layer | File) -> Any:
+        view = _at(record.path)
+        if view is None:
+            return record
+        used.append(view)
+        return record.having(path=str(view.place), origin=view.origin)
 
-    def mark(layer: Layer) -> Layer:
-        backing = tuple(_marked(f, origin(f.path)) for f in layer.backing)
-        return layer.having(origin=origin(layer.path), backing=backing)
+    def marked_layer(layer: Layer | None) -> Layer | None:
+        return layer and mark(layer).having(backing=tuple(map(mark, layer.backing)))
 
-    location = origin(vm.source.location) or vm.source.location
-    disks = tuple(
-        disk.having(source=mark(disk.source)) if disk.source else disk
-        for disk in vm.disks
-    )
+    disks = tuple(disk.having(source=marked_layer(disk.source)) for disk in vm.disks)
+    described = _at(vm.source.location)
+    used = list(dict.fromkeys([*used, *([described] if described else [])]))
     if not used:
         return vm
+    location = described.origin if described else vm.source.location
     grants = tuple(g for g in vm.grants if not _is_view(Path(g.folder)))
     vm = vm.having(
         source=vm.source.having(location=location),
@@ -180,12 +183,8 @@ def marked(vm: VM) -> VM:
     return vm
 
 
-def _marked(file: File, origin: str | None) -> File:
-    return file.having(origin=origin)
-
-
 def _at(path: str | None) -> View | None:
-    """Return the view that *path* is, or lies in."""
+    """Return the view that *path* is."""
     found = Path(path or "")
     return next((v for v in _opened.values() if found == v.path), None)
 
@@ -197,7 +196,8 @@ def _is_view(path: Path) -> bool:
 def named(text: str) -> str:
     """Return *text*, a message, with the origins in place of the views of them."""
     for view in _opened.values():
-        text = text.replace(str(view.path), view.origin)
+        for path in (view.path, view.place):
+            text = text.replace(str(path), view.origin)
     return text
 
 
@@ -226,4 +226,5 @@ def sweep() -> None:
 def leave() -> None:
     """Release the views of this process."""
     _opened.clear()
+    fuse.leave()
     store.leave()

@@ -1,16 +1,27 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Views of packed files: x.qcow2.gz is read as the x.qcow2 in it, unpacked once."""
+"""Views of packed files: x.qcow2.gz is read as the x.qcow2 in it.
+
+An .xz of several blocks is read in place, the blocks unpacked as they are asked for
+(nbdkit-xz-filter(1)); all else is unpacked once.
+"""
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
 from v2v.document import Finding
 from v2v.errors import SourceError
 from v2v.formats import MAX_SIZE, Checked
-from v2v.views import packings, store, unpacking
+from v2v.views import fuse, packings, sizes, store, unpacking, xzindex
 from v2v.views.view import View
+
+# The filter keeps some blocks in memory, and unpacks a whole one for each byte.
+_LARGEST_BLOCK = 2**26
+_KEPT_BLOCKS = 4
+
+log = logging.getLogger(__name__)
 
 
 def claims(location: str) -> bool:
@@ -29,19 +40,45 @@ def opened(location: str, most: int | None) -> View:
     packing = packings.of(path)
     if packing is None:
         raise SourceError(f"{path} is no packed file", "describe the source again")
+    if most is not None and sizes.declared(path, packing) > most:
+        raise unpacking.too_large(path, most)
     facts = path.stat()
     mark = (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns)
-    place = store.hold(store.key("packed", path, *mark)).folder / packings.inner(path)
+    folder = store.hold(store.key("packed", path, *mark)).folder
+    place = folder / packings.inner(path)
+    if packing.name == "xz" and (mounted := _in_place(path, folder / str(os.getpid()))):
+        return View(origin=str(path), path=mounted, place=place)
     with store.making(place) as unfinished:
         if unfinished:
             unpacking.unpack(path, packing, unfinished, most or MAX_SIZE)
-    size = place.stat().st_size
-    if most is not None and size > most:
+    if most is not None and place.stat().st_size > most:
         raise unpacking.too_large(path, most)
-    return View(origin=str(path), path=place, finding=_finding(path, place))
+    return View(origin=str(path), path=place, place=place, finding=_note(path, place))
 
 
-def _finding(path: Path, place: Path) -> Finding:
+def _in_place(path: Path, folder: Path) -> Path | None:
+    """Return a file in *folder* that shows what the .xz *path* holds.
+
+    None if its blocks are too large for that, or this host cannot do it.
+    """
+    blocks = xzindex.blocks(path)
+    if blocks is None or blocks.count < 2 or blocks.largest > _LARGEST_BLOCK:
+        return None
+    if not fuse.is_there():
+        log.info("%s could be read in place by nbdkit, nbdfuse and /dev/fuse", path)
+        return None
+    mounted = folder / packings.inner(path)
+    limits = (f"xz-max-block={_LARGEST_BLOCK}", f"xz-max-depth={_KEPT_BLOCKS}")
+    command = ("nbdkit", "-f", "-r", "--filter=xz", "file", f"file={path}", *limits)
+    try:
+        fuse.mount(command, mounted)
+    except fuse.MountError as e:
+        log.info("%s cannot be read in place: %s", path, e)
+        return None
+    return mounted
+
+
+def _note(path: Path, place: Path) -> Finding:
     facts = place.stat()
     return Finding(
         code="unpacked",

@@ -26,6 +26,7 @@ from pathlib import Path
 
 from v2v import paths
 from v2v.errors import HostError
+from v2v.views import fuse
 
 _LOCK = "lock"
 _MAKING = "making"
@@ -189,6 +190,7 @@ def sweep() -> None:
 
 def _swept(folder: Path) -> None:
     if folder.name.startswith("."):
+        fuse.unmount_below(folder)
         _delete(folder)  # its remover was killed, or is at it
         return
     try:
@@ -215,6 +217,7 @@ def _removed(folder: Path, fd: int) -> bool:
         folder.rename(gone)
     except (BlockingIOError, FileNotFoundError):
         return False
+    fuse.unmount_below(gone)
     _delete(gone)
     return True
 

@@ -13,9 +13,11 @@ from v2v.document import Finding
 class View:
     """The file ``path``, which this process can read, and what it is a view of.
 
-    ``finding`` is what the user must know of it, if anything.
+    ``place`` is how a document calls it: always the same, though each process has a
+    mount of its own.  ``finding`` is what the user must know of it, if anything.
     """
 
     origin: str
     path: Path
+    place: Path
     finding: Finding | None = None

@@ -115,7 +115,10 @@ def test_an_error_leaves_nothing_half_made(kept: Path) -> None:
     assert not [p for p in held.folder.iterdir() if p.name.startswith("x")]
 
 
-def test_a_reader_that_takes_its_share_lets_us_go(kept: Path) -> None:
+def test_a_reader_that_takes_its_share_lets_us_go(
+    kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "_GRACE", 60)
     store.hold("a")
     ours, theirs = os.pipe()
     os.write(theirs, b"document")
