@@ -152,6 +152,14 @@ def bring(path: Path) -> bool:
     return False
 
 
+def beside(path: Path, name: str) -> Path:
+    """Return the file *name* in the folder of *path*, made if it can be a view."""
+    file = path.parent / name
+    if not file.exists():
+        bring(file)
+    return file
+
+
 def marked(vm: VM) -> VM:
     """Return *vm*, as a source read it, with the origin of each file that is a view.
 
