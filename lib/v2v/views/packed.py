@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import logging
 import os
+from dataclasses import replace
 from pathlib import Path
 
-from v2v.document import Finding
+from v2v import formats
+from v2v.document import Finding, Stretch
 from v2v.errors import SourceError
-from v2v.formats import MAX_SIZE, Checked
+from v2v.formats import MAX_SIZE, Checked, Part
 from v2v.views import fuse, packings, sizes, store, unpacking, xzindex
+from v2v.views.packings import Packing
 from v2v.views.view import View
 
 # The filter keeps some blocks in memory, and unpacks a whole one for each byte.
@@ -44,16 +47,35 @@ def opened(location: str, most: int | None) -> View:
         raise unpacking.too_large(path, most)
     facts = path.stat()
     mark = (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns)
-    folder = store.hold(store.key("packed", path, *mark)).folder
-    place = folder / packings.inner(path)
-    if packing.name == "xz" and (mounted := _in_place(path, folder / str(os.getpid()))):
+    held = store.hold(store.key("packed", path, *mark))
+    place = held.place(packings.inner(path))
+    own = held.folder / str(os.getpid())
+    if packing.name == "xz" and (mounted := _in_place(path, own)):
         return View(origin=str(path), path=mounted, place=place)
+    return _unpacked(formats.part(path, 0, None), packing, place, most)
+
+
+def member(part: Part, name: str, most: int | None) -> View:
+    """Return the view of *part*, packed with gzip, bzip2 or xz, as the file *name*.
+
+    Raises SourceError as opened does.
+    """
+    packing = packings.of_member(part)
+    facts = part.path.stat()
+    mark = (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns)
+    key = store.key("member", part.path, part.offset, part.length, *mark)
+    view = _unpacked(part, packing, store.hold(key).place(name), most)
+    return replace(view, stretch=Stretch(offset=part.offset, length=part.length))
+
+
+def _unpacked(part: Part, packing: Packing, place: Path, most: int | None) -> View:
     with store.making(place) as unfinished:
         if unfinished:
-            unpacking.unpack(path, packing, unfinished, most or MAX_SIZE)
+            unpacking.unpack(part, packing, unfinished, most or MAX_SIZE)
     if most is not None and place.stat().st_size > most:
-        raise unpacking.too_large(path, most)
-    return View(origin=str(path), path=place, place=place, finding=_note(path, place))
+        raise unpacking.too_large(part.path, most)
+    finding = _note(part.path, place)
+    return View(origin=str(part.path), path=place, place=place, finding=finding)
 
 
 def _in_place(path: Path, folder: Path) -> Path | None:
