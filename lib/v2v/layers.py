@@ -11,11 +11,12 @@ import json
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import Event
 
-from v2v import process, server, servers
+from v2v import process, server, servers, views
 from v2v.document import Disk, Layer, LayerName, layer_of, stack, top
 from v2v.errors import SourceError
 from v2v.servers import Access, Graph
@@ -39,7 +40,9 @@ def graph(
             f"disk {disk.id} has no {name or 'layer'}",
             "see what v2v-inspect says of this disk's files",
         )
-    made = servers.load(layer.server).graph(layer, access, write=write)
+    layer, checked = views.placed(layer, access.checked)
+    opening = replace(access, checked=checked)
+    made = servers.load(layer.server).graph(layer, opening, write=write)
     if name == "overlay" and layer.over:
         below = graph(disk, access, name=layer.over)
         made.node["backing"] = below.node
