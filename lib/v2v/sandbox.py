@@ -143,7 +143,7 @@ def _limits(reach: _Reach, seconds: int | None) -> list[str]:
     if not reach.writes:
         words.append(f"--fsize={_SAID}")
     if seconds is not None:
-        words.append(f"--cpu={seconds}")
+        words.append(f"--cpu={seconds}:{seconds + 1}")  # XCPU first, that has a name
     return words
 
 
