@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, cast
 
-from v2v import digests, layers, names, overlays, paths, process, views
+from v2v import digests, layers, names, overlays, paths, process, sandbox, views
 from v2v.copying import engine, ownership, progress, verify
 from v2v.copying.engine import Output
 from v2v.document import VM, Disk, Layer, LayerName, layer_of, next_generation, top
@@ -239,7 +239,9 @@ def _check_space(disk: Disk, source: Graph, output: Output) -> None:
     # For a raw file qemu counts holes as well; what qcow2 needs is near to the truth.
     command = ["qemu-img", "measure", "--output=json", "-O", "qcow2"]
     try:
-        done = process.run([*command, *layers.objects(source), layers.argument(source)])
+        within = sandbox.walls("qemu-img", source)
+        asked = [*command, *layers.objects(source), layers.argument(source)]
+        done = process.run(asked, within=within)
     except process.ToolError as e:
         raise layers.broken(disk, None, e) from e
     needed = cast(int, json.loads(done.stdout)["required"])
