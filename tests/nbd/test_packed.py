@@ -125,9 +125,10 @@ def test_a_document_from_elsewhere_opens_nothing(
     said = subprocess.run(line, capture_output=True, check=True).stdout
     record = json.loads(said.splitlines()[0])
     del record["grants"]
-    text = json.dumps(record) + "\n"
-    line = command("v2v-convert", "-o", tmp_path / "out")
-    done = subprocess.run(line, input=text.encode(), capture_output=True)
+    file = tmp_path / "vm.json"
+    file.write_text(json.dumps(record) + "\n")
+    line = command("v2v-convert", "-M", file, "-o", tmp_path / "out")
+    done = subprocess.run(line, capture_output=True)
     assert done.returncode == 12
     assert b"outside the folders" in done.stderr
     assert b"unpacking" not in done.stderr
@@ -303,7 +304,7 @@ def test_no_mount_outlives_its_process(
     requires("nbdkit", "nbdfuse")
     source = tmp_path / "web01.raw.xz"
     source.write_bytes(in_blocks(disk))
-    line = command("v2v-inspect", "--no-guest", "--run", "sleep 100", source)
+    line = command("v2v-inspect", "--no-guest", "--run", "exec sleep 100", source)
     job = Pipeline([line]).start(tmp_path / "said")
     table = Path("/proc/mounts")
     assert wait_for(lambda: str(own_state) in table.read_text())
