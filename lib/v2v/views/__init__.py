@@ -9,6 +9,7 @@ to read it is the permission to read the origin.
 
 from __future__ import annotations
 
+import os
 import pkgutil
 from importlib import import_module
 from pathlib import Path
@@ -18,7 +19,7 @@ from v2v import paths
 from v2v.document import VM, File, Layer
 from v2v.errors import SourceError
 from v2v.formats import Checked
-from v2v.views import fuse, store
+from v2v.views import fuse, remote, store, urls
 from v2v.views.store import Hold
 from v2v.views.view import View
 
@@ -41,10 +42,10 @@ class Kind(Protocol):
         """
         ...
 
-    def opened(self, location: str, most: int | None) -> View:
+    def opened(self, location: str, most: int | None, below: View | None) -> View:
         """Return the view of *location*, made if it is not there yet.
 
-        It holds for the life of this process.  Raises SourceError if it cannot be
+        *location* is the view *below*, if it is one itself.  It holds for the life of this process.  Raises SourceError if it cannot be
         made, or holds more than *most* bytes.
         """
         ...
@@ -54,7 +55,7 @@ class Kind(Protocol):
 _opened: dict[str, View] = {}
 _HELPERS = {
     *("fuse", "packings", "sizes", "store", "streams", "unpacking", "view"),
-    *("xzindex",),
+    *("xzindex", "download", "means", "plugins", "transports", "urls"),
 }
 
 
@@ -78,12 +79,14 @@ def source(location: str, most: int | None = None) -> str:
     made: View | None = None
     for kind in kinds():
         if kind.claims(place):
-            one = kind.opened(place, most)
+            one = kind.opened(place, most, made)
             # A packed file at a URL is a view of the URL.
             made = View(
                 origin=made.origin if made else one.origin,
                 path=one.path,
                 place=one.place,
+                granting=made.granting if made else one.granting,
+                mark=made.mark if made else one.mark,
                 finding=one.finding or (made.finding if made else None),
             )
             place = str(one.path)
@@ -117,6 +120,7 @@ def placed(layer: Layer, checked: Checked) -> tuple[Layer, Checked]:
 
     def also(path: str | Path) -> Path:
         try:
+            bring(Path(path))
             real = Path(path).resolve(strict=True)
         except (OSError, ValueError, RuntimeError):
             return checked(path)
@@ -145,7 +149,11 @@ def bring(path: Path) -> bool:
 
     For the files that a description names beside itself.
     """
-    return False
+    view = None if os.path.lexists(path) else remote.beside(path)
+    if view is None:
+        return False
+    _opened[view.origin] = view
+    return True
 
 
 def marked(vm: VM) -> VM:
@@ -179,7 +187,7 @@ def marked(vm: VM) -> VM:
         findings=(*vm.findings, *(v.finding for v in used if v.finding)),
     )
     for view in used:
-        vm = paths.granted(vm, Path(view.origin).parent)
+        vm = paths.granted(vm, view.granting)
     return vm
 
 
@@ -198,7 +206,17 @@ def named(text: str) -> str:
     for view in _opened.values():
         for path in (view.path, view.place):
             text = text.replace(str(path), view.origin)
-    return text
+    return remote.named(text)
+
+
+def shown(location: str) -> str:
+    """Return *location*, as the user gave it, without a secret that it may hold."""
+    return urls.shown(location)
+
+
+def mark(origin: str) -> str:
+    """Return what changes when *origin* does; empty if its file tells, or nothing."""
+    return _opened[origin].mark if origin in _opened else ""
 
 
 def kept(vm: VM) -> list[Hold]:
@@ -226,5 +244,6 @@ def sweep() -> None:
 def leave() -> None:
     """Release the views of this process."""
     _opened.clear()
+    remote.leave()
     fuse.leave()
     store.leave()

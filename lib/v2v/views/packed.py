@@ -34,7 +34,7 @@ def permit(origin: str, checked: Checked) -> str | None:
     return None if "://" in origin else os.fspath(checked(origin))
 
 
-def opened(location: str, most: int | None) -> View:
+def opened(location: str, most: int | None, below: View | None = None) -> View:
     """See views.Kind."""
     path = Path(location).resolve()
     packing = packings.of(path)
@@ -44,16 +44,26 @@ def opened(location: str, most: int | None) -> View:
         raise unpacking.too_large(path, most)
     facts = path.stat()
     mark = (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns)
-    folder = store.hold(store.key("packed", path, *mark)).folder
+    # What is at a URL has another path and another time in each process.
+    known = ("packed", below.origin, below.mark) if below else ("packed", path, *mark)
+    folder = store.hold(store.key(*known)).folder
     place = folder / packings.inner(path)
     if packing.name == "xz" and (mounted := _in_place(path, folder / str(os.getpid()))):
-        return View(origin=str(path), path=mounted, place=place)
+        return View(
+            origin=str(path), path=mounted, place=place, granting=path.parent
+        )
     with store.making(place) as unfinished:
         if unfinished:
             unpacking.unpack(path, packing, unfinished, most or MAX_SIZE)
     if most is not None and place.stat().st_size > most:
         raise unpacking.too_large(path, most)
-    return View(origin=str(path), path=place, place=place, finding=_note(path, place))
+    return View(
+        origin=str(path),
+        path=place,
+        place=place,
+        granting=path.parent,
+        finding=_note(path, place),
+    )
 
 
 def _in_place(path: Path, folder: Path) -> Path | None:

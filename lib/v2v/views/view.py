@@ -14,10 +14,14 @@ class View:
     """The file ``path``, which this process can read, and what it is a view of.
 
     ``place`` is how a document calls it: always the same, though each process has a
-    mount of its own.  ``finding`` is what the user must know of it, if anything.
+    mount of its own.  A grant for the folder ``granting`` is one for the origin, and
+    ``mark`` changes when the origin does, if its files do not tell.  ``finding`` is what
+    the user must know of it, if anything.
     """
 
     origin: str
     path: Path
     place: Path
+    granting: Path
+    mark: str = ""
     finding: Finding | None = None
