@@ -60,6 +60,24 @@ class File(Record):
     origin: str | None = None
 
 
+class Digest(Record):
+    """What a package says of a file in it: ``length`` bytes at ``offset`` of ``path``.
+
+    ``value`` is in lower-case hexadecimal digits; ``name`` and ``said_by`` are what the
+    package calls the file and its list of digests.
+    """
+
+    path: str
+    # What ``path`` is v2v's own view of, see Layer.
+    origin: str | None = None
+    offset: Size = 0
+    length: Size
+    algorithm: Literal["sha1", "sha224", "sha256", "sha384", "sha512"]
+    value: str
+    name: str
+    said_by: str
+
+
 class Layer(Record):
     """A place where a disk's bytes are, as an address and not a path.
 
@@ -89,6 +107,8 @@ class Layer(Record):
     generation: int = 0
     allocated: Size | None = None
     verified: bool | None = None
+    # Compared while the layer is copied.
+    digests: tuple[Digest, ...] = ()
 
 
 class Disk(Record):

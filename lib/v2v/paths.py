@@ -70,13 +70,9 @@ def roots(vm: VM, allow: Iterable[Path] = ()) -> tuple[Path, ...]:
 def checked(path: str | Path, allowed: Iterable[Path]) -> Path:
     """Return *path* with all links resolved, if that lies under one of *allowed*.
 
-    A file beside a view of ours is made for that (views.bring).  Raises SourceError for
-    a path elsewhere and for one that does not exist.
+    Raises SourceError for a path elsewhere and for one that does not exist.
     """
-    from v2v import views  # which knows of us
-
     try:
-        views.bring(Path(path))
         real = Path(path).resolve(strict=True)
     except (OSError, ValueError, RuntimeError) as e:
         reason = getattr(e, "strerror", None) or "not a path"

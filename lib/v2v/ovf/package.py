@@ -171,8 +171,7 @@ class Folder:
         if max(len(part.encode()) for part in name.split("/")) > _LONGEST_PART:
             return None
         file = self._folder / name
-        views.bring(file)
-        if file.is_file():
+        if file.is_file() or views.bring(file):
             return file
         same = [f for f in _listed(file.parent) if f.name.lower() == file.name.lower()]
         return same[0] if len(same) == 1 else None

@@ -26,7 +26,8 @@ class Request:
     """What the user asked of a source.
 
     ``format`` is the format that the user vouches for (plain disk images only);
-    ``allow`` are folders that may be read besides the source's own.
+    ``allow`` are folders that may be read besides the source's own; ``digests_now``:
+    all that a manifest lists is compared now, and no disk when it is copied.
     """
 
     location: str
@@ -34,6 +35,7 @@ class Request:
     allow: tuple[Path, ...] = ()
     name: str | None = None
     verify_manifest: bool = True
+    digests_now: bool = False
 
 
 class Source(Protocol):

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
+import socket
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -13,15 +15,26 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, cast
 
-from v2v import layers, names, overlays, paths, process
+from v2v import digests, layers, names, overlays, paths, process, views
 from v2v.copying import engine, ownership, progress, verify
 from v2v.copying.engine import Output
-from v2v.document import VM, Disk, Layer, LayerName, layer_of, next_generation, top
+from v2v.document import (
+    VM,
+    Digest,
+    Disk,
+    Layer,
+    LayerName,
+    layer_of,
+    next_generation,
+    top,
+)
 from v2v.errors import SourceError, TargetError, UsageError
+from v2v.formats import Checked
 from v2v.servers import Access, Graph
 from v2v.stage import Done
 
 DiskFormat = Literal["raw", "qcow2"]
+log = logging.getLogger(__name__)
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _WORD = re.compile(r"(?:(sd[a-z]+):)?(format|size)=(.+)")
 _SIZE = re.compile(r"(\+?)(\d+)([KMGT]?)(?:iB|B)?", re.IGNORECASE)
@@ -124,7 +137,7 @@ def convert(vm: VM, options: Convert, access: Access) -> Done:
             source = layers.graph(disk, access)
             size = layers.measured(disk, access)
             output = _output(vm, disk.having(size=size), folder, options)
-            copied.append(_copied(vm, disk, source, output, options, parts))
+            copied.append(_copied(vm, disk, source, output, options, access, parts))
     disks = tuple(_released(disk, options, made) for disk in copied)
     moved = sum(layer.allocated or 0 for d in disks if (layer := d.target))
     return Done(vm=vm.having(disks=disks), took=took, made=made, bytes=moved)
@@ -162,13 +175,18 @@ def _copied(
     source: Graph,
     output: Output,
     options: Convert,
+    access: Access,
     parts: ExitStack,
 ) -> Disk:
     """Return *disk* with a target, whose file gets its name when *parts* closes."""
     parts.enter_context(ownership.claimed(output.path, vm.id, force=options.force))
     _check_space(disk, source, output)
     file = parts.enter_context(engine.part(output))
-    with progress.shown(options.progress, vm, disk, output.size) as heard:
+    listed, checked = _digests(disk, access)
+    with (
+        digests.compared(listed, checked),
+        progress.shown(options.progress, vm, disk, output.size) as heard,
+    ):
         engine.copy(disk, source, output, file, heard)
     target = Layer(
         server="file" if output.format == "raw" else "qemu",
@@ -180,6 +198,26 @@ def _copied(
         verified=_verified(disk, source, file, output, options),
     )
     return disk.having(target=target, size=output.size)
+
+
+def _digests(disk: Disk, access: Access) -> tuple[tuple[Digest, ...], Checked]:
+    """Return the digests of the files of *disk*, if these are of this host.
+
+    Also what lets these files pass.
+    """
+    source = disk.source
+    if source is None or not source.digests:
+        return (), access.checked
+    endpoint = disk.endpoint
+    if endpoint and (endpoint.host or "") != socket.gethostname():
+        log.warning(
+            "disk %s comes from another host, so its manifest is not checked; "
+            "v2v-inspect --check does so there",
+            disk.id,
+        )
+        return (), access.checked
+    source, checked = views.placed(source, access.checked)
+    return source.digests, checked
 
 
 def _output(vm: VM, disk: Disk, folder: Path, options: Convert) -> Output:

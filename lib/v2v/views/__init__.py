@@ -16,12 +16,15 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from v2v import paths
-from v2v.document import VM, File, Layer
+from v2v.document import VM, Digest, File, Layer
 from v2v.errors import SourceError
 from v2v.formats import Checked
 from v2v.views import fuse, remote, store, urls
 from v2v.views.store import Hold
 from v2v.views.view import View
+
+# What names a file in a document.
+Part = Layer | File | Digest
 
 
 class Kind(Protocol):
@@ -102,25 +105,25 @@ def placed(layer: Layer, checked: Checked) -> tuple[Layer, Checked]:
     or *checked* does not let its origin pass: where a document says that the view lies
     means nothing.
     """
-    if not any((layer.origin, *(file.origin for file in layer.backing))):
+    parts: tuple[Part, ...] = (layer, *layer.backing, *layer.digests)
+    if not any(part.origin for part in parts):
         return layer, checked
     seen: list[Path] = []
 
-    def put(path: str | None, origin: str | None) -> str | None:
-        if origin is None:
-            return path
-        seen.append(_again(origin, checked).path)
-        return str(seen[-1])
+    def put(part: Part) -> Any:
+        if part.origin is None:
+            return part
+        seen.append(_again(part.origin, checked).path)
+        return part.having(path=str(seen[-1]))
 
-    backing = tuple(
-        file.having(path=put(file.path, file.origin)) for file in layer.backing
+    layer = put(layer).having(
+        backing=tuple(map(put, layer.backing)),
+        digests=tuple(map(put, layer.digests)),
     )
-    layer = layer.having(path=put(layer.path, layer.origin), backing=backing)
     folders = [path.parent.resolve() for path in seen]
 
     def also(path: str | Path) -> Path:
         try:
-            bring(Path(path))
             real = Path(path).resolve(strict=True)
         except (OSError, ValueError, RuntimeError):
             return checked(path)
@@ -156,6 +159,14 @@ def bring(path: Path) -> bool:
     return True
 
 
+def beside(path: Path, name: str) -> Path:
+    """Return the file *name* in the folder of *path*, made if it can be a view."""
+    file = path.parent / name
+    if not file.exists():
+        bring(file)
+    return file
+
+
 def marked(vm: VM) -> VM:
     """Return *vm*, as a source read it, with the origin of each file that is a view.
 
@@ -163,15 +174,18 @@ def marked(vm: VM) -> VM:
     """
     used: list[View] = []
 
-    def mark(record: Layer | File) -> Any:
-        view = _at(record.path)
+    def mark(part: Part) -> Any:
+        view = _at(part.path)
         if view is None:
-            return record
+            return part
         used.append(view)
-        return record.having(path=str(view.place), origin=view.origin)
+        return part.having(path=str(view.place), origin=view.origin)
 
     def marked_layer(layer: Layer | None) -> Layer | None:
-        return layer and mark(layer).having(backing=tuple(map(mark, layer.backing)))
+        return layer and mark(layer).having(
+            backing=tuple(map(mark, layer.backing)),
+            digests=tuple(map(mark, layer.digests)),
+        )
 
     disks = tuple(disk.having(source=marked_layer(disk.source)) for disk in vm.disks)
     described = _at(vm.source.location)
