@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from v2v import paths
-from v2v.document import VM, Digest, File, Layer
+from v2v.document import VM, Digest, File, Finding, Layer
 from v2v.errors import SourceError
 from v2v.formats import Checked
 from v2v.views import fuse, remote, store, urls
@@ -48,8 +48,9 @@ class Kind(Protocol):
     def opened(self, location: str, most: int | None, below: View | None) -> View:
         """Return the view of *location*, made if it is not there yet.
 
-        *location* is the view *below*, if it is one itself.  It holds for the life of this process.  Raises SourceError if it cannot be
-        made, or holds more than *most* bytes.
+        *location* is the view *below*, if it is one itself.  It holds for the life of
+        this process.  Raises SourceError if it cannot be made, or holds more than
+        *most* bytes.
         """
         ...
 
@@ -162,8 +163,7 @@ def bring(path: Path) -> bool:
 def beside(path: Path, name: str) -> Path:
     """Return the file *name* in the folder of *path*, made if it can be a view."""
     file = path.parent / name
-    if not file.exists():
-        bring(file)
+    bring(file)
     return file
 
 
@@ -198,11 +198,15 @@ def marked(vm: VM) -> VM:
         source=vm.source.having(location=location),
         disks=disks,
         grants=grants,
-        findings=(*vm.findings, *(v.finding for v in used if v.finding)),
+        findings=(*vm.findings, *(_told(v.finding) for v in used if v.finding)),
     )
     for view in used:
         vm = paths.granted(vm, view.granting)
     return vm
+
+
+def _told(finding: Finding) -> Finding:
+    return finding.having(message=named(finding.message))
 
 
 def _at(path: str | None) -> View | None:

@@ -39,7 +39,7 @@ _now = Means()
 
 def use(means: Means) -> None:
     """Read URLs with *means* from now on."""
-    global _now  # noqa: PLW0603
+    global _now
     _now = means
 
 

@@ -49,9 +49,7 @@ def opened(location: str, most: int | None, below: View | None = None) -> View:
     folder = store.hold(store.key(*known)).folder
     place = folder / packings.inner(path)
     if packing.name == "xz" and (mounted := _in_place(path, folder / str(os.getpid()))):
-        return View(
-            origin=str(path), path=mounted, place=place, granting=path.parent
-        )
+        return View(origin=str(path), path=mounted, place=place, granting=path.parent)
     with store.making(place) as unfinished:
         if unfinished:
             unpacking.unpack(path, packing, unfinished, most or MAX_SIZE)

@@ -64,6 +64,7 @@ class Writer:
     def __init__(
         self, source: Path | str, file: IO[bytes], folder: Path, most: int
     ) -> None:
+        """Write to *file* in *folder* what *source* holds, at most *most* bytes."""
         self._source = source
         self._file = file
         self._folder = folder
@@ -111,12 +112,14 @@ def too_large(source: Path | str, most: int) -> SourceError:
 
 
 def check_room(source: Path | str, folder: Path, needed: int) -> None:
+    """Raise SourceError if *needed* bytes do not fit into *folder*, and some more."""
     facts = os.statvfs(folder)
     if facts.f_bavail * facts.f_frsize < needed + RESERVE:
         raise no_room(source, folder)
 
 
 def no_room(source: Path | str, folder: Path) -> SourceError:
+    """Return the error for *source*, which does not fit into *folder*."""
     place = folder.parent.parent
     return SourceError(
         f"there is no room in {place} for what {source} holds",

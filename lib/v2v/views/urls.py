@@ -220,4 +220,3 @@ def is_simple(name: str) -> bool:
         part in ("", ".", "..") or len(part.encode(errors="replace")) > _LONGEST_NAME
         for part in parts
     )
-

@@ -15,8 +15,8 @@ class View:
 
     ``place`` is how a document calls it: always the same, though each process has a
     mount of its own.  A grant for the folder ``granting`` is one for the origin, and
-    ``mark`` changes when the origin does, if its files do not tell.  ``finding`` is what
-    the user must know of it, if anything.
+    ``mark`` changes when the origin does, if its files do not tell.  ``finding`` is
+    what the user must know of it, if anything.
     """
 
     origin: str

@@ -46,8 +46,7 @@ _REASONS = (
     (
         "authentication",
         "the host lets nobody in with the keys or the password at hand",
-        "try ssh {login}; add a key to the agent or give --url-password FILE (on ESXi "
-        "the server must allow PasswordAuthentication for that)",
+        "try ssh {login}; add a key to the agent or give --url-password FILE",
     ),
     (
         "Permission denied",
