@@ -59,6 +59,7 @@ def describe(
     One that *store* knows from an earlier run, and whose source has not changed, is
     yielded as it is known: that is how the same command resumes.
     """
+    views.limits.most = wanted.max_size
     seen = preflight.Seen()
     for request in requests:
         for vm in _of_source(request, wanted):
@@ -80,7 +81,7 @@ def _of_source(request: Request, wanted: Wanted) -> Iterator[VM]:
 def _viewed(request: Request, wanted: Wanted) -> Request:
     """Return *request* with the local file to read for what is packed."""
     location = sources.resolve(request.location)
-    return replace(request, location=views.source(location, wanted.max_size))
+    return replace(request, location=views.source(location))
 
 
 def _unread(request: Request, e: SourceError) -> VM:

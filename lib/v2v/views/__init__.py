@@ -11,20 +11,24 @@ from __future__ import annotations
 
 import os
 import pkgutil
+import re
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from v2v import paths
+from v2v import formats, paths
 from v2v.document import VM, Digest, File, Finding, Layer
 from v2v.errors import SourceError
 from v2v.formats import Checked
-from v2v.views import fuse, remote, store, urls
+from v2v.views import fuse, packed, remote, store, urls
 from v2v.views.store import Hold
 from v2v.views.view import View
 
+# What is left out of the name of a member.
+_BAD = re.compile(r"[^A-Za-z0-9._-]|^\.+")
 # What names a file in a document.
-Part = Layer | File | Digest
+Named = Layer | File | Digest
 
 
 class Kind(Protocol):
@@ -72,10 +76,20 @@ def kinds() -> list[Kind]:
     ]
 
 
-def source(location: str, most: int | None = None) -> str:
+@dataclass
+class Limits:
+    """What the user set for all views of this process: the most bytes of one."""
+
+    most: int | None = None
+
+
+limits = Limits()
+
+
+def source(location: str) -> str:
     """Return where to read *location*: itself, or the file that is a view of it.
 
-    Raises SourceError if there can be no view, or it would be larger than *most* bytes.
+    Raises SourceError if there can be no view, or it would be larger than the limits.
     """
     if location in _opened:
         return str(_opened[location].path)
@@ -83,13 +97,12 @@ def source(location: str, most: int | None = None) -> str:
     made: View | None = None
     for kind in kinds():
         if kind.claims(place):
-            one = kind.opened(place, most, made)
+            one = kind.opened(place, limits.most, made)
             # A packed file at a URL is a view of the URL.
             made = View(
                 origin=made.origin if made else one.origin,
                 path=one.path,
                 place=one.place,
-                granting=made.granting if made else one.granting,
                 mark=made.mark if made else one.mark,
                 finding=one.finding or (made.finding if made else None),
             )
@@ -99,6 +112,20 @@ def source(location: str, most: int | None = None) -> str:
     return place
 
 
+def member(part: formats.Part, name: str) -> Path:
+    """Return the file *name* that holds what *part*, a packed member, holds.
+
+    Raises SourceError as source does, and for what is not packed by gzip, bzip2 or xz.
+    """
+    name = _BAD.sub("_", name)[-100:] or "member"
+    outer = _at(str(part.path))
+    view = packed.member(part, name, limits.most, outer)
+    if outer:
+        view = replace(view, origin=outer.origin)
+    _opened[f"{view.origin}\0{part.offset}"] = view
+    return view.path
+
+
 def placed(layer: Layer, checked: Checked) -> tuple[Layer, Checked]:
     """Return *layer* with the paths of its views in this process, made if need be.
 
@@ -106,15 +133,15 @@ def placed(layer: Layer, checked: Checked) -> tuple[Layer, Checked]:
     or *checked* does not let its origin pass: where a document says that the view lies
     means nothing.
     """
-    parts: tuple[Part, ...] = (layer, *layer.backing, *layer.digests)
-    if not any(part.origin for part in parts):
+    parts: tuple[Named, ...] = (layer, *layer.backing, *layer.digests)
+    if all(part.origin is None for part in parts):
         return layer, checked
     seen: list[Path] = []
 
-    def put(part: Part) -> Any:
+    def put(part: Named) -> Any:
         if part.origin is None:
             return part
-        seen.append(_again(part.origin, checked).path)
+        seen.append(_again(part, checked))
         return part.having(path=str(seen[-1]))
 
     layer = put(layer).having(
@@ -134,14 +161,20 @@ def placed(layer: Layer, checked: Checked) -> tuple[Layer, Checked]:
     return layer, also
 
 
-def _again(origin: str, checked: Checked) -> View:
-    """Return the view of *origin*, if *checked* lets that pass."""
+def _again(part: Named, checked: Checked) -> Path:
+    """Return the view that *part* names, if *checked* lets its origin pass."""
+    origin = part.origin or ""
     for kind in kinds():
         permitted = kind.permit(origin, checked)
-        if permitted is not None:
-            source(permitted)
-            if permitted in _opened:
-                return _opened[permitted]
+        if permitted is None:
+            continue
+        path = source(permitted)
+        if part.stretch:
+            at, length = part.stretch.offset, part.stretch.length
+            name = Path(part.path or "").name
+            return member(formats.part(Path(path), at, length), name)
+        if path != permitted:
+            return Path(path)
     raise SourceError(
         f"{origin} is not what was described: it is no longer packed",
         "describe the source again with v2v-inspect",
@@ -163,7 +196,11 @@ def bring(path: Path) -> bool:
 def beside(path: Path, name: str) -> Path:
     """Return the file *name* in the folder of *path*, made if it can be a view."""
     file = path.parent / name
-    bring(file)
+    try:
+        if not file.exists():
+            bring(file)
+    except (OSError, ValueError):
+        return file  # no name of a file: it is told by who opens it
     return file
 
 
@@ -174,12 +211,14 @@ def marked(vm: VM) -> VM:
     """
     used: list[View] = []
 
-    def mark(part: Part) -> Any:
+    def mark(part: Named) -> Any:
         view = _at(part.path)
         if view is None:
             return part
         used.append(view)
-        return part.having(path=str(view.place), origin=view.origin)
+        return part.having(
+            path=str(view.place), origin=view.origin, stretch=view.stretch
+        )
 
     def marked_layer(layer: Layer | None) -> Layer | None:
         return layer and mark(layer).having(
@@ -201,7 +240,8 @@ def marked(vm: VM) -> VM:
         findings=(*vm.findings, *(_told(v.finding) for v in used if v.finding)),
     )
     for view in used:
-        vm = paths.granted(vm, view.granting)
+        place = remote.standing_for(view.origin) or Path(view.origin).parent
+        vm = paths.granted(vm, place)
     return vm
 
 

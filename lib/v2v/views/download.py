@@ -15,6 +15,7 @@ from v2v.views.transports.found import BrokenOffError, Found
 from v2v.views.unpacking import Writer, check_room, no_room, too_large
 
 _TRIES = 5  # without a byte in between
+_PROGRESS = 2**21  # bytes; what is smaller is not worth a line
 _PAUSE = 10.0  # seconds between two lines of progress
 
 log = logging.getLogger(__name__)
@@ -31,7 +32,9 @@ def download(found: Found, means: Means, into: Path, most: int) -> None:
         raise too_large(name, most)
     # Zeroes take no room, but nobody knows how many there are.
     check_room(name, into.parent, found.size or 0)
-    log.info("downloading %s, %s", name, _shown(found.size))
+    small = found.size is not None and found.size < _PROGRESS
+    level = logging.DEBUG if small else logging.INFO
+    log.log(level, "downloading %s, %s", name, _shown(found.size))
     try:
         _written(found, means, into, most)
     except OSError as e:

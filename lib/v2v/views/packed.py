@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import logging
 import os
+from dataclasses import replace
 from pathlib import Path
 
-from v2v.document import Finding
+from v2v import formats
+from v2v.document import Finding, Stretch
 from v2v.errors import SourceError
-from v2v.formats import MAX_SIZE, Checked
+from v2v.formats import MAX_SIZE, Checked, Part
 from v2v.views import fuse, packings, sizes, store, unpacking, xzindex
+from v2v.views.packings import Packing
 from v2v.views.view import View
 
 # The filter keeps some blocks in memory, and unpacks a whole one for each byte.
@@ -42,26 +45,45 @@ def opened(location: str, most: int | None, below: View | None = None) -> View:
         raise SourceError(f"{path} is no packed file", "describe the source again")
     if most is not None and sizes.declared(path, packing) > most:
         raise unpacking.too_large(path, most)
+    held = store.hold(store.key("packed", *_identity(path, below)))
+    place = held.place(packings.inner(path))
+    own = held.folder / str(os.getpid())
+    if packing.name == "xz" and (mounted := _in_place(path, own)):
+        return View(origin=str(path), path=mounted, place=place)
+    return _unpacked(formats.part(path, 0, None), packing, place, most)
+
+
+def member(part: Part, name: str, most: int | None, below: View | None = None) -> View:
+    """Return the view of *part*, packed with gzip, bzip2 or xz, as the file *name*.
+
+    Raises SourceError as opened does.
+    """
+    packing = packings.of_member(part)
+    identity = _identity(part.path, below)
+    key = store.key("member", part.offset, part.length, *identity)
+    view = _unpacked(part, packing, store.hold(key).place(name), most)
+    return replace(view, stretch=Stretch(offset=part.offset, length=part.length))
+
+
+def _identity(path: Path, below: View | None) -> tuple[object, ...]:
+    """Return what tells the file *path* from others, and from what it was before.
+
+    One that shows what is at a URL is another file in each process.
+    """
+    if below and below.mark:
+        return below.origin, below.mark
     facts = path.stat()
-    mark = (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns)
-    # What is at a URL has another path and another time in each process.
-    known = ("packed", below.origin, below.mark) if below else ("packed", path, *mark)
-    folder = store.hold(store.key(*known)).folder
-    place = folder / packings.inner(path)
-    if packing.name == "xz" and (mounted := _in_place(path, folder / str(os.getpid()))):
-        return View(origin=str(path), path=mounted, place=place, granting=path.parent)
+    return path, facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns
+
+
+def _unpacked(part: Part, packing: Packing, place: Path, most: int | None) -> View:
     with store.making(place) as unfinished:
         if unfinished:
-            unpacking.unpack(path, packing, unfinished, most or MAX_SIZE)
+            unpacking.unpack(part, packing, unfinished, most or MAX_SIZE)
     if most is not None and place.stat().st_size > most:
-        raise unpacking.too_large(path, most)
-    return View(
-        origin=str(path),
-        path=place,
-        place=place,
-        granting=path.parent,
-        finding=_note(path, place),
-    )
+        raise unpacking.too_large(part.path, most)
+    finding = _note(part.path, place)
+    return View(origin=str(part.path), path=place, place=place, finding=finding)
 
 
 def _in_place(path: Path, folder: Path) -> Path | None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from v2v import formats
 from v2v.errors import SourceError
+from v2v.formats import Part
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +79,21 @@ def of(path: Path) -> Packing | None:
             "rename it to what it is, or copy it again from the source",
         )
     return found
+
+
+def of_member(part: Part) -> Packing:
+    """Return how *part*, a member of an archive, is packed: by gzip, bzip2 or xz.
+
+    Raises SourceError if it is not.
+    """
+    head, _ = formats.ends(part.path, part.offset, part.length)
+    for packing in PACKINGS:
+        if head.startswith(packing.magics) and not packing.command:
+            return packing
+    raise SourceError(
+        f"what is at {part.offset} of {part.path} is not packed by gzip, bzip2 or xz",
+        "export the VM again",
+    )
 
 
 def inner(path: Path) -> str:

@@ -30,14 +30,17 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class _Base:
-    """A folder at a URL: ``folder`` is shared, ``own`` has the files of this process.
+    """A folder at a URL, for which ``folder`` stands.
 
-    None of them may be larger than ``most`` bytes, if it must be copied.
+    ``own`` has the files of this process, ``kept`` those that are downloaded for all,
+    at most ``most`` bytes each; ``place`` is where documents say that they are.
     """
 
     url: Url
     folder: Path
     own: Path
+    kept: Path
+    place: Path
     most: int
 
     def named(self, url: Url) -> str:
@@ -115,6 +118,18 @@ def named(text: str) -> str:
     return text
 
 
+def standing_for(origin: str) -> Path | None:
+    """Return the folder that stands for that of *origin*; None if that is no URL.
+
+    A grant for it is one for what is at URLs below that folder.
+    """
+    if not urls.is_url(origin):
+        return None
+    url = urls.parse(origin)
+    base = next((b for b in _bases.values() if _holds(b, url)), None)
+    return base.folder if base else None
+
+
 def leave() -> None:
     """Forget all that this process has shown."""
     _bases.clear()
@@ -126,10 +141,17 @@ def _key(folder: Url) -> str:
 
 
 def _base(url: Url, most: int | None) -> _Base:
-    folder = store.hold(_key(url)).folder
-    own = folder / str(os.getpid())
+    held = store.hold(_key(url))
+    own = held.folder / str(os.getpid())
     own.mkdir(mode=0o700, exist_ok=True)
-    _bases[url] = _Base(url=url, folder=folder, own=own, most=most or MAX_SIZE)
+    _bases[url] = _Base(
+        url=url,
+        folder=held.folder,
+        own=own,
+        kept=held.folder / "kept",
+        place=held.place(""),
+        most=most or MAX_SIZE,
+    )
     return _bases[url]
 
 
@@ -152,28 +174,32 @@ def _shown(base: _Base, url: Url) -> View | None:
 
 def _view(base: _Base, url: Url, path: Path) -> View | None:
     # A name of our own: those of the server could be those of our locks.
-    name = hashlib.sha256(base.named(url).encode()).hexdigest()[:24]
-    kept = base.folder / "kept" / name
-    found = None
+    kept = base.kept / hashlib.sha256(base.named(url).encode()).hexdigest()[:24]
+    found = None if kept.exists() else transports.of(url).look(url, means.now())
     finding = None
-    if not kept.exists():
-        found = transports.of(url).look(url, means.now())
-        if found is None:
-            return None
-        if found.size is not None and found.size <= _SMALL:
-            download.download(found, means.now(), path, _SMALL)
-        elif not _mounted(found, path):
-            finding = _downloaded(found, kept, base, url)
-    if not path.exists():
+    if found is None and not kept.exists():
+        return None
+    if found and found.size is not None and found.size <= _SMALL:
+        download.download(found, means.now(), path, _SMALL)
+    elif found is None or not _mounted(found, path):
+        finding = _downloaded(found, kept, base, url)
         os.link(kept, path)
     return View(
         origin=url.shown(),
         path=path,
-        place=base.folder / "files" / base.named(url),
-        granting=base.folder,
-        mark=f"{found.size} {found.mark}" if found else "kept",
+        place=base.place / base.named(url),
+        mark=_mark(found) if finding is None and found else _beside(kept).read_text(),
         finding=finding,
     )
+
+
+def _mark(found: Found) -> str:
+    return f"{found.size} {found.mark}"
+
+
+def _beside(kept: Path) -> Path:
+    """Return the file that says what a server said of *kept*."""
+    return kept.with_name(f"{kept.name}.mark")
 
 
 def _mounted(found: Found, path: Path) -> bool:
@@ -190,12 +216,13 @@ def _mounted(found: Found, path: Path) -> bool:
     return True
 
 
-def _downloaded(found: Found, kept: Path, base: _Base, url: Url) -> Finding:
+def _downloaded(found: Found | None, kept: Path, base: _Base, url: Url) -> Finding:
     """Download *found* to *kept*, unless it is there; return what is to be said."""
     kept.parent.mkdir(mode=0o700, exist_ok=True)
     with store.making(kept) as unfinished:
-        if unfinished:
+        if unfinished and found:
             download.download(found, means.now(), unfinished, base.most)
+            _beside(kept).write_text(_mark(found))
     facts = kept.stat()
     return Finding(
         code="downloaded",

@@ -30,6 +30,7 @@ from v2v.views import fuse
 
 _LOCK = "lock"
 _MAKING = "making"
+_MADE = "made"
 _UNFINISHED = ".part"
 # What a reader of our output may take to come for a view: seconds.
 _GRACE = 2.0
@@ -46,6 +47,10 @@ class Hold:
         self.folder = folder
         self._fd = fd
         _holds.add(self)
+
+    def place(self, name: str) -> Path:
+        """Return where a view called *name* goes, made or not."""
+        return self.folder / _MADE / name
 
     def is_shared(self) -> bool:
         """Whether another process holds the view as well."""
@@ -127,7 +132,9 @@ def making(path: Path) -> Iterator[Path | None]:
 
     Others wait meanwhile.  It gets its name when the block has ended without an error.
     """
-    fd = os.open(path.parent / _MAKING, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    turn = path.parents[1] / _MAKING
+    fd = os.open(turn, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     unfinished = path.with_name(path.name + _UNFINISHED)
     try:
         try:

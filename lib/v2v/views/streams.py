@@ -43,8 +43,27 @@ class _Member(Protocol):
     def decompress(self, data: bytes, most: int, /) -> bytes: ...
 
 
-def pieces(packing: Packing, file: IO[bytes]) -> Iterator[bytes]:
-    """Yield what *file*, packed in the way of *packing*, holds; at most 1 MiB each.
+class _Source(Protocol):
+    def read(self, count: int, /) -> bytes: ...
+
+
+class _Stretch:
+    """The next *length* bytes of *file*."""
+
+    def __init__(self, file: IO[bytes], length: int) -> None:
+        self._file = file
+        self._left = length
+
+    def read(self, count: int, /) -> bytes:
+        data = self._file.read(min(count, self._left))
+        self._left -= len(data)
+        return data
+
+
+def pieces(packing: Packing, file: IO[bytes], length: int) -> Iterator[bytes]:
+    """Yield what the next *length* bytes of *file*, packed by *packing*, hold.
+
+    At most 1 MiB each; a program takes all up to the end.
 
     Raises DamagedError if it is cut off, damaged, or followed by something else;
     HostError if a program for it is missing.
@@ -57,7 +76,8 @@ def pieces(packing: Packing, file: IO[bytes]) -> Iterator[bytes]:
             raise DamagedError(_reason(e.message)) from e
         return
     try:
-        yield from _members(_NEW[packing.name], packing.magics, file)
+        stretch = _Stretch(file, length)
+        yield from _members(_NEW[packing.name], packing.magics, stretch)
     except (zlib.error, OSError, lzma.LZMAError, ValueError) as e:
         if isinstance(e, OSError) and e.errno is not None:
             raise
@@ -99,7 +119,7 @@ _NEW: dict[str, Callable[[], _Member]] = {
 
 
 def _members(
-    new: Callable[[], _Member], magics: tuple[bytes, ...], file: IO[bytes]
+    new: Callable[[], _Member], magics: tuple[bytes, ...], file: _Source
 ) -> Iterator[bytes]:
     """Yield what the members in *file*, one after the other, hold."""
     data = file.read(_PIECE)
@@ -116,7 +136,7 @@ def _members(
         data = _next(member.unused_data, file)
 
 
-def _next(data: bytes, file: IO[bytes]) -> bytes:
+def _next(data: bytes, file: _Source) -> bytes:
     """Return what follows in *file* after *data* and zeroes; nothing at its end."""
     data = data.lstrip(b"\0")
     while not data and (more := file.read(_PIECE)):

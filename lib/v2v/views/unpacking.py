@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from v2v.errors import SourceError
+from v2v.formats import Part
 from v2v.views.packings import Packing
 from v2v.views.streams import DamagedError, pieces
 
@@ -25,24 +26,25 @@ _PAUSE = 10.0  # seconds between two lines of progress
 log = logging.getLogger(__name__)
 
 
-def unpack(source: Path, packing: Packing, into: Path, most: int) -> int:
-    """Write what *source* holds to *into*; return its size, at most *most* bytes.
+def unpack(part: Part, packing: Packing, into: Path, most: int) -> int:
+    """Write what *part* of a file holds to *into*; return its size, at most *most*.
 
     Raises SourceError if it is damaged or larger, or there is no room for it.
     """
-    size = source.stat().st_size
+    source, size = part.path, part.length
     # What takes this much packed takes as much again unpacked, if not more.
     check_room(source, into.parent, size)
     try:
         with source.open("rb") as packed, into.open("xb") as plain:
+            packed.seek(part.offset)
             writer = Writer(source, plain, into.parent, most)
             shown = time.monotonic()
             log.info("unpacking %s, %s", source, _shown(size))
-            for piece in pieces(packing, packed):
+            for piece in pieces(packing, packed, size):
                 writer.add(piece)
                 if time.monotonic() - shown > _PAUSE:
                     shown = time.monotonic()
-                    done = packed.tell() / max(size, 1)
+                    done = (packed.tell() - part.offset) / max(size, 1)
                     log.info("unpacking %s: %.0f %%", source, min(100, 100 * done))
             return writer.end()
     except DamagedError as e:
@@ -120,7 +122,7 @@ def check_room(source: Path | str, folder: Path, needed: int) -> None:
 
 def no_room(source: Path | str, folder: Path) -> SourceError:
     """Return the error for *source*, which does not fit into *folder*."""
-    place = folder.parent.parent
+    place = folder.parents[1]
     return SourceError(
         f"there is no room in {place} for what {source} holds",
         "make room there, or set XDG_STATE_HOME to a folder on a larger disk",

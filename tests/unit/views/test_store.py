@@ -16,7 +16,7 @@ HOLDER = """
 import sys
 from v2v.views import store
 held = store.hold("a")
-with store.making(held.folder / "x") as unfinished:
+with store.making(held.place("x")) as unfinished:
     if unfinished:
         unfinished.write_text("data")
         if "half" in sys.argv:
@@ -47,10 +47,10 @@ class Other:
 
 def test_the_last_one_removes_it(kept: Path) -> None:
     held = store.hold("a")
-    with store.making(held.folder / "x") as unfinished:
+    with store.making(held.place("x")) as unfinished:
         assert unfinished
         unfinished.write_text("data")
-    assert (kept / "a" / "x").read_text() == "data"
+    assert (kept / "a" / "made" / "x").read_text() == "data"
     held.release()
     assert not list(kept.iterdir())
 
@@ -59,10 +59,10 @@ def test_two_in_turn(kept: Path) -> None:
     other = Other()
     held = store.hold("a")
     assert held.is_shared()
-    with store.making(held.folder / "x") as unfinished:
+    with store.making(held.place("x")) as unfinished:
         assert unfinished is None  # it is there
     other.go()
-    assert (kept / "a" / "x").exists()
+    assert (kept / "a" / "made" / "x").exists()
     assert not held.is_shared()
     held.release()
     assert not list(kept.iterdir())
@@ -72,7 +72,7 @@ def test_the_first_may_leave_first(kept: Path) -> None:
     held = store.hold("a")
     other = Other()
     held.release()
-    assert (kept / "a" / "x").exists()
+    assert (kept / "a" / "made" / "x").exists()
     other.go()
     assert not list(kept.iterdir())
 
@@ -98,21 +98,21 @@ def test_one_who_died_half_way_is_followed_by_another(kept: Path) -> None:
     other = Other("half")
     held = store.hold("a")
     threading.Timer(0.2, other.go, [signal.SIGKILL]).start()
-    with store.making(held.folder / "x") as unfinished:
+    with store.making(held.place("x")) as unfinished:
         assert unfinished
         assert not unfinished.exists()
         unfinished.write_text("whole")
-    assert (held.folder / "x").read_text() == "whole"
+    assert (held.place("x")).read_text() == "whole"
 
 
 def test_an_error_leaves_nothing_half_made(kept: Path) -> None:
     held = store.hold("a")
     with pytest.raises(ValueError, match="no"):  # noqa: SIM117
-        with store.making(held.folder / "x") as unfinished:
+        with store.making(held.place("x")) as unfinished:
             assert unfinished
             unfinished.write_text("da")
             raise ValueError("no")
-    assert not [p for p in held.folder.iterdir() if p.name.startswith("x")]
+    assert not list(held.place("x").parent.iterdir())
 
 
 def test_a_reader_that_takes_its_share_lets_us_go(
@@ -149,7 +149,7 @@ def test_a_reader_that_wants_none_holds_us_not_for_long(
 
 def test_only_what_is_a_view_is_shared(kept: Path) -> None:
     held = store.hold("a")
-    assert store.share(kept / "a" / "x")
+    assert store.share(kept / "a" / "made" / "x")
     for path in (kept, kept / "b" / "x", Path("/etc/passwd"), kept.parent / "key"):
         assert store.share(path) is None
     held.release()

@@ -49,13 +49,13 @@ def packing(name: str) -> Packing:
 def unpacked(name: str, data: bytes) -> bytes:
     # A program wants a real file.
     if not packing(name).command:
-        return b"".join(streams.pieces(packing(name), io.BytesIO(data)))
+        return b"".join(streams.pieces(packing(name), io.BytesIO(data), len(data)))
     import tempfile
 
     with tempfile.TemporaryFile() as file:
         file.write(data)
         file.seek(0)
-        return b"".join(streams.pieces(packing(name), file))
+        return b"".join(streams.pieces(packing(name), file, 2**40))
 
 
 def test_every_packing_is_tried_here() -> None:
@@ -127,6 +127,6 @@ def test_a_bomb_comes_in_small_pieces(name: str) -> None:
     with tempfile.TemporaryFile() as file:
         file.write(packed)
         file.seek(0)
-        some = list(islice(streams.pieces(packing(name), file), 40))
+        some = list(islice(streams.pieces(packing(name), file, 2**40), 40))
     assert max(map(len, some)) <= MIB
     assert sum(map(len, some)) >= 30 * MIB
