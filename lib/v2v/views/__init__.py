@@ -237,7 +237,9 @@ def marked(vm: VM) -> VM:
         source=vm.source.having(location=location),
         disks=disks,
         grants=grants,
-        findings=(*vm.findings, *(_told(v.finding) for v in used if v.finding)),
+        findings=tuple(
+            map(_told, (*vm.findings, *(v.finding for v in used if v.finding)))
+        ),
     )
     for view in used:
         place = remote.standing_for(view.origin) or Path(view.origin).parent

@@ -14,7 +14,7 @@ from v2v.views.means import Means
 from v2v.views.transports.found import BrokenOffError, Found
 from v2v.views.unpacking import Writer, check_room, no_room, too_large
 
-_TRIES = 5  # without a byte in between
+_TRIES = 5  # without a byte that is new
 _PROGRESS = 2**21  # bytes; what is smaller is not worth a line
 _PAUSE = 10.0  # seconds between two lines of progress
 
@@ -46,14 +46,13 @@ def download(found: Found, means: Means, into: Path, most: int) -> None:
 def _written(found: Found, means: Means, into: Path, most: int) -> None:
     name = found.url.shown()
     transport = transports.of(found.url)
-    tries = 0
+    tries = farthest = 0
     with into.open("xb") as file:
         writer = Writer(name, file, into.parent, most)
         progress = _Progress(found)
         while True:
-            before = writer.at
             try:
-                for piece in transport.pieces(found, means, before):
+                for piece in transport.pieces(found, means, writer.at):
                     writer.add(piece)
                     progress.told(writer.at)
                 if found.size in (None, writer.at):
@@ -61,7 +60,8 @@ def _written(found: Found, means: Means, into: Path, most: int) -> None:
                 reason = f"it has {writer.at} bytes instead of {found.size}"
             except BrokenOffError as e:
                 reason = str(e)
-            tries = 1 if writer.at > before else tries + 1
+            tries = 1 if writer.at > farthest else tries + 1
+            farthest = max(farthest, writer.at)
             writer = _again(found, writer, tries, reason)
         writer.end()
 

@@ -50,7 +50,8 @@ def mount(command: Sequence[str], path: Path) -> None:
     path.touch()  # a "naked" mount lies over a file, not over its folder
     with ExitStack() as parts:
         uri = parts.enter_context(server.serve(command))
-        asked = ["nbdfuse", "-r", str(path), uri]
+        # What is read once is not fetched again: a view does not change.
+        asked = ["nbdfuse", "-r", "-o", "kernel_cache", str(path), uri]
         helper = parts.enter_context(process.companion(asked))
         end = time.monotonic() + _PATIENCE
         while not _appears(path):

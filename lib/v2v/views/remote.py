@@ -68,21 +68,33 @@ def permit(origin: str, checked: Checked) -> str | None:
     url = urls.parse(origin)
     if means.now().allows(url):
         return origin
-    for folder in url.ancestors():
-        share = store.hold(_key(folder))
-        try:
-            checked(share.folder)
-        except SourceError:
-            share.release()
-            continue
-        _base(folder, None)
-        share.release()
+    if any(_is_granted(folder, checked) for folder in url.ancestors()):
         return origin
     raise SourceError(
         f"{url.shown()} is not fetched: nothing shows that you have named it yourself",
         "describe the source again with v2v-inspect; or, if it really belongs to this "
         f"VM, add --allow-url {url.folder.shown()}",
     )
+
+
+def _is_granted(folder: Url, checked: Checked) -> bool:
+    if folder in _bases:
+        return _passes(_bases[folder].folder, checked)
+    # Only what is there can be checked.
+    share = store.hold(_key(folder))
+    granted = _passes(share.folder, checked)
+    if granted:
+        _base(folder, None)
+    share.release()
+    return granted
+
+
+def _passes(folder: Path, checked: Checked) -> bool:
+    try:
+        checked(folder)
+    except SourceError:
+        return False
+    return True
 
 
 def opened(location: str, most: int | None, below: View | None = None) -> View:

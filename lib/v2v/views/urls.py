@@ -122,17 +122,22 @@ def is_url(location: str) -> bool:
 
 def shown(location: str) -> str:
     """Return *location*, right or wrong, without what may be secret in it."""
+    plain = _without_password(location)
+    try:
+        return parse(plain).shown() if is_url(plain) else plain
+    except SourceError:
+        return _bare(plain)
+
+
+def _without_password(location: str) -> str:
     scheme, separator, rest = location.partition("://")
-    if not separator:
-        return location
     place, slash, path = rest.partition("/")
     user, at, host = place.rpartition("@")
-    user = user.partition(":")[0]
-    plain = f"{scheme}{separator}{user}{at}{host}{slash}{path}"
-    try:
-        return parse(plain).shown()
-    except SourceError:
-        return plain.partition("?")[0].partition("#")[0]
+    return f"{scheme}{separator}{user.partition(':')[0]}{at}{host}{slash}{path}"
+
+
+def _bare(location: str) -> str:
+    return _without_password(location).partition("?")[0].partition("#")[0]
 
 
 def parse(location: str) -> Url:
@@ -180,7 +185,7 @@ def _split(location: str) -> Url:
         parts = urlsplit(location)
         port, host = parts.port, parts.hostname
     except ValueError as e:
-        raise _wrong(shown(location.partition("?")[0]), str(e)) from e
+        raise _wrong(_bare(location), str(e)) from e
     scheme = parts.scheme.lower()
     if parts.password is not None:
         raise SourceError(
@@ -189,7 +194,7 @@ def _split(location: str) -> Url:
             "--url-password FILE",
         )
     if scheme not in SCHEMES or not host or port == 0 or host.startswith("-"):
-        raise _wrong(shown(location), "it names no server")
+        raise _wrong(_bare(location), "it names no server that we read from")
     path = parts.path if scheme != "s3" else location.partition("://")[2]
     if scheme == "s3":
         path = "/" + path.partition("/")[2]
