@@ -289,7 +289,8 @@ def test_certificates_are_checked(tmp_path: Path, server: WebServer) -> None:
     tls, other = certificates(tmp_path / "tls"), certificates(tmp_path / "other")
     with web(server.folder, tls) as safe:
         url = f"{safe.url}/web01.vmdk"
-        for words in ([], ["--tls-dir", other]):
+        wrong: list[list[str | Path]] = [[], ["--tls-dir", other]]
+        for words in wrong:
             error = refusal(tmp_path, *words, url)
             assert "certificate is not trusted" in error["message"]
         assert safe.requests == []
