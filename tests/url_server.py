@@ -25,14 +25,15 @@ class Manners:
     """How the server behaves.
 
     ``ranges``: whether it knows them; ``head``: the status that HEAD gets; ``login``:
-    who is let in, USER:PASSWORD; ``moved``: where a path is redirected to; ``query``:
-    what a query must be; ``dies_after``: bytes after which it hangs up, as often as
-    ``deaths`` says.
+    who is let in, USER:PASSWORD; ``authorization``: how that header must begin;
+    ``moved``: where a path is redirected to; ``query``: what a query must be;
+    ``dies_after``: bytes after which it hangs up, as often as ``deaths`` says.
     """
 
     ranges: bool = True
     head: int = 200
     login: str = ""
+    authorization: str = ""
     moved: dict[str, str] = field(default_factory=dict)
     query: str = ""
     dies_after: int | None = None
@@ -88,6 +89,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return self._said(302, Location=target)
         if manners.login and self.headers.get("Authorization") != f"Basic {login}":
             return self._said(401, WWW_Authenticate='Basic realm="test"')
+        given = self.headers.get("Authorization") or ""
+        if not given.startswith(manners.authorization):
+            return self._said(403)
         if manners.query and parts.query != manners.query:
             return self._said(403)
         file = self.web.folder / unquote(parts.path).lstrip("/")
