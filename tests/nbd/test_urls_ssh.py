@@ -42,7 +42,9 @@ def test_a_vm_of_an_esxi_is_read_in_place(
     vmx = make_vm()
     raw, disk = vmx.parent / "raw", vmx.parent / "web01.vmdk"
     made = ["qemu-img", "convert", "-f", "raw", "-O", "vmdk"]
-    subprocess.run([*made, "-o", f"subformat={subformat}", raw, disk], check=True)
+    subprocess.run(
+        [*made, "-o", f"subformat={subformat}", str(raw), str(disk)], check=True
+    )
     out = tmp_path / "out"
     job = run(
         tmp_path,
