@@ -55,8 +55,8 @@ def test_a_vm_of_an_esxi_is_read_in_place(
     )
     [vm] = vms(job.finish())
     assert job.statuses == [0, 0, 0], (tmp_path / "said").read_text()
-    compare = ["qemu-img", "compare", "-f", "raw", "-F", "qcow2", raw]
-    subprocess.run([*compare, out / "web01-sda.qcow2"], check=True)
+    compare = ["qemu-img", "compare", "-f", "raw", "-F", "qcow2", str(raw)]
+    subprocess.run([*compare, str(out / "web01-sda.qcow2")], check=True)
     assert vm["disks"][0]["source"]["origin"] == host.url(disk)
     assert "findings" not in vm
     assert job.left() == []
