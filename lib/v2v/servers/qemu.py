@@ -22,7 +22,7 @@ from v2v.formats import Image
 from v2v.mapping import tables
 from v2v.mapping.pieces import Mapped
 from v2v.servers import Access, Graph, Node
-from v2v.servers.file import storage
+from v2v.servers.file import sectors, storage
 
 
 def graph(address: Layer, access: Access, *, write: bool) -> Graph:
@@ -67,9 +67,7 @@ def _opened(
         return _Opened(image=image, top=top, bottom=bottom)
     protocol = storage(path, write=write)
     if length is not None:
-        # qemu wants whole sectors; the last one may reach into tar's padding.
-        size = -(-length // 512) * 512
-        raw = {"driver": "raw", "offset": offset or 0, "size": size}
+        raw = {"driver": "raw", "offset": offset or 0, "size": sectors(length)}
         protocol = {**raw, "file": protocol, "read-only": not write}
     node: Node = {"driver": file.format, "file": protocol, "read-only": not write}
     node |= image.options
