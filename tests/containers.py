@@ -30,7 +30,8 @@ def node(layer: Layer, reach: Access) -> servers.Graph:
 def no_file_above(size: int) -> Iterator[None]:
     """Let neither us nor what we start write a file larger than *size*, anywhere.
 
-    So whoever makes a copy of a larger disk, even of holes or into memory, fails.
+    So whoever makes a copy of a larger disk, even of holes or into memory, fails; QEMU
+    may write 16 MiB (v2v.sandbox).
     """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
@@ -43,7 +44,7 @@ def no_file_above(size: int) -> Iterator[None]:
 def served(layer: Layer, reach: Access) -> bytes:
     """Return the bytes of *layer*, as a server gives them to an NBD client.
 
-    The disk must be larger than 4 MiB: that no copy of it is made is seen.
+    The disk must be larger than 16 MiB: that no copy of it is made is seen.
     """
     import nbd
 

@@ -23,7 +23,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from v2v import process, stream, views
+from v2v import process, sandbox, stream, views
 from v2v.document import VM, End, Failure, decode, decode_end
 from v2v.errors import CUT_OFF, LOCKED, HostError, StreamError
 from v2v.views.store import Hold
@@ -243,6 +243,7 @@ async def _start(
         stdout=stdout,
         stderr=asyncio.subprocess.PIPE,
         limit=_LIMIT,
+        env={**os.environ, **sandbox.inherited()},
     )
 
 

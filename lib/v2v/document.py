@@ -263,11 +263,26 @@ class Verdict(Record):
     reason: str = ""
 
 
+class Drive(Record):
+    """A volume that Windows has a ``letter`` for (C:), by what that hangs on.
+
+    The GUID of a GPT's partition, or the MBR's ``signature`` and the ``offset`` of the
+    volume in bytes.
+    """
+
+    letter: str
+    partition: str | None = None
+    signature: int | None = None
+    offset: int | None = None
+
+
 class Windows(Record):
     """What only Windows has.
 
     ``id`` tells the versions apart (win7, win2k22), by the ``build``; ``control_set``
     is the one in use; ``system_root`` is as Windows names it (C:\\Windows).
+    ``timezone`` is in the words of IANA; ``machine`` the UUID (SMBIOS) of the machine
+    that it ran on last.
     """
 
     id: str
@@ -276,6 +291,9 @@ class Windows(Record):
     installation: Literal["client", "server", "server-core", "nano"] = "client"
     control_set: str = "ControlSet001"
     system_root: str = "C:\\Windows"
+    timezone: str | None = None
+    machine: str | None = None
+    drives: tuple[Drive, ...] = ()
 
 
 class Guest(Record):

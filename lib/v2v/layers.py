@@ -14,11 +14,14 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from v2v import process, server, servers, views
+from v2v import process, sandbox, server, servers, views
 from v2v.document import Disk, Layer, LayerName, layer_of, stack, top
 from v2v.errors import SourceError
 from v2v.servers import Access, Graph
 from v2v.servers.nbd import parse
+
+# What it may take to read the header of an image: CPU seconds.
+_SECONDS = 30
 
 
 def graph(
@@ -100,6 +103,14 @@ def command(made: Graph, *, write: bool = False) -> list[str]:
 
 
 @contextmanager
+def serving(made: Graph, *, write: bool = False) -> Iterator[str]:
+    """Serve *made* to this host; yield the URI."""
+    within = sandbox.walls("qemu-nbd", made, write=write)
+    with server.serve(command(made, write=write), within=within) as uri:
+        yield uri
+
+
+@contextmanager
 def served(
     disk: Disk, access: Access, *, name: LayerName | None = None, write: bool = False
 ) -> Iterator[str]:
@@ -108,7 +119,7 @@ def served(
     Raises SourceError if it cannot be opened.
     """
     made = graph(disk, access, name=name, write=write)
-    with server.serve(command(made, write=write)) as uri:
+    with serving(made, write=write) as uri:
         size(uri, disk)  # proves that it opens, while we know the disk's name
         yield uri
 
@@ -140,7 +151,8 @@ def measured(disk: Disk, access: Access, *, name: LayerName | None = None) -> in
     made.node.pop("backing", None)
     asked = ["qemu-img", "info", "--output=json", *objects(made), argument(made)]
     try:
-        done = process.run(asked, seconds=60)
+        within = sandbox.walls("qemu-img", made, seconds=_SECONDS)
+        done = process.run(asked, within=within, seconds=2 * _SECONDS)
     except process.ToolError as e:
         raise broken(disk, name, e) from e
     found: int = json.loads(done.stdout)["virtual-size"]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import shlex
+import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +21,11 @@ from typing import IO, Literal
 from v2v.errors import HostError, Problem
 
 _GRACE = 15.0  # seconds that a program gets to end
+# What a signal means that comes from a limit.
+_LIMITS = {
+    "SIGXCPU": ": it took more time than any disk needs",
+    "SIGXFSZ": ": it wrote more than it may",
+}
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +51,7 @@ def tied(command: Sequence[str], by: Literal["TERM", "KILL"] = "TERM") -> list[s
 def run(
     command: Sequence[str],
     *,
+    within: Sequence[str] = (),
     stdin: bytes | None = None,
     env: Mapping[str, str] | None = None,
     seconds: float | None = None,
@@ -52,13 +59,14 @@ def run(
 ) -> subprocess.CompletedProcess[bytes]:
     """Run *command* to its end and return what it wrote, and its status.
 
-    Raises ToolError if the status is not in *ok* or *seconds* have passed, and
-    HostError if the program is not installed.
+    ``within`` is the argv that shuts it in (sandbox.walls).  Raises ToolError if the
+    status is not in *ok* or *seconds* have passed, and HostError if the program is not
+    installed.
     """
-    log.debug("running %s", shlex.join(command))
+    log.debug("running %s", shlex.join([*within, *command]))
     try:
         done = subprocess.run(
-            tied(command),
+            tied([*within, *command]),
             input=stdin or b"",
             capture_output=True,
             env={**os.environ, "LC_ALL": "C", **(env or {})},
@@ -170,16 +178,21 @@ def companion(command: Sequence[str]) -> Iterator[Companion]:
                 child.wait()
 
 
-def watch(command: Sequence[str], heard: Callable[[str], None]) -> None:
+def watch(
+    command: Sequence[str],
+    heard: Callable[[str], None],
+    *,
+    within: Sequence[str] = (),
+) -> None:
     r"""Run *command* to its end; give each line of its stdout to *heard*.
 
     A line may end in \r, as those of a progress display do.
 
-    Raises as run does.
+    ``within`` is as for run.  Raises as run does.
     """
-    log.debug("running %s", shlex.join(command))
+    log.debug("running %s", shlex.join([*within, *command]))
     child = subprocess.Popen(
-        tied(command),
+        tied([*within, *command]),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -210,8 +223,17 @@ def _pieces(fd: int, heard: Callable[[str], None]) -> None:
             heard(piece)
 
 
+def _signal(status: int) -> str:
+    """Return the name of the signal that ended a program, or nothing."""
+    # bwrap(1) tells it as a shell does.
+    number = -status if status < 0 else status - 128
+    return signal.Signals(number).name if number in set(signal.Signals) else ""
+
+
 def _failed(command: Sequence[str], status: int, stderr: bytes) -> Problem:
     lines = stderr.decode(errors="replace").strip().splitlines()
+    if (killer := _signal(status)) and (not lines or killer in _LIMITS):
+        lines = [f"it was ended by {killer}{_LIMITS.get(killer, '')}"]
     # sh(1) and setpriv(1) say 127 for a program that is not there.
     if status == 127:
         return HostError(

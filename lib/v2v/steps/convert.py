@@ -15,7 +15,17 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal, cast
 
-from v2v import digests, layers, names, overlays, paths, process, servers, views
+from v2v import (
+    digests,
+    layers,
+    names,
+    overlays,
+    paths,
+    process,
+    sandbox,
+    servers,
+    views,
+)
 from v2v.copying import engine, ownership, progress, verify
 from v2v.copying.engine import Output
 from v2v.document import VM, Disk, Layer, LayerName, layer_of, next_generation, top
@@ -195,9 +205,8 @@ def _compared(
 ) -> AbstractContextManager[Callable[[float], float]]:
     """Compare the files of *disk* with what proves them, if they are of this host."""
     source, endpoint = disk.source, disk.endpoint
-    listed = source.digests if source else ()
     proof = options.checksums and source and servers.verifier(source.server)
-    if source is None or not (listed or proof):
+    if source is None or not (source.digests or proof):
         return digests.compared((), access.checked)
     if endpoint and (endpoint.host or "") != socket.gethostname():
         log.warning(
@@ -209,7 +218,7 @@ def _compared(
     source, checked = views.placed(source, access.checked)
     opening = replace(access, checked=checked)
     others = [partial(proof, source, opening)] if proof else []
-    return digests.compared(listed, checked, others)
+    return digests.compared(source.digests, checked, others)
 
 
 def _output(vm: VM, disk: Disk, folder: Path, options: Convert) -> Output:
@@ -238,7 +247,9 @@ def _check_space(disk: Disk, source: Graph, output: Output) -> None:
     # For a raw file qemu counts holes as well; what qcow2 needs is near to the truth.
     command = ["qemu-img", "measure", "--output=json", "-O", "qcow2"]
     try:
-        done = process.run([*command, *layers.objects(source), layers.argument(source)])
+        within = sandbox.walls("qemu-img", source)
+        asked = [*command, *layers.objects(source), layers.argument(source)]
+        done = process.run(asked, within=within)
     except process.ToolError as e:
         raise layers.broken(disk, None, e) from e
     needed = cast(int, json.loads(done.stdout)["required"])
