@@ -108,10 +108,8 @@ class Strung(Part):
         return b"".join(found)
 
 
-def strung(pieces: Sequence[Part]) -> Part:
+def strung(pieces: Sequence[Part]) -> Strung:
     """Return *pieces*, at least one, as one image."""
-    if len(pieces) == 1:
-        return pieces[0]
     *starts, length = accumulate((piece.length for piece in pieces), initial=0)
     return Strung(
         path=pieces[0].path,
