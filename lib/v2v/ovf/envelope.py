@@ -27,7 +27,13 @@ class FileRef:
     href: str
     size: int | None = None
     compression: str = ""
-    chunked: bool = False
+    # The length in bytes of the pieces that it is stored in; 0 if that is no number.
+    chunk_size: int | None = None
+
+    @property
+    def chunked(self) -> bool:
+        """Whether the OVF says that it is stored in pieces."""
+        return self.chunk_size is not None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,8 +129,12 @@ def _files(root: Element) -> Iterator[FileRef]:
                 href=attribute(file, "href"),
                 size=units.number(attribute(file, "size")),
                 compression=attribute(file, "compression").lower(),
-                chunked=bool(attribute(file, "chunkSize")),
+                chunk_size=_chunk_size(attribute(file, "chunkSize")),
             )
+
+
+def _chunk_size(text: str) -> int | None:
+    return (units.number(text) or 0) if text else None
 
 
 def _disks(root: Element, files: Mapping[str, FileRef]) -> Iterator[DiskRef]:

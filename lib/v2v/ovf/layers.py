@@ -14,7 +14,8 @@ from pathlib import PurePosixPath
 from v2v import formats
 from v2v.document import File, Finding, Format, Layer
 from v2v.errors import SourceError
-from v2v.formats import Part
+from v2v.formats import Part, Strung
+from v2v.ovf import chunks
 from v2v.ovf.envelope import DiskRef, Envelope, FileRef
 from v2v.ovf.package import Archive, MissingError, Package, RefusedError
 from v2v.sources import disks, images
@@ -69,13 +70,13 @@ def find(
     )
     try:
         part, findings = _part(wanted)
-        if part is None:
-            return Found(size=capacity, findings=findings)
         return _opened(wanted, part, findings, envelope)
     except RefusedError as e:
         return _blocked(wanted, "path-refused", e.message, e.remedy)
     except MissingError as e:
         return _missing(wanted, e)
+    except chunks.UnclearError as e:
+        return _unclear(wanted, e.message)
 
 
 def _blank(disk: str, ref: DiskRef, capacity: int | None) -> Found:
@@ -116,10 +117,11 @@ def _missing(wanted: _Wanted, e: SourceError) -> Found:
     )
 
 
-def _part(wanted: _Wanted) -> tuple[Part | None, tuple[Finding, ...]]:
-    """Return the file of the disk; None if it is in pieces, which the finding says.
+def _part(wanted: _Wanted) -> tuple[Part, tuple[Finding, ...]]:
+    """Return the file of the disk, which may be in pieces.
 
-    Raises MissingError if there is no such file, RefusedError if it must not be read.
+    Raises MissingError if there is no such file, RefusedError if it must not be read,
+    and what chunks.whole raises.
     """
     try:
         return wanted.package.find(wanted.file.href), ()
@@ -127,27 +129,20 @@ def _part(wanted: _Wanted) -> tuple[Part | None, tuple[Finding, ...]]:
         pieces = wanted.package.pieces(wanted.file.href)
         if not pieces:
             raise
-    if len(pieces) == 1:
-        return pieces[0], ()
-    if wanted.file.chunked or not all(map(_is_image, pieces)):
-        return None, _chunked(wanted, len(pieces)).findings
-    # Without chunkSize such numbers are snapshots (virt-v2v: test-i-ova-snapshots).
-    text = f"{wanted.id}: of {len(pieces)} whole images of {wanted.file.href} the last"
-    finding = _finding("disk-snapshots", "warn", f"{text} is taken", wanted.id)
-    return pieces[-1], (finding,)
+    whole = chunks.whole(wanted.file, pieces)
+    return whole.part, tuple(
+        f.having(message=f"{wanted.id}: {f.message}", disk=wanted.id)
+        for f in whole.findings
+    )
 
 
-def _is_image(part: Part) -> bool:
-    return formats.recognise(part.path, part.offset, part.length) is not None
-
-
-def _chunked(wanted: _Wanted, count: int) -> Found:
+def _unclear(wanted: _Wanted, message: str) -> Found:
     href = wanted.file.href
     unpack = "unpack the OVA with tar, " if _packed(wanted) else ""
     return _blocked(
         wanted,
         "disk-chunked",
-        f"{href} is cut into {count} pieces, which cannot be read as one in place",
+        message,
         f"{unpack}join them: cat {href}.[0-9]* >{href}; then remove chunkSize from the "
         "OVF" + (" and name that" if unpack else ""),
     )
@@ -161,14 +156,15 @@ def _opened(
     wanted: _Wanted, part: Part, findings: tuple[Finding, ...], envelope: Envelope
 ) -> Found:
     """Return the layer for the file *part*, after a look into it."""
-    head, _ = formats.ends(part.path, part.offset, part.length)
+    head, _ = formats.ends(part)
     declared = _declared(wanted.ref)
     # The bytes of a raw disk are the guest's, and prove nothing alone.
     gzip = wanted.file.compression == "gzip" or declared != "raw"
     if gzip and head.startswith(_GZIP):
         return _compressed(wanted)
     format, more = _format(wanted, part)
-    if format == "vmdk" and _packed(wanted) and not head.startswith(_BINARY_VMDK):
+    is_text = format == "vmdk" and not head.startswith(_BINARY_VMDK)
+    if is_text and (_packed(wanted) or isinstance(part, Strung)):
         return _blocked(
             wanted,
             "disk-split",
@@ -191,17 +187,12 @@ def _layer(
     backing: tuple[File, ...],
     findings: tuple[Finding, ...],
 ) -> Found:
-    length = part.length
-    if format == "raw":
-        # qemu wants whole sectors; tar pads to as much.
-        length = -(-length // _SECTOR) * _SECTOR
-    stretch = images.Part(offset=part.offset, length=length)
     layer, image = images.layer(
-        part.path,
+        part if isinstance(part, Strung) else part.path,
         format,
         wanted.package.checked,
         backing=backing,
-        part=None if _is_whole(part) else stretch,
+        part=None if part.offset == 0 else _stretch(part, format),
     )
     if image.size and wanted.capacity and wanted.capacity > image.size:
         text = f"{wanted.id} holds {image.size} bytes and the OVF says "
@@ -212,9 +203,17 @@ def _layer(
     return Found(layer=layer, size=image.size, findings=findings)
 
 
+def _stretch(part: Part, format: Format) -> images.Part:
+    length = part.length
+    if format == "raw":
+        # qemu wants whole sectors; tar pads to as much.
+        length = -(-length // _SECTOR) * _SECTOR
+    return images.Part(offset=part.offset, length=length)
+
+
 def _is_whole(part: Part) -> bool:
     """Whether *part* is a file of its own: a member of an archive has a header."""
-    return part.offset == 0
+    return part.offset == 0 and not isinstance(part, Strung)
 
 
 def _compressed(wanted: _Wanted) -> Found:
@@ -286,7 +285,7 @@ def _format(wanted: _Wanted, part: Part) -> tuple[Format, tuple[Finding, ...]]:
     if declared == "raw":
         return declared, ()
     href = wanted.file.href
-    magic = formats.recognise(part.path, part.offset, part.length)
+    magic = formats.recognise(part)
     if declared and magic == declared:
         return declared, ()
     if declared:
@@ -314,7 +313,7 @@ def _suffix(href: str) -> str:
 
 def _sizes(wanted: _Wanted, part: Part) -> Iterator[Finding]:
     given = wanted.file.size
-    if given is not None and given != part.length and not wanted.file.chunked:
+    if given is not None and given != part.length:
         text = f"{wanted.file.href} has {part.length} bytes and the OVF says {given}"
         yield _finding("size-differs", "warn", f"{wanted.id}: {text}", wanted.id)
 

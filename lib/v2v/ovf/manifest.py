@@ -18,6 +18,7 @@ from v2v.ovf.package import MissingError, Package, RefusedError, whole
 _MAX_SIZE = 4 * 2**20
 _LINE = re.compile(r"\s*([A-Za-z0-9-]{3,12})\s*\((.{1,1000})\)\s*=\s*([0-9A-Fa-f]+)\s*")
 Algorithm = Literal["sha1", "sha224", "sha256", "sha384", "sha512"]
+_PIECE = re.compile(r"\.[0-9]{1,9}$")
 _ALGORITHMS: dict[str, Algorithm] = {
     "SHA1": "sha1",
     "SHA224": "sha224",
@@ -74,7 +75,10 @@ def listed(
         except (MissingError, RefusedError) as e:
             findings.append(_doubt("manifest-incomplete", f"{name}: {e.message}"))
     own = package.name.rpartition("/")[2]
-    for href in sorted({own, *hrefs} - {entry.name for entry in entries}):
+    known = {entry.name for entry in entries}
+    # Of a file in pieces each of these has its digest.
+    known |= {_PIECE.sub("", name) for name in known}
+    for href in sorted({own, *hrefs} - known):
         text = f"{name} has no digest of {href[:200]}"
         findings.append(_doubt("manifest-incomplete", text))
     return digests, findings

@@ -132,6 +132,8 @@ def _places(disk: Disk) -> Iterator[tuple[str, int]]:
     """Yield where the files of *disk* begin: path and offset."""
     if layer := disk.source:
         yield layer.path or "", layer.offset or 0
+        for part in layer.parts:
+            yield part.path, part.offset
         for file in layer.backing:
             yield file.path, 0
 

@@ -132,6 +132,7 @@ def _fingerprinted(vm: VM) -> VM:
     for layer in (disk.source for disk in vm.disks):
         if layer and layer.path:
             files += [layer.path, *(file.path for file in layer.backing)]
+            files += [part.path for part in layer.parts]
     for file in files:
         found.update(file.encode("utf-8", "surrogateescape"))
         # The names of files that are missing may be relative, and mean nothing here.
