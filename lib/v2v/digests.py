@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from threading import Event
 
@@ -19,26 +20,41 @@ from v2v.errors import SourceError
 
 _BLOCK = 4 * 2**20
 
+# Compares something; ends early once the event is set.  Raises SourceError.
+Comparison = Callable[[Event], None]
+
 
 @contextmanager
 def compared(
-    digests: Iterable[Digest], checked: Callable[[str | Path], Path]
-) -> Iterator[None]:
+    digests: Iterable[Digest],
+    checked: Callable[[str | Path], Path],
+    others: Iterable[Comparison] = (),
+) -> Iterator[Callable[[float], float]]:
     """Compare files with *digests* while the body runs, and wait for that after it.
 
-    *checked* returns a path resolved, or raises SourceError if it may not be opened.
-    Raises SourceError if a file is not the one that a digest was made of.
+    *checked* returns a path resolved, or raises SourceError if it may not be opened;
+    *others* are compared as they do it.  What is yielded returns its argument, the
+    progress of the copy; so that the copy need not go on for nothing, it raises what
+    leaving would raise: SourceError if a file is not the one that a digest was made of.
     """
     given_up = Event()
+    wanted: list[Comparison] = [partial(compare, one, checked) for one in digests]
+    wanted += others
     with ThreadPoolExecutor(1, "digests") as pool:
         try:
-            jobs = [pool.submit(compare, d, checked, given_up) for d in digests]
-            yield
-        except BaseException:
+            jobs = [pool.submit(one, given_up) for one in wanted]
+
+            def told(part: float) -> float:
+                for job in jobs:
+                    if job.done():
+                        job.result()
+                return part
+
+            yield told
+            for job in jobs:
+                job.result()
+        finally:
             given_up.set()
-            raise
-        for job in jobs:
-            job.result()
 
 
 def compare(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from v2v import formats
-from v2v.document import File, Finding, Format, Layer, Stretch
+from v2v.document import Chunk, File, Finding, Format, Layer
 from v2v.errors import SourceError
 from v2v.formats import Checked, Image, Strung, qcow2, vdi, vhdx, vmdk, vpc
 
@@ -74,7 +74,7 @@ def layer(
         offset=part.offset if part else None,
         length=part.length if part else None,
         parts=tuple(
-            Stretch(path=str(p.path), offset=p.offset, length=p.length) for p in pieces
+            Chunk(path=str(p.path), offset=p.offset, length=p.length) for p in pieces
         ),
     )
     return made, image

@@ -8,26 +8,17 @@ import logging
 import os
 import re
 import socket
-from collections.abc import Iterable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, cast
 
-from v2v import digests, layers, names, overlays, paths, process
+from v2v import digests, layers, names, overlays, paths, process, sandbox, views
 from v2v.copying import engine, ownership, progress, verify
 from v2v.copying.engine import Output
-from v2v.document import (
-    VM,
-    Digest,
-    Disk,
-    Layer,
-    LayerName,
-    layer_of,
-    next_generation,
-    top,
-)
+from v2v.document import VM, Disk, Layer, LayerName, layer_of, next_generation, top
 from v2v.errors import SourceError, TargetError, UsageError
 from v2v.servers import Access, Graph
 from v2v.stage import Done
@@ -60,6 +51,7 @@ class Convert:
     preallocated: bool = False
     compressed: bool = False
     verify: bool = False
+    checksums: bool = True
     keep_overlay: bool = False
     force: bool = False
     progress: progress.Kind = "auto"
@@ -182,10 +174,10 @@ def _copied(
     _check_space(disk, source, output)
     file = parts.enter_context(engine.part(output))
     with (
-        digests.compared(_digests(disk), access.checked),
+        _compared(disk, options, access) as told,
         progress.shown(options.progress, vm, disk, output.size) as heard,
     ):
-        engine.copy(disk, source, output, file, heard)
+        engine.copy(disk, source, output, file, lambda part: heard(told(part)))
     target = Layer(
         server="file" if output.format == "raw" else "qemu",
         path=str(output.path),
@@ -198,20 +190,27 @@ def _copied(
     return disk.having(target=target, size=output.size)
 
 
-def _digests(disk: Disk) -> tuple[Digest, ...]:
-    """Return the digests of the files of *disk*, if these are of this host."""
+def _compared(
+    disk: Disk, options: Convert, access: Access
+) -> AbstractContextManager[Callable[[float], float]]:
+    """Compare the files of *disk* with what proves them, if they are of this host."""
     source = disk.source
-    if source is None or not source.digests:
-        return ()
+    listed = source.digests if source else ()
+    verify = layers.verifier(disk, access) if options.checksums else None
     endpoint = disk.endpoint
-    if endpoint and (endpoint.host or "") != socket.gethostname():
+    elsewhere = endpoint and (endpoint.host or "") != socket.gethostname()
+    if elsewhere and (listed or verify):
         log.warning(
-            "disk %s comes from another host, so its manifest is not checked; "
-            "v2v-inspect --check does so there",
+            "disk %s comes from another host, so its manifest or its checksums are not "
+            "checked; convert it there, or check it by v2v-inspect --check",
             disk.id,
         )
-        return ()
-    return source.digests
+        listed, verify = (), None
+    checked = access.checked
+    if source and listed:
+        source, checked = views.placed(source, access.checked)
+        listed = source.digests
+    return digests.compared(listed, checked, [verify] if verify else [])
 
 
 def _output(vm: VM, disk: Disk, folder: Path, options: Convert) -> Output:
@@ -240,7 +239,9 @@ def _check_space(disk: Disk, source: Graph, output: Output) -> None:
     # For a raw file qemu counts holes as well; what qcow2 needs is near to the truth.
     command = ["qemu-img", "measure", "--output=json", "-O", "qcow2"]
     try:
-        done = process.run([*command, *layers.objects(source), layers.argument(source)])
+        within = sandbox.walls("qemu-img", source)
+        asked = [*command, *layers.objects(source), layers.argument(source)]
+        done = process.run(asked, within=within)
     except process.ToolError as e:
         raise layers.broken(disk, None, e) from e
     needed = cast(int, json.loads(done.stdout)["required"])

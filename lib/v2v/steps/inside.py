@@ -217,8 +217,7 @@ def worked(vm: VM, uris: Sequence[str], options: Fixup, *, write: bool) -> VM:
     for work in wanted.works:
         if work.warning:
             warned(vm, "%s", work.warning)
-    changes = tuple(action.change for action in job.actions)
-    return _described(vm, guest, found).having(devices=job.devices, changes=changes)
+    return _described(vm, guest, found).having(devices=job.devices, changes=job.changes)
 
 
 def _asked(vm: VM, options: Fixup, folder: Path) -> Asked:
