@@ -26,9 +26,13 @@ class UnclearError(SourceError):
 
 @dataclass(frozen=True, kw_only=True)
 class Whole:
-    """What the pieces are together, and what is odd of that."""
+    """A file of a package, and what is odd of it.
+
+    ``stored`` is how many bytes it takes in the package, if it was packed.
+    """
 
     part: Part
+    stored: int | None = None
     findings: tuple[Finding, ...] = ()
 
 

@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-import gzip
 import io
 import subprocess
 import tarfile
@@ -231,31 +230,6 @@ def test_a_disk_elsewhere_is_opened_if_the_user_allows_it(
 def test_a_grant_opens_the_folder_of_the_source_and_no_other(tmp_path: Path) -> None:
     vm = read(put(tmp_path, ovf()))
     assert [grant.folder for grant in vm.grants] == [str(tmp_path)]
-
-
-@pytest.mark.parametrize("packed", [False, True])
-@pytest.mark.parametrize("attribute", ["", "ovf:compression='gzip'"])
-def test_a_compressed_disk_is_described_and_blocked(
-    tmp_path: Path, stream: tuple[bytes, bytes], attribute: str, packed: bool
-) -> None:
-    text = one_disk("a.vmdk", of_file=attribute)
-    data = gzip.compress(stream[0])
-    if packed:
-        members = {"web01.ovf": text.encode(), "a.vmdk": data}
-        vm = read(build.archive(tmp_path / "a.ova", members))
-    else:
-        (tmp_path / "a.vmdk").write_bytes(data)
-        vm = read(put(tmp_path, text))
-    found = finding(vm, "disk-compressed")
-    assert found.severity == "block" and "gzip -dc a.vmdk" in found.remedy
-
-
-def test_a_disk_that_only_claims_to_be_compressed_is_read(
-    tmp_path: Path, stream: tuple[bytes, bytes]
-) -> None:
-    (tmp_path / "a.vmdk").write_bytes(stream[0])
-    vm = read(put(tmp_path, one_disk("a.vmdk", of_file="ovf:compression='gzip'")))
-    assert content(vm, vm.disks[0], tmp_path) == stream[1]
 
 
 def delta(folder: Path) -> tuple[str, bytes]:
