@@ -67,10 +67,11 @@ class Envelope:
     by_href: Mapping[str, FileRef]
 
 
-def read(root: Element, name: str) -> Envelope:
-    """Return what the OVF *root* says.
+def read(root: Element, name: str, option: str = "") -> Envelope:
+    """Return what the OVF *root* says; *option* is the deployment option to take.
 
-    Raises SourceError, which calls the file *name*, if it describes no VM.
+    Raises SourceError, which calls the file *name*, if it describes no VM, or has no
+    such option.
     """
     systems = tuple(_systems(root))
     if not systems:
@@ -82,17 +83,23 @@ def read(root: Element, name: str) -> Envelope:
     if len(systems) > _MAX_SYSTEMS or max(len(files), len(disks)) > _MAX_ENTRIES:
         raise _too_many(f"{name} describes more VMs, files or disks than any package")
     options = [
-        (attribute(option, "id"), attribute(option, "default"))
+        (attribute(choice, "id"), attribute(choice, "default"))
         for section in children(root, "DeploymentOptionSection")
-        for option in children(section, "Configuration")
+        for choice in children(section, "Configuration")
     ]
-    names = tuple(option for option, _ in options)
-    default = [option for option, flag in options if flag.lower() in ("true", "1")]
+    names = tuple(label for label, _ in options)
+    default = [label for label, flag in options if flag.lower() in ("true", "1")]
+    if option and option not in names:
+        shown = ", ".join(names[:20])
+        raise SourceError(
+            f"{name} has no deployment option {option!r:.100}",
+            f"one of: {shown:.1000}" if names else "leave --deployment-option out",
+        )
     return Envelope(
         files=files,
         disks=disks,
         configurations=names,
-        configuration=next(iter((*default, *names)), ""),
+        configuration=option or next(iter((*default, *names)), ""),
         systems=systems,
         by_file=_by_file(disks.values()),
         by_href={file.href: file for file in files.values()},

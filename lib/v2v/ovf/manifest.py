@@ -15,7 +15,7 @@ from v2v.document import Digest, Finding
 from v2v.formats import Part
 from v2v.ovf.package import MissingError, Package, RefusedError, whole
 
-_MAX_SIZE = 4 * 2**20
+MAX_SIZE = 4 * 2**20
 _LINE = re.compile(r"\s*([A-Za-z0-9-]{3,12})\s*\((.{1,1000})\)\s*=\s*([0-9A-Fa-f]+)\s*")
 Algorithm = Literal["sha1", "sha224", "sha256", "sha384", "sha512"]
 _PIECE = re.compile(r"\.[0-9]{1,9}$")
@@ -62,7 +62,7 @@ def listed(
         text = f"{package.name} has no manifest, so its files are not verified"
         return [], [Finding(code="manifest-missing", severity="info", message=text)]
     name, part = found
-    entries, odd = parse(whole(part, name, _MAX_SIZE))
+    entries, odd = parse(whole(part, name, MAX_SIZE))
     odd += [f"the digest of {e.name[:200]}" for e in entries if not e.algorithm]
     findings = [
         _doubt("manifest-unreadable", f"{name}: not understood: {line[:200]!r}")

@@ -63,6 +63,10 @@ class Package(Protocol):
         """Return the name of the manifest, and the manifest; None if there is none."""
         ...
 
+    def certificate(self) -> tuple[str, Part] | None:
+        """Return the name of the certificate, and the certificate; None if none."""
+        ...
+
     def find(self, href: str) -> Part:
         """Return the file that *href* means.
 
@@ -96,7 +100,14 @@ class Archive:
 
     def manifest(self) -> tuple[str, Part] | None:
         """See Package."""
-        name = _manifest_name(self.name, self.members)
+        return self._beside_ovf(".mf")
+
+    def certificate(self) -> tuple[str, Part] | None:
+        """See Package."""
+        return self._beside_ovf(".cert")
+
+    def _beside_ovf(self, suffix: str) -> tuple[str, Part] | None:
+        name = _same_name(self.name, suffix, self.members)
         return (name, self.members[name]) if name else None
 
     def find(self, href: str) -> Part:
@@ -166,8 +177,15 @@ class Folder:
 
     def manifest(self) -> tuple[str, Part] | None:
         """See Package."""
+        return self._beside_ovf(".mf")
+
+    def certificate(self) -> tuple[str, Part] | None:
+        """See Package."""
+        return self._beside_ovf(".cert")
+
+    def _beside_ovf(self, suffix: str) -> tuple[str, Part] | None:
         names = [file.name for file in _listed(self._folder)]
-        name = _manifest_name(self.name, names)
+        name = _same_name(self.name, suffix, names)
         return (name, self.find(name)) if name else None
 
     def find(self, href: str) -> Part:
@@ -297,10 +315,13 @@ def _numbered(names: Iterable[str]) -> dict[str, list[tuple[int, str]]]:
     return {name: sorted(pieces) for name, pieces in found.items()}
 
 
-def _manifest_name(ovf: str, names: Iterable[str]) -> str:
-    """Return which of *names* is the manifest of *ovf*; empty if none is."""
-    found = [name for name in names if name.lower().endswith(".mf")]
-    own = f"{ovf.rpartition('.')[0]}.mf".lower()
+def _same_name(ovf: str, suffix: str, names: Iterable[str]) -> str:
+    """Return which of *names* is that of *ovf* with *suffix*; empty if none is.
+
+    The only one of that suffix is it, under whatever name, if *ovf* is the only OVF.
+    """
+    found = [name for name in names if name.lower().endswith(suffix)]
+    own = f"{ovf.rpartition('.')[0]}{suffix}".lower()
     same = [name for name in found if name.lower() == own]
     others = [name for name in names if name.lower().endswith(".ovf")]
     if not same and len(found) == 1 and len(others) == 1:
