@@ -75,7 +75,7 @@ _DRIVERS = (
     (
         *("viogpudo", "viogpudo", "VioGpuDod", _DISPLAY, 3),
         (r"PCI\VEN_1AF4&DEV_1050",),
-        _10,
+        ("2k12R2", *_10),
     ),
     ("fwcfg", "fwcfg", "FwCfg", _SYSTEM, 3, (r"ACPI\QEMU0002",), _8),
     ("qemufwcfg", "qemufwcfg", "", _SYSTEM, 3, (r"ACPI\QEMU0002",), _10),

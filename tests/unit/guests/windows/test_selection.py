@@ -14,7 +14,10 @@ from v2v.guests.windows import described, selection, virtio_win
 from v2v.guests.windows.selection import Selection
 
 BUILDS = {"win7": 7601, "win2k8r2": 7601, "win8.1": 9600, "win2k12r2": 9600}
-USUAL = ["viostor", "vioscsi", "netkvm", "vioser", "balloon", "viorng", "fwcfg"]
+USUAL = [
+    *("viostor", "vioscsi", "netkvm", "vioser", "balloon", "viorng", "pvpanic"),
+    *("fwcfg", "vioinput", "viofs", "viogpudo"),
+]
 
 
 def chosen(
