@@ -86,6 +86,8 @@ _DRIVERS = (
     ),
     ("sriov", "netkvmno", "netkvm", _NET, 3, _ids("1000", "1041", "0001"), _8),
 )
+# As a catalogue has it that Microsoft signed.
+SIGNED = b"0\x82 Microsoft Windows Hardware Compatibility Publisher0"
 _BITS_32 = ("w7", "w8.1", "w10")
 # What the INFs of disks set below their services.
 _PARAMETERS = {
@@ -146,7 +148,9 @@ Disk="{name} of a test"
 """
 
 
-def files(without: tuple[str, ...] = ()) -> dict[str, bytes]:
+def files(
+    without: tuple[str, ...] = (), *, catalogue: bytes = b"catalogue"
+) -> dict[str, bytes]:
     """Return all files of an ISO by path, but for those that begin as *without*."""
     made: dict[str, bytes] = {}
     for folder, name, service, guid, start, ids, systems in _DRIVERS:
@@ -156,7 +160,7 @@ def files(without: tuple[str, ...] = ()) -> dict[str, bytes]:
                 at = f"{folder}/{system}/{arch}"
                 machine = 0x8664 if arch == "amd64" else 0x14C
                 made[f"{at}/{name}.inf"] = text
-                made[f"{at}/{name}.cat"] = b"catalogue"
+                made[f"{at}/{name}.cat"] = catalogue
                 made[f"{at}/{name}.sys"] = program(machine=machine)
                 made[f"{at}/{name}.pdb"] = b"symbols"
     made["guest-agent/qemu-ga-x86_64.msi"] = b"agent of 64 bits"

@@ -105,6 +105,7 @@ class Phony:
             vcpus=said.get("vcpus", 2),
             cpu=Cpu(sockets=said.get("vcpus", 2), cores=1),
             firmware="efi" if self.efi else "bios",
+            secure_boot=said.get("secure_boot", False),
             disks=tuple(
                 Disk(id=f"sd{chr(97 + i)}", bus="scsi")
                 for i in range(said.get("disks", 1))
@@ -119,7 +120,9 @@ class Phony:
         media = None
         if said.get("virtio_win", False):
             folder.mkdir(exist_ok=True)
-            media = virtio_win.folder(folder, virtio_win.files())
+            own = virtio_win.SIGNED if said.get("signed", False) else b"catalogue"
+            made = virtio_win.files(catalogue=own)
+            media = virtio_win.folder(folder, made)
         return Wanted(
             virtio_win=media,
             firstboot=said.get("firstboot", "service"),

@@ -96,7 +96,9 @@ def job(
 
     Raises GuestError if it cannot be done.
     """
-    drivers, of_drivers = placing.given(wanted, guest, entered.registry.software)
+    drivers, of_drivers = placing.given(
+        wanted, guest, entered.registry.software, secure_boot=vm.secure_boot
+    )
     work = Work(
         appliance=appliance,
         registry=entered.registry,

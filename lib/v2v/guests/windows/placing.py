@@ -31,7 +31,7 @@ _MAX_PATH = 4000  # characters of DevicePath
 
 
 def given(
-    wanted: Wanted, guest: Guest, software: Hive
+    wanted: Wanted, guest: Guest, software: Hive, *, secure_boot: bool = False
 ) -> tuple[Selection | None, list[Finding]]:
     """Return the drivers for *guest* of the virtio-win that is there, and what of them.
 
@@ -44,7 +44,9 @@ def given(
     chosen = selection.selected(media, windows, arch) if media else None
     found = [*selection.findings(chosen, windows, arch)]
     if chosen:
-        found += signing.findings(chosen, windows, arch, software)
+        found += signing.findings(
+            chosen, windows, arch, software, secure_boot=secure_boot
+        )
         if signing.is_refused(chosen, windows, arch, software):
             return None, found
     return (chosen if chosen and chosen.drivers else None), found
