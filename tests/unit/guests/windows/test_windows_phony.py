@@ -79,7 +79,7 @@ def test_no_user_of_the_guest_may_write_what_was_made(tmp_path: Path) -> None:
     disk: Any = guest.appliance.g
     guest.fixed()
     ours = f"0x{security.descriptor(users=True).hex()}"
-    driver = "/sysroot/Windows/Drivers/VirtIO/balloon/blnsvr.exe"
+    driver = "/sysroot/Windows/Drivers/VirtIO/balloon/balloon.sys"
     for path in ("/sysroot/Windows/System32/drivers/viostor.sys", driver):
         assert disk.attributes[path] == ours
     own = disk.attributes["/sysroot/Windows/v2v/firstboot/run.cmd"]
