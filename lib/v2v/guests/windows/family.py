@@ -30,6 +30,7 @@ from v2v.guests.windows import (
     opening,
     placing,
     registry,
+    security,
     tools,
 )
 from v2v.guests.windows.entering import Entered
@@ -64,8 +65,10 @@ class Job:
         """
         appliance = self.work.appliance
         gates.prove_writable(appliance, self.guest, self.actions)
+        before = security.noted(appliance, self.actions)
         for action in self.actions:
             action.apply(appliance)
+        security.closed(appliance, before)
         with tempfile.TemporaryDirectory(dir=self.entered.folder) as folder:
             again = opening.registry(appliance, self.entered.root, Path(folder))
             work = dataclasses.replace(self.work, registry=again.registry)

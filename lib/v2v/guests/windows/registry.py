@@ -104,6 +104,8 @@ def _nothing(appliance: Appliance) -> None:
 def _given_back(file: Path, path: str) -> Callable[[Appliance], None]:
     def apply(appliance: Appliance) -> None:
         g = appliance.g
+        # Into a FIFO, which NTFS may have too, we would write for ever.
+        g.rm_f(path + _NEW)
         g.upload(str(file), path + _NEW)
         if g.filesize(path + _NEW) != file.stat().st_size:
             raise GuestError(
@@ -112,7 +114,8 @@ def _given_back(file: Path, path: str) -> Callable[[Appliance], None]:
             )
         if not g.exists(path + KEPT):
             # The first of all: a later run must not make its own result the old one.
-            g.cp(path, path + KEPT)
+            # Not a copy: who may read it stays.
+            g.mv(path, path + KEPT)
         g.mv(path + _NEW, path)
 
     return apply

@@ -19,8 +19,8 @@ from v2v.document import VM, Disk, Guest, Source, Windows
 from v2v.errors import GuestError
 from v2v.guests.plan import Action
 from v2v.guests.wanted import Firstboot, Wanted
-from v2v.guests.windows import customized
-from v2v.guests.windows.firstboot import Step, access, agents, plan, restore
+from v2v.guests.windows import customized, security
+from v2v.guests.windows.firstboot import Step, agents, plan, restore
 from v2v.guests.windows.firstboot.planning import IMAGE, NAME
 from v2v.guests.windows.firstboot.steps import crlf
 from v2v.guests.windows.place import Work
@@ -254,7 +254,7 @@ def test_a_second_run_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_the_descriptor_lets_two_in_and_inherits_nothing() -> None:
-    data = access.descriptor()
+    data = security.descriptor()
     control, owner, group, _, acl = struct.unpack_from("<2xHIIII", data)
     assert control == 0x9004
     count = struct.unpack_from("<H", data, acl + 4)[0]

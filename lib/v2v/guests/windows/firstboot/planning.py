@@ -11,8 +11,8 @@ from v2v.document import Change
 from v2v.errors import GuestError
 from v2v.guests.appliance import Appliance
 from v2v.guests.plan import Action, remove
-from v2v.guests.windows import files, verdict
-from v2v.guests.windows.firstboot import access, restore
+from v2v.guests.windows import files, security, verdict
+from v2v.guests.windows.firstboot import restore
 from v2v.guests.windows.firstboot.steps import MOST, Step, crlf
 from v2v.guests.windows.hive import dword, expand_sz, multi_sz, sz
 from v2v.guests.windows.place import Work
@@ -126,8 +126,7 @@ def _restricted(top: str, home: str, paths: Sequence[str]) -> Action:
     folders = dict.fromkeys([top, home, *(p.rpartition("/")[0] for p in paths)])
 
     def apply(appliance: Appliance) -> None:
-        for path in (*folders, *paths):
-            access.restrict(appliance, path)
+        security.give(appliance, [*folders, *paths], security.descriptor())
 
     change = Change(
         path=top,
