@@ -115,8 +115,12 @@ def _head(guest: Guest, devices: Devices, findings: Sequence[Finding]) -> Iterat
     assert guest.windows
     facts = guest.windows
     edition = facts.edition or "of no edition"
-    yield f"# {facts.id} build {facts.build} {facts.installation} {edition}"
-    yield f"# {guest.arch} {guest.firmware or 'bios'} {facts.system_root}"
+    patched = f".{facts.patch} ({facts.release})" if facts.patch else ""
+    yield f"# {facts.id} build {facts.build}{patched} {facts.installation} {edition}"
+    yield f"# {guest.arch} {guest.firmware} {facts.system_root} {facts.timezone}"
+    for drive in facts.drives:
+        by = drive.partition or f"{drive.signature:08x} at {drive.offset}"
+        yield f"# drive {drive.letter} {by}"
     for verdict in guest.verdicts:
         yes = "yes" if verdict.boots else "no"
         yield f"# verdict {verdict.bus}: {yes}, {verdict.reason}"

@@ -440,6 +440,8 @@ def software(phony: Phony) -> Keys:
     if major > 5:
         current["EditionID"] = said["edition"]
         current["InstallationType"] = said.get("installation", "Client")
+    if "release" in said:
+        current |= {"DisplayVersion": said["release"], "UBR": said["patch"]}
     if major > 6:
         current |= {"CurrentMajorVersionNumber": major, "CurrentMinorVersionNumber": 0}
     found: Keys = {

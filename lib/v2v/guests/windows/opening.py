@@ -193,6 +193,8 @@ def described(appliance: Appliance, root: Root, own: Registry) -> Guest:
         windows=Windows(
             id=version.id,
             build=version.build,
+            release=printable(version.display) if version.display else None,
+            patch=version.patch,
             edition=printable(version.edition) if version.edition else None,
             installation=version.installation,
             control_set=own.current,

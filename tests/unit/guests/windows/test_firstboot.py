@@ -238,7 +238,9 @@ def test_tools_are_removed_by_their_guid_alone(tmp_path: Path) -> None:
         tmp_path, software=hives.with_keys(hives.SOFTWARE, software)
     )
     (step,) = agents.removals(registry.software)
-    assert f"/x {VMWARE} /qn" in step.script
+    line = rf'call "%SYS%\msiexec" /x {VMWARE} /qn /norestart'
+    assert f"{line} REBOOT=ReallySuppress REMOVE=ALL" in step.script.splitlines()
+    assert list(batch_checker.faults(crlf(step.script).encode())) == []
     assert not step.required
 
 

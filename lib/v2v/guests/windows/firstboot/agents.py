@@ -32,6 +32,12 @@ _TOOLS = re.compile(
     r"|XenServer VM Tools[ A-Za-z]{0,40}|Parallels Tools|Nutanix (?:VirtIO|Guest)"
     r"[ A-Za-z]{0,20}",
 )
+# What keeps each from restarting the guest by itself, and Parallels' from refusing
+# because Windows' installer was not started by its own (facts 4.1, 4.4).
+_PROPERTIES = {
+    "VMware": " REBOOT=ReallySuppress REMOVE=ALL",
+    "Parallels": " PREVENT_REBOOT=Yes LAUNCHED_BY_SETUP_EXE=Yes",
+}
 _UNINSTALL = (
     r"Microsoft\Windows\CurrentVersion\Uninstall",
     r"WOW6432Node\Microsoft\Windows\CurrentVersion\Uninstall",
@@ -139,9 +145,10 @@ def removals(software: Hive) -> Iterator[Step]:
             if tool and _MSI.fullmatch(key.upper()):
                 found.setdefault(key.upper(), tool[0].strip())
     for guid, name in sorted(found.items())[:_MAX_TOOLS]:
+        more = next((p for tool, p in _PROPERTIES.items() if name.startswith(tool)), "")
         yield Step(
             name=f"remove {name}",
-            script=f'@echo off\ncall "%SYS%\\msiexec" /x {guid} /qn /norestart\n'
+            script=f'@echo off\ncall "%SYS%\\msiexec" /x {guid} /qn /norestart{more}\n'
             'set "CODE=%ERRORLEVEL%"\nrem 1605: it is not installed\n'
             'if "%CODE%"=="1605" set "CODE=0"\nexit /b %CODE%\n',
             priority=steps.TOOLS,
