@@ -36,6 +36,7 @@ def main(
         bool, typer.Option("--no-guest", help="Do not look into the disks.")
     ] = False,
     key: options.Key = None,
+    max_size: options.MaxSize = "",
     no_verify_manifest: Annotated[
         bool, typer.Option("--no-verify-manifest", help="Do not check an OVA's sums.")
     ] = False,
@@ -98,6 +99,7 @@ def main(
         keys=tuple(key or ()),
         only=only,
         rename=name,
+        max_size=options.size(max_size),
         # MAC:ip:... is for v2v-fixup; v2v hands each stage all that it has.
         macs=tuple(word for word in mac or () if ":ip:" not in word),
     )
