@@ -107,8 +107,15 @@ def _with_boot(
     device, path = stores[0]
     if device == root.device:
         return places, path
-    appliance.g.mkdir_p(BOOT)
-    appliance.g.mount(device, BOOT)
+    g = appliance.g
+    # A link would have the volume mounted in the appliance's own system.
+    if g.is_symlink(BOOT) or (g.exists(BOOT) and not g.is_dir(BOOT)):
+        raise GuestError(
+            f"{BOOT} in the guest is no folder, and one must be made there",
+            "remove it on the source",
+        )
+    g.mkdir_p(BOOT)
+    g.mount(device, BOOT)
     return places | {BOOT: device}, f"{BOOT}/{path.lstrip('/')}"
 
 
@@ -131,19 +138,19 @@ def looked(appliance: Appliance, root: Root, wish: Wish) -> tuple[Guest, list[Fi
         opened = opening.registry(appliance, root, wish.folder, force=True)
         guest = described(appliance, root, opened.registry, wish.nics)
     except GuestError as e:
-        told = Finding(
-            code="windows-unreadable",
-            severity="block",
-            message=e.message,
-            remedy=e.remedy,
-        )
-        return Guest(type="windows", root=root.name), [told]
+        return Guest(type="windows", root=root.name), [_unreadable(e)]
     return guest, [
         *opened.findings,
         *filter(None, [state.asleep(state.sleep(appliance, opened.registry))]),
         *_told(appliance, root, opened.registry, wish),
         *_stored(appliance, root, stores, wish.folder),
     ]
+
+
+def _unreadable(e: GuestError) -> Finding:
+    return Finding(
+        code="windows-unreadable", severity="block", message=e.message, remedy=e.remedy
+    )
 
 
 def _stored(
@@ -157,11 +164,19 @@ def _stored(
         if device != root.device:
             appliance.g.umount_all()
             appliance.g.mount_ro(device, "/")
-        file = appliance.fetched(path, folder)
+        try:
+            store, left = opening.store(appliance, path, folder, force=True)
+            found = [*([left] if left else []), *_found(appliance, store)]
+        except GuestError as e:
+            found = [_unreadable(e)]
         if device != root.device:
             appliance.g.umount_all()
             appliance.g.mount_ro(root.device, "/")
-        yield from bcd.findings(Hive("BCD", file), bcd.volumes(appliance))
+        yield from found
+
+
+def _found(appliance: Appliance, store: Hive) -> Iterator[Finding]:
+    return bcd.findings(store, bcd.volumes(appliance))
 
 
 def told(appliance: Appliance, entered: Entered, nics: Sequence[Nic]) -> list[Finding]:
@@ -169,7 +184,7 @@ def told(appliance: Appliance, entered: Entered, nics: Sequence[Nic]) -> list[Fi
     wish = Wish(devices=(), names=entered.names, nics=nics, folder=entered.folder)
     found = [*_told(appliance, entered.root, entered.registry, wish)]
     if entered.registry.bcd:
-        found += bcd.findings(entered.registry.bcd, bcd.volumes(appliance))
+        found += _found(appliance, entered.registry.bcd)
     return found
 
 
