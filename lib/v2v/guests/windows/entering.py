@@ -132,8 +132,15 @@ def _with_boot(
     device, path = stores[0]
     if device == root.device:
         return places, path
-    appliance.g.mkdir_p(BOOT)
-    appliance.g.mount(device, BOOT)
+    g = appliance.g
+    # A link would have the volume mounted in the appliance's own system.
+    if g.is_symlink(BOOT) or (g.exists(BOOT) and not g.is_dir(BOOT)):
+        raise GuestError(
+            f"{BOOT} in the guest is no folder, and one must be made there",
+            "remove it on the source",
+        )
+    g.mkdir_p(BOOT)
+    g.mount(device, BOOT)
     return places | {BOOT: device}, f"{BOOT}/{path.lstrip('/')}"
 
 
@@ -175,22 +182,21 @@ def looked(appliance: Appliance, root: Root, wish: Wish) -> tuple[Guest, list[Fi
         opened = opening.registry(appliance, root, wish.folder, force=True)
         guest = described(appliance, root, opened.registry, wish.nics)
     except GuestError as e:
-        told = Finding(
-            code="windows-unreadable",
-            severity="block",
-            message=e.message,
-            remedy=e.remedy,
-        )
-        return Guest(type="windows", root=root.name), [told]
+        return Guest(type="windows", root=root.name), [_unreadable(e)]
+    store, of_store = _stored(appliance, root, stores, wish.folder)
     found = [
         *opened.findings,
         *filter(None, [state.asleep(state.sleep(appliance, opened.registry))]),
         *_told(appliance, root, opened.registry, wish),
+        *of_store,
     ]
-    store = _stored(appliance, root, stores, wish.folder)
-    if store:
-        found += bcd.findings(store, bcd.volumes(appliance))
     return guest.having(firmware=_firmware(guest, store)), found
+
+
+def _unreadable(e: GuestError) -> Finding:
+    return Finding(
+        code="windows-unreadable", severity="block", message=e.message, remedy=e.remedy
+    )
 
 
 def _stored(
@@ -198,19 +204,28 @@ def _stored(
     root: Root,
     stores: Sequence[tuple[str, str]],
     folder: Path,
-) -> Hive | None:
-    """Return a copy of the boot store.  Raises GuestError if it is broken."""
+) -> tuple[Hive | None, list[Finding]]:
+    """Return the boot store, and what it says of the disks; a broken one says so."""
     if not stores:
-        return None
+        return None, []
     device, path = stores[0]
     if device != root.device:
         appliance.g.umount_all()
         appliance.g.mount_ro(device, "/")
-    file = appliance.fetched(path, folder)
+    store: Hive | None = None
+    try:
+        store, left = opening.store(appliance, path, folder, force=True)
+        found = [*([left] if left else []), *_found(appliance, store)]
+    except GuestError as e:
+        store, found = None, [_unreadable(e)]
     if device != root.device:
         appliance.g.umount_all()
         appliance.g.mount_ro(root.device, "/")
-    return Hive("BCD", file)
+    return store, found
+
+
+def _found(appliance: Appliance, store: Hive) -> Iterator[Finding]:
+    return bcd.findings(store, bcd.volumes(appliance))
 
 
 def _firmware(guest: Guest, store: Hive | None) -> Literal["bios", "efi"] | None:
@@ -235,7 +250,7 @@ def told(
         *_told(appliance, entered.root, entered.registry, wish, firstboot=firstboot)
     ]
     if entered.registry.bcd:
-        found += bcd.findings(entered.registry.bcd, bcd.volumes(appliance))
+        found += _found(appliance, entered.registry.bcd)
     return found
 
 

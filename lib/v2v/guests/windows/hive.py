@@ -270,7 +270,7 @@ class Hive:
             count += 1
             if count > _MAX_REMOVED:
                 raise GuestError(
-                    f"{self.name}\\{key} in the guest has more than {_MAX_REMOVED} keys",
+                    f"{self.name}\\{key} has more than {_MAX_REMOVED} keys",
                     "see on the source what fills it, and remove it there",
                 )
 

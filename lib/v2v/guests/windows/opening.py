@@ -17,6 +17,7 @@ from v2v.document import Finding, Guest, Windows
 from v2v.errors import GuestError
 from v2v.guests.appliance import Appliance, printable
 from v2v.guests.devices import Device
+from v2v.guests.linux import mounts
 from v2v.guests.windows import facts, replay, state, volumes
 from v2v.guests.windows import version as versions
 from v2v.guests.windows.files import below, child
@@ -114,6 +115,17 @@ def registry(
     return Opened(registry=own, findings=tuple(findings))
 
 
+def store(
+    appliance: Appliance, path: str, folder: Path, *, force: bool = False
+) -> tuple[Hive, Finding | None]:
+    """Return the boot store at *path*, copied into *folder*, and how it was left.
+
+    Raises GuestError as registry() does.
+    """
+    file, found = _fetched(appliance, "BCD", path, folder, force=force)
+    return Hive("BCD", file), found
+
+
 def with_store(
     appliance: Appliance, opened: Opened, path: str, folder: Path, *, force: bool
 ) -> Opened:
@@ -121,10 +133,10 @@ def with_store(
 
     Raises GuestError as registry() does.
     """
-    file, found = _fetched(appliance, "BCD", path, folder, force=force)
+    bcd, found = store(appliance, path, folder, force=force)
     own = replace(
         opened.registry,
-        bcd=Hive("BCD", file),
+        bcd=bcd,
         paths={**opened.registry.paths, "BCD": path},
     )
     told = (found,) if found else ()
@@ -217,18 +229,30 @@ def stores(appliance: Appliance, devices: Sequence[Device]) -> list[tuple[str, s
     """Return (device, path there) of the boot stores; nothing stays mounted.
 
     With UEFI it is on the ESP, else on the active partition, which may be a small one.
+    That of an ESP comes first: MBR2GPT leaves the one of before where it was.
     """
-    found = []
+    found: list[tuple[bool, str, str]] = []
     for device in devices:
         if device.type in ("ntfs", "vfat"):
+            is_esp = device.partition_type == mounts.ESP
             with shown(appliance, device.name) as is_mounted:
-                paths = [below(appliance, "", p) for p in _STORES if is_mounted]
-                found += [
-                    (device.name, path)
-                    for path in paths
-                    if path and appliance.g.is_file(path)
-                ]
-    return found
+                paths = _stores(appliance) if is_mounted else []
+            found += [
+                (not (is_esp and path.lower().startswith("/efi/")), device.name, path)
+                for path in paths
+            ]
+    found.sort(key=lambda one: one[0])
+    return [(device, path) for _, device, path in found]
+
+
+def _stores(appliance: Appliance) -> list[str]:
+    """Return the boot stores of what is mounted; none, if it cannot be read."""
+    try:
+        paths = [below(appliance, "", path) for path in _STORES]
+        return [path for path in paths if path and appliance.g.is_file(path)]
+    except RuntimeError as e:
+        log.warning("warning: a volume cannot be read: %s", printable(str(e)))
+        return []
 
 
 def mount(appliance: Appliance, root: Root, *, discard: bool = False) -> None:

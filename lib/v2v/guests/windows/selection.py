@@ -298,7 +298,9 @@ def _files(media: Media, found: _Found, inf: Inf) -> list[str]:
 
 def _is_used(path: str) -> bool:
     name = path.rpartition("/")[2]
-    return not name.endswith(_UNUSED) and not name.startswith("readme")
+    # A backslash would lead to another folder of the guest, a colon into a stream.
+    is_plain = name.isprintable() and not set(name) & set('\\:*?"<>|')
+    return is_plain and not name.endswith(_UNUSED) and not name.startswith("readme")
 
 
 def _agent(media: Media, arch: str) -> tuple[str, bytes] | None:

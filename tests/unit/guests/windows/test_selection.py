@@ -179,3 +179,11 @@ def test_a_driver_of_disks_without_its_file_is_none(tmp_path: Path) -> None:
     files = made.files(("viostor/w11/amd64/viostor.sys",))
     found = chosen(tmp_path, "win11", files=files)
     assert [driver.system for driver in found.drivers[:2]] == ["w10", "w11"]
+
+
+def test_a_name_that_leads_elsewhere_is_no_file_of_a_driver(tmp_path: Path) -> None:
+    files = made.files()
+    for name in (r"..\..\system32\evil.dll", "viostor.sys:x", "a\nb.dll"):
+        files[f"viostor/w10/amd64/{name}"] = b"MZ"
+    found = chosen(tmp_path, files=files).drivers[0].files
+    assert found.keys() == {"viostor.inf", "viostor.cat", "viostor.sys"}
