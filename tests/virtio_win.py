@@ -96,6 +96,34 @@ _PARAMETERS = {
 }
 
 
+def certificate(issuer: bytes, serial: int) -> bytes:
+    """Return what begins as a certificate of X.509 does, in DER."""
+    fields = (
+        *(_der(0xA0, _der(2, b"\2")), _der(2, bytes([serial])), _der(0x30)),
+        _der(0x30, _der(0x13, issuer)),
+    )
+    return _der(0x30, _der(0x30, *fields), _der(0x30), _der(3, b"\0"))
+
+
+def catalogue(signer: bytes, *others: bytes, order: int = 1) -> bytes:
+    """Return a catalogue that has certificates, of which *signer* is who signed it."""
+    own = (_der(0x30, _der(0x13, b"issuer")), _der(2, b"\7"))
+    signed = _der(
+        0x30,
+        *(_der(2, b"\1"), _der(0x31), _der(0x30, _der(6, b"\x2a"))),
+        _der(0xA0, *(signer, *others)[::order]),
+        _der(0x31, _der(0x30, _der(2, b"\1"), _der(0x30, *own), _der(0x30))),
+    )
+    return _der(0x30, _der(6, b"\x2a\x86\x48"), _der(0xA0, signed))
+
+
+def _der(tag: int, *parts: bytes) -> bytes:
+    content = b"".join(parts)
+    size = len(content)
+    length = bytes([size]) if size < 128 else bytes([0x82, size >> 8, size & 255])
+    return bytes([tag]) + length + content
+
+
 def program(
     version: tuple[int, int, int, int] = VERSION, machine: int = 0x8664
 ) -> bytes:

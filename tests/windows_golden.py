@@ -32,6 +32,7 @@ SECTIONS: Table = (
     ("Windows keeps the files of a driver", r"/.*", "§2.4"),
     ("Windows installs virtio's drivers from", r".*/Drivers/VirtIO/.*", "§2.4"),
     ("Windows loads the drivers of its disk", r".*/drivers/vio.*\.sys", "§2.4"),
+    ("Windows asks nobody whether", r"SOFTWARE\\.*\\Blob", "§3.4, B4"),
     ("Windows looks there for drivers", r"SOFTWARE\\.*\\DevicePath", "§2.4, B1"),
     ("the guest agent is installed from there", r".*/qemu-ga/.*", "§5.1"),
     ("the guest does what is left", r".*/v2v/firstboot/.*", "§3.3, §3.4"),

@@ -6,13 +6,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from v2v.document import Finding, Windows
+from v2v.guests.windows import publisher
 from v2v.guests.windows.hive import Hive
 from v2v.guests.windows.packages import MICROSOFT
 from v2v.guests.windows.selection import Selection
 
 FINDINGS = (
     *("driver-signature", "driver-not-cross-signed", "driver-no-catalogue"),
-    "driver-secure-boot",
+    *("driver-secure-boot", "driver-publisher"),
 )
 _OF_DISKS = ("viostor", "vioscsi")
 _PACKAGES = r"Microsoft\Windows\CurrentVersion\Component Based Servicing\Packages"
@@ -73,6 +74,29 @@ def findings(
             message=f"the drivers of virtio-win {name} may not be cross-signed, and "
             f"then {windows.id} stops with 0xC0000428",
             remedy="give virtio-win 0.1.173, or a distribution's, with --virtio-win",
+        )
+
+
+def others(selection: Selection) -> Iterator[bytes]:
+    """Yield the certificates, in DER, of those but Microsoft who signed drivers."""
+    for driver in selection.drivers:
+        catalogue = driver.files.get((driver.inf.catalog or "").lower(), b"")
+        found = None if is_microsofts(catalogue) else publisher.signer(catalogue)
+        if found:
+            yield found
+
+
+def untrusted(selection: Selection) -> Iterator[Finding]:
+    """Yield that Windows would ask whether to trust the publisher of the drivers."""
+    if any(others(selection)):
+        yield Finding(
+            code="driver-publisher",
+            severity="warn",
+            message="the drivers of virtio-win are not signed by Microsoft: before it "
+            "installs them Windows asks whether to trust their publisher, and nobody "
+            "answers at the first boot",
+            remedy="trust it with --trust-publisher, or give a distribution's "
+            "virtio-win",
         )
 
 
