@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """v2v-inspect: describe VMs, and look into their disks."""
 
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -35,9 +36,14 @@ def main(
         bool, typer.Option("--no-guest", help="Do not look into the disks.")
     ] = False,
     key: options.Key = None,
+    max_size: options.MaxSize = "",
     no_verify_manifest: Annotated[
         bool, typer.Option("--no-verify-manifest", help="Do not check an OVA's sums.")
     ] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Say whether all can be converted.")
+    ] = False,
+    allow: options.Allow = None,
     json_: Annotated[
         bool, typer.Option("--json", help="Write documents, on a terminal too.")
     ] = False,
@@ -61,7 +67,12 @@ def main(
     from v2v.steps import inspect
 
     settings = stage.Settings(
-        state=state, again=again, only="", run=run, verbose=verbose
+        state=state,
+        again=again,
+        only="",
+        run=run,
+        allow=tuple(allow or ()),
+        verbose=verbose,
     )
     if image_format and image_format not in formats.names():
         raise typer.BadParameter(f"--input-format: one of {', '.join(formats.names())}")
@@ -74,9 +85,13 @@ def main(
             format=image_format or None,  # type: ignore[arg-type]
             allow=allowed,
             verify_manifest=not no_verify_manifest,
+            digests_now=check,
         )
         for location in sources
     ]
+    shows = summary.chosen(documents=json_, virt_v2v=print_source)
+    if check and not json_:
+        shows = partial(summary.verdict, allowed=settings.allow)
     keys = options.keys(tls_psk, tls_dir, check=not no_check_certificate)
     wanted = inspect.Wanted(
         kind=kind,
@@ -84,6 +99,7 @@ def main(
         keys=tuple(key or ()),
         only=only,
         rename=name,
+        max_size=options.size(max_size),
         # MAC:ip:... is for v2v-fixup; v2v hands each stage all that it has.
         macs=tuple(word for word in mac or () if ":ip:" not in word),
     )
@@ -97,7 +113,8 @@ def main(
             settings=settings,
             vms=inspect.describe(requests, wanted, None if again else settings.store),
             gates=False,
+            judges=check,
             holds=False,
-            shows=summary.chosen(documents=json_, virt_v2v=print_source),
+            shows=shows,
         )
     )

@@ -51,11 +51,40 @@ class Record(BaseModel):
         return self.model_copy(update=changes)
 
 
+class Stretch(Record):
+    """A part of a file; bytes."""
+
+    offset: Size
+    length: Size
+
+
 class File(Record):
     """One file of a chain of disk images."""
 
     path: str
     format: Format
+    # What ``path`` is v2v's own view of, see Layer.
+    origin: str | None = None
+    stretch: Stretch | None = None
+
+
+class Digest(Record):
+    """What a package says of a file in it: ``length`` bytes at ``offset`` of ``path``.
+
+    ``value`` is in lower-case hexadecimal digits; ``name`` and ``said_by`` are what the
+    package calls the file and its list of digests.
+    """
+
+    path: str
+    # What ``path`` is v2v's own view of, see Layer.
+    origin: str | None = None
+    stretch: Stretch | None = None
+    offset: Size = 0
+    length: Size
+    algorithm: Literal["sha1", "sha224", "sha256", "sha384", "sha512"]
+    value: str
+    name: str
+    said_by: str
 
 
 class Layer(Record):
@@ -76,6 +105,10 @@ class Layer(Record):
     length: Size | None = None
     # The disk's name in a container of several, in which ``length`` is its size.
     member: str | None = None
+    # What ``path`` is v2v's own view of: a packed file, or a URL (without secrets);
+    # of its content that was a member of an archive, the stretch.
+    origin: str | None = None
+    stretch: Stretch | None = None
     uri: str | None = None
     host: str | None = None
     readonly: bool = True
@@ -85,6 +118,8 @@ class Layer(Record):
     generation: int = 0
     allocated: Size | None = None
     verified: bool | None = None
+    # Compared while the layer is copied.
+    digests: tuple[Digest, ...] = ()
 
 
 class Disk(Record):
@@ -228,11 +263,26 @@ class Verdict(Record):
     reason: str = ""
 
 
+class Drive(Record):
+    """A volume that Windows has a ``letter`` for (C:), by what that hangs on.
+
+    The GUID of a GPT's partition, or the MBR's ``signature`` and the ``offset`` of the
+    volume in bytes.
+    """
+
+    letter: str
+    partition: str | None = None
+    signature: int | None = None
+    offset: int | None = None
+
+
 class Windows(Record):
     """What only Windows has.
 
     ``id`` tells the versions apart (win7, win2k22), by the ``build``; ``control_set``
     is the one in use; ``system_root`` is as Windows names it (C:\\Windows).
+    ``timezone`` is in the words of IANA; ``machine`` the UUID (SMBIOS) of the machine
+    that it ran on last.
     """
 
     id: str
@@ -241,6 +291,9 @@ class Windows(Record):
     installation: Literal["client", "server", "server-core", "nano"] = "client"
     control_set: str = "ControlSet001"
     system_root: str = "C:\\Windows"
+    timezone: str | None = None
+    machine: str | None = None
+    drives: tuple[Drive, ...] = ()
 
 
 class Guest(Record):

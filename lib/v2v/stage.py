@@ -23,7 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, NoReturn
 
-from v2v import __version__, lease, metadata, server, stream
+from v2v import __version__, lease, metadata, server, stream, views
 from v2v.document import (
     VM,
     End,
@@ -35,6 +35,7 @@ from v2v.document import (
     is_live,
 )
 from v2v.errors import (
+    BLOCKED,
     BUG,
     SEVERAL_CLASSES,
     BlockedError,
@@ -107,6 +108,8 @@ class Stage:
     vms: Iterable[VM] | None = None
     servers: ExitStack | None = None
     gates: bool = True
+    # Whether such a finding in what we made decides our exit status.
+    judges: bool = False
     holds: bool = True
     reader: stream.Reader | None = None
     counts: End = field(default_factory=End)
@@ -124,6 +127,7 @@ def main(stage: Stage) -> NoReturn:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end_by_signal)
     try:
+        views.sweep()
         status = _run(stage)
     except StageError as e:
         _say(e)
@@ -133,6 +137,7 @@ def main(stage: Stage) -> NoReturn:
     except KeyboardInterrupt:
         status = 128 + signal.SIGINT
     finally:
+        views.leave()
         server.leave()
     lease.silence(sys.stdout)
     sys.exit(status)
@@ -181,6 +186,8 @@ def _run(stage: Stage) -> int:
         if _must_stay(stage):
             # Servers of our own need nobody upstream; endpoints of others do.
             lease.hold(sys.stdout, None if stage.servers else _upstream(stage))
+        elif stage.vms is not None:
+            views.handed_on(sys.stdout.fileno())
     return _status(stage)
 
 
@@ -223,9 +230,8 @@ def _work(stage: Stage, out: IO[str]) -> None:
                 writer.vm(result)
             stage.live |= is_live(result)
             vms += 1
-            if result.error:
-                failed += 1
-                stage.codes.add(result.error.code)
+            failed += result.error is not None
+            stage.codes |= _codes(stage, result)
         error = stage.reader.end.error if stage.reader and stage.reader.end else None
     except CutOffError:
         raise  # and no end record, so that the next stage knows as well
@@ -238,6 +244,14 @@ def _work(stage: Stage, out: IO[str]) -> None:
         stage.codes.add(error.code)
     if not stage.shows:
         writer.end(End(vms=vms, failed=failed, error=error))
+
+
+def _codes(stage: Stage, vm: VM) -> set[int]:
+    """Return the exit status that *vm*, as it leaves us, asks for, if any."""
+    if vm.error:
+        return {vm.error.code}
+    blocked = stage.judges and blocking(vm, stage.settings.allow)
+    return {BLOCKED} if blocked else set()
 
 
 def _input(stage: Stage, out: IO[str]) -> Iterable[VM]:
@@ -264,6 +278,7 @@ def _take(stage: Stage, vm: VM) -> VM:
             return _kept(store, vm)
         return _kept(store, _worked(stage, vm.having(error=None)))
     except V2VError as e:
+        e.message = views.named(e.message)
         _say(e, vm.name)
         failure = Failure(
             stage=stage.name, code=e.status, message=e.message, remedy=e.remedy

@@ -12,10 +12,10 @@ import logging
 import socket
 import uuid
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from v2v import layers, metadata, sources
+from v2v import layers, metadata, sources, views
 from v2v.document import VM, Disk, Failure, Source
 from v2v.errors import SourceError
 from v2v.metadata import Store
@@ -23,6 +23,7 @@ from v2v.servers import Access
 from v2v.sources import Request, macs, new_id
 from v2v.sources.disks import missing as missing_disk
 from v2v.stage import Done
+from v2v.steps import preflight
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,8 @@ class Wanted:
     keys: tuple[str, ...] = ()
     only: str = ""
     rename: str = ""
+    # The most bytes that a packed source may hold.
+    max_size: int | None = None
     macs: tuple[str, ...] = ()
 
 
@@ -56,19 +59,29 @@ def describe(
     One that *store* knows from an earlier run, and whose source has not changed, is
     yielded as it is known: that is how the same command resumes.
     """
+    views.limits.most = wanted.max_size
+    seen = preflight.Seen()
     for request in requests:
         for vm in _of_source(request, wanted):
             if wanted.only in ("", vm.name):
-                yield _resumed(_adjusted(vm, wanted), store)
+                vm = _adjusted(vm, wanted)
+                yield _resumed(preflight.compared(vm, seen), store)
 
 
 def _of_source(request: Request, wanted: Wanted) -> Iterator[VM]:
     try:
-        for vm in sources.read(request, wanted.kind):
-            yield _identified(vm)
+        for vm in sources.read(_viewed(request, wanted), wanted.kind):
+            yield _identified(views.marked(vm))
     except SourceError as e:
+        e.message = views.named(e.message)
         log.error("error: %s%s", e.message, f"; {e.remedy}" if e.remedy else "")
         yield _unread(request, e)
+
+
+def _viewed(request: Request, wanted: Wanted) -> Request:
+    """Return *request* with the local file to read for what is packed."""
+    location = sources.resolve(request.location)
+    return replace(request, location=views.source(location))
 
 
 def _unread(request: Request, e: SourceError) -> VM:
@@ -128,7 +141,8 @@ def _fingerprinted(vm: VM) -> VM:
     files = [vm.source.location]
     for layer in (disk.source for disk in vm.disks):
         if layer and layer.path:
-            files += [layer.path, *(file.path for file in layer.backing)]
+            files.append(layer.origin or layer.path)
+            files += [file.origin or file.path for file in layer.backing]
     for file in files:
         found.update(file.encode("utf-8", "surrogateescape"))
         # The names of files that are missing may be relative, and mean nothing here.
@@ -171,6 +185,7 @@ def examine(vm: VM, access: Access, *, guest: bool, keys: tuple[str, ...] = ()) 
     for disk in vm.disks:
         if disk.id not in missing:
             vm = _measured(vm, disk, access)
+    vm = preflight.judged(vm)
     blocked = any(f.disk and f.severity == "block" for f in vm.findings)
     if guest and not blocked:
         from v2v.steps import inside
