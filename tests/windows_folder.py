@@ -13,13 +13,13 @@ from guest_folder import Folder, Volume
 from v2v.guests.appliance import Appliance
 from windows_guest import Phony
 
-_LOCKED = "BitLocker"
 # What ntfs-3g gives to all that it makes: everyone may do everything.
 OPEN = (
     "0x010004801400000024000000000000003400000001020000000000052000000020020000"
     "0102000000000005200000002002000002001c000100000000031400ff011f00"
     "010100000000000100000000"
 )
+_LOCKED = "BitLocker"
 
 
 def opened(phony: Phony, folder: Path) -> Appliance:

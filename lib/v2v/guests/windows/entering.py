@@ -183,14 +183,13 @@ def looked(appliance: Appliance, root: Root, wish: Wish) -> tuple[Guest, list[Fi
         guest = described(appliance, root, opened.registry, wish.nics)
     except GuestError as e:
         return Guest(type="windows", root=root.name), [_unreadable(e)]
-    store, of_store = _stored(appliance, root, stores, wish.folder)
     found = [
         *opened.findings,
         *filter(None, [state.asleep(state.sleep(appliance, opened.registry))]),
         *_told(appliance, root, opened.registry, wish),
-        *of_store,
     ]
-    return guest.having(firmware=_firmware(guest, store)), found
+    store, told = _stored(appliance, root, stores, wish.folder)
+    return guest.having(firmware=_firmware(guest, store)), [*found, *told]
 
 
 def _unreadable(e: GuestError) -> Finding:
@@ -205,27 +204,23 @@ def _stored(
     stores: Sequence[tuple[str, str]],
     folder: Path,
 ) -> tuple[Hive | None, list[Finding]]:
-    """Return the boot store, and what it says of the disks; a broken one says so."""
+    """Return a copy of the boot store, if it can be read, and what is to be told."""
     if not stores:
         return None, []
     device, path = stores[0]
     if device != root.device:
         appliance.g.umount_all()
         appliance.g.mount_ro(device, "/")
-    store: Hive | None = None
+    store = None
     try:
         store, left = opening.store(appliance, path, folder, force=True)
-        found = [*([left] if left else []), *_found(appliance, store)]
+        found = [*filter(None, [left]), *bcd.findings(store, bcd.volumes(appliance))]
     except GuestError as e:
-        store, found = None, [_unreadable(e)]
+        found = [_unreadable(e)]
     if device != root.device:
         appliance.g.umount_all()
         appliance.g.mount_ro(root.device, "/")
     return store, found
-
-
-def _found(appliance: Appliance, store: Hive) -> Iterator[Finding]:
-    return bcd.findings(store, bcd.volumes(appliance))
 
 
 def _firmware(guest: Guest, store: Hive | None) -> Literal["bios", "efi"] | None:
@@ -250,7 +245,7 @@ def told(
         *_told(appliance, entered.root, entered.registry, wish, firstboot=firstboot)
     ]
     if entered.registry.bcd:
-        found += _found(appliance, entered.registry.bcd)
+        found += bcd.findings(entered.registry.bcd, bcd.volumes(appliance))
     return found
 
 

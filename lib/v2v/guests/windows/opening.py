@@ -17,7 +17,6 @@ from v2v.document import Finding, Guest, Windows
 from v2v.errors import GuestError
 from v2v.guests.appliance import Appliance, printable
 from v2v.guests.devices import Device
-from v2v.guests.linux import mounts
 from v2v.guests.windows import facts, replay, state, volumes
 from v2v.guests.windows import version as versions
 from v2v.guests.windows.files import below, child
@@ -229,20 +228,14 @@ def stores(appliance: Appliance, devices: Sequence[Device]) -> list[tuple[str, s
     """Return (device, path there) of the boot stores; nothing stays mounted.
 
     With UEFI it is on the ESP, else on the active partition, which may be a small one.
-    That of an ESP comes first: MBR2GPT leaves the one of before where it was.
     """
-    found: list[tuple[bool, str, str]] = []
+    found: list[tuple[str, str]] = []
     for device in devices:
         if device.type in ("ntfs", "vfat"):
-            is_esp = device.partition_type == mounts.ESP
             with shown(appliance, device.name) as is_mounted:
                 paths = _stores(appliance) if is_mounted else []
-            found += [
-                (not (is_esp and path.lower().startswith("/efi/")), device.name, path)
-                for path in paths
-            ]
-    found.sort(key=lambda one: one[0])
-    return [(device, path) for _, device, path in found]
+            found += [(device.name, path) for path in paths]
+    return found
 
 
 def _stores(appliance: Appliance) -> list[str]:

@@ -105,21 +105,3 @@ def test_a_damaged_data_volume_holds_up_nothing(
     assert roots.found(own, there) == []
     assert "/dev/sda1 cannot be read" in caplog.text
     assert opening.stores(own, there) == [("/dev/sda2", "/Boot/BCD")]
-
-
-def test_the_store_of_an_esp_comes_before_one_of_an_older_start(tmp_path: Path) -> None:
-    esp = {
-        "TYPE": "vfat",
-        "PART_ENTRY_SCHEME": "gpt",
-        "PART_ENTRY_TYPE": windows_guest.ESP,
-        "PART_ENTRY_UUID": "00000000-0000-4000-8000-000000000001",
-    }
-    own = volumes(
-        tmp_path,
-        ({"TYPE": "ntfs"}, "Boot/BCD"),  # as MBR2GPT leaves it
-        (esp, "EFI/Microsoft/Boot/BCD"),
-    )
-    assert opening.stores(own, devices.found(own)) == [
-        ("/dev/sda2", "/EFI/Microsoft/Boot/BCD"),
-        ("/dev/sda1", "/Boot/BCD"),
-    ]
