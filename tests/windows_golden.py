@@ -16,7 +16,7 @@ from v2v.document import Change, Devices, Finding, Guest
 from v2v.errors import GuestError
 from v2v.guests import inspection
 from v2v.guests.appliance import Appliance
-from v2v.guests.windows import family
+from v2v.guests.windows import entering, family
 from v2v.guests.windows.family import Job
 from windows_guest import Phony
 
@@ -54,8 +54,8 @@ SECTIONS: Table = (
     ("the console has no picture", r"BCD\\.*\\16000046", "§6, C1"),
     ("a reset in the first boots", r"BCD\\.*\\250000E0\\Element", "§4.6, C2"),
     ("the firmware of a new machine", r".*/(?i:EFI/Boot)/boot.*\.efi", "§6 NVRAM"),
-    (r"\d+ values or keys of the hive", r".*/(?i:SYSTEM|SOFTWARE|DRIVERS)", "§0"),
-    (r"\d+ values or keys of the hive", r".*/BCD", "§0, §6"),
+    (r"\d+ values? or keys? of the hive", r".*/(?i:SYSTEM|SOFTWARE|DRIVERS)", "§0"),
+    (r"\d+ values? or keys? of the hive", r".*/BCD", "§0, §6"),
 )
 _SHOWN = 200  # characters of a value
 
@@ -126,6 +126,7 @@ def _head(guest: Guest, devices: Devices, findings: Sequence[Finding]) -> Iterat
         yes = "yes" if verdict.boots else "no"
         yield f"# verdict {verdict.bus}: {yes}, {verdict.reason}"
     yield f"# hardware: {' '.join(_words(devices))}"
+    assert entering.BOOT not in str(guest)
     for finding in findings:
         yield f"# finding {finding.code} ({finding.severity}): {finding.message}"
     yield ""

@@ -163,6 +163,16 @@ def named(places: Mapping[str, str], change: Change) -> Change:
     )
 
 
+def without_boot(guest: Guest) -> Guest:
+    """Return *guest* with its boot store's volume mounted nowhere, as it is there."""
+    return guest.having(
+        filesystems=tuple(
+            fs.having(mountpoint=None) if fs.mountpoint == BOOT else fs
+            for fs in guest.filesystems
+        )
+    )
+
+
 def left(appliance: Appliance) -> None:
     """Undo what entering made in the guest, when all else is done."""
     if appliance.g.is_dir(BOOT):

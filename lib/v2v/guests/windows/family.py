@@ -48,9 +48,13 @@ FINDINGS = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What is to be done to one guest; ``guest`` has the room that it takes."""
+    """What is to be done to one guest; ``guest`` has the room that it takes.
+
+    ``mounted`` is it as the appliance has it: with all that is mounted.
+    """
 
     guest: Guest
+    mounted: Guest
     devices: Devices
     actions: Sequence[Action]
     work: Work
@@ -64,7 +68,7 @@ class Job:
         what is in the guest now, read again.
         """
         appliance = self.work.appliance
-        gates.prove_writable(appliance, self.guest, self.actions)
+        gates.prove_writable(appliance, self.mounted, self.actions)
         before = security.noted(appliance, self.actions)
         for action in self.actions:
             action.apply(appliance)
@@ -128,7 +132,8 @@ def job(
     actions += registry.actions(work.registry, entered.folder)
     guest = gates.gate(guest.having(verdicts=verdicts), actions)
     return Job(
-        guest=guest,
+        guest=entering.without_boot(guest),
+        mounted=guest,
         devices=devices,
         actions=actions,
         work=work,

@@ -88,13 +88,19 @@ def actions(registry: Registry, folder: Path) -> Iterator[Action]:
             change=Change(
                 path=path,
                 kind="edit",
-                reason=f"{len(hive.changes)} values or keys of the hive are changed; "
+                reason=f"{_counted(len(hive.changes))} changed; "
                 f"the hive before is kept as {path}{KEPT}",
             ),
             apply=_given_back(file, path),
             space=2 * size,
             also=(path + KEPT, path + _NEW),
         )
+
+
+def _counted(number: int) -> str:
+    if number == 1:
+        return "1 value or key of the hive is"
+    return f"{number} values or keys of the hive are"
 
 
 def _nothing(appliance: Appliance) -> None:
