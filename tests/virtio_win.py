@@ -140,6 +140,7 @@ def inf(name: str, service: str, guid: str, start: int, ids: tuple[str, ...]) ->
     """Return an INF for x86 and x86-64."""
     models = "".join(f"%Disk% = inst, {i}\n" for i in ids)
     added = f"{service}, 2, service" if service else ",2"
+    more = "blnsvr.exe = 1\n" if name == "balloon" else ""
     parameters = "".join(
         f'HKR, "{key}", "{value}", 0x00010001, {number}\n'
         for key, value, number in _PARAMETERS.get(name, ())
@@ -158,7 +159,7 @@ CatalogFile={name}.cat
 {models}[Models.NTx86]
 {models}[SourceDisksFiles]
 {name}.sys = 1
-[inst.NT]
+{more}[inst.NT]
 CopyFiles=@{name}.sys
 [inst.NT.Services]
 AddService = {added}
@@ -191,10 +192,25 @@ def files(
                 made[f"{at}/{name}.cat"] = catalogue
                 made[f"{at}/{name}.sys"] = program(machine=machine)
                 made[f"{at}/{name}.pdb"] = b"symbols"
+                if name == "balloon":
+                    made[f"{at}/blnsvr.exe"] = program(machine=machine)
     made["guest-agent/qemu-ga-x86_64.msi"] = b"agent of 64 bits"
     made["guest-agent/qemu-ga-i386.msi"] = b"agent of 32 bits"
     made["NetKVM/w10/amd64/README.txt"] = b"read me"
     return {k: v for k, v in made.items() if not k.startswith(without)}
+
+
+def old_files() -> dict[str, bytes]:
+    """Return files of an ISO that has drivers for XP yet, which know no virtio 1.0."""
+    made: dict[str, bytes] = {}
+    for place, name, service, guid, start, ids, _ in _DRIVERS:
+        if name in ("viostor", "netkvm", "balloon", "vioser"):
+            text = inf(name, service, guid, start, ids[:1])
+            at = f"{place}/xp/x86"
+            made[f"{at}/{name}.inf"] = text.replace("NTx86", "NTx86.5.1").encode()
+            made[f"{at}/{name}.cat"] = b"catalogue"
+            made[f"{at}/{name}.sys"] = program((62, 77, 104, 17200), 0x14C)
+    return made
 
 
 def folder(root: Path, made: dict[str, bytes]) -> Path:

@@ -124,6 +124,8 @@ class Phony:
             other = virtio_win.catalogue(virtio_win.certificate(b"issuer", 7))
             own = virtio_win.SIGNED if said.get("signed", False) else other
             made = virtio_win.files(catalogue=own)
+            if said.get("old", False):
+                made = virtio_win.old_files()
             media = virtio_win.folder(folder, made)
         return Wanted(
             virtio_win=media,

@@ -170,7 +170,7 @@ def _steps(work: Work) -> Iterator[Step]:
     if chosen and work.guest.windows:
         names = [driver.name for driver in chosen.drivers]
         yield from agents.drivers(names, work.guest.windows.build)
-        if "balloon" in names:
+        if any(agents.BALLOON_SERVICE in driver.files for driver in chosen.drivers):
             yield agents.balloon()
         if chosen.agent and work.wanted.agent:
             folder = rf"%SystemRoot%\{placing.FOLDER}\{placing.AGENT}"

@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 FINDINGS = ("virtio-win-missing", "virtio-win-fallback", "virtio-win-incomplete")
 # Without these there is no disk, no network, or no agent.
 REQUIRED = ("viostor", "vioscsi", "netkvm", "vioser")
+# There was none for Windows before Vista.
+_NEVER_OLD = frozenset({"vioscsi"})
+_VISTA = 6000  # build
 # In the order in which the first boot installs them; each may fail there.  Not
 # qemufwcfg, which fwcfg replaces, nor smbus and qemupciserial, which only give names
 # and once made the first boot fail for ever (virt-v2v issue 178).
@@ -178,6 +181,7 @@ def findings(
             f"earlier or the same kernel are taken: {names}",
         )
     there = {driver.name for driver in selection.drivers}
+    there |= _NEVER_OLD if windows.build < _VISTA else frozenset()
     if missing := [name for name in REQUIRED if name not in there]:
         yield Finding(
             code="virtio-win-incomplete",

@@ -20,6 +20,7 @@ from v2v.guests.windows.hive import Hive
 REQUIRED = ("viostor", "vioscsi", "netkvm", "vioser")
 # These only name a device: what they would be good for is not worth a failure.
 COSMETIC = ("smbus", "qemupciserial", "qemufwcfg")
+BALLOON_SERVICE = "blnsvr.exe"
 _ORDER = (
     *("viostor", "vioscsi", "vioser", "netkvm", "balloon", "viorng", "pvpanic"),
     *("fwcfg", "vioinput", "viogpudo"),
@@ -118,14 +119,14 @@ goto again
 
 
 def balloon() -> Step:
-    r"""Return what starts the service for the balloon's statistics (blnsvr.exe)."""
+    """Return what starts the service for the balloon's statistics."""
     return Step(name="balloon service", script=_BALLOON, priority=steps.AGENTS)
 
 
-_BALLOON = """\
+_BALLOON = f"""\
 @echo off
-set "SERVER=%SystemRoot%\\Drivers\\VirtIO\\balloon\\blnsvr.exe"
-if not exist "%SERVER%" exit /b 0
+set "SERVER=%SystemRoot%\\Drivers\\VirtIO\\balloon\\{BALLOON_SERVICE}"
+if not exist "%SERVER%" exit /b 2
 call "%SERVER%" -i
 exit /b %ERRORLEVEL%
 """
