@@ -300,6 +300,9 @@ class Windows(Record):
 
     id: str
     build: int
+    # As Windows writes them behind each other: 22H2, and 19045.3324.
+    release: str | None = None
+    patch: int | None = None
     edition: str | None = None
     installation: Literal["client", "server", "server-core", "nano"] = "client"
     control_set: str = "ControlSet001"
