@@ -74,6 +74,14 @@ class Digest(Record):
     said_by: str
 
 
+class Stretch(Record):
+    """``length`` bytes at ``offset`` of a file."""
+
+    path: str
+    offset: Size = 0
+    length: Size
+
+
 class Layer(Record):
     """A place where a disk's bytes are, as an address and not a path.
 
@@ -90,6 +98,8 @@ class Layer(Record):
     # A part of a file, for members of an OVA: bytes.
     offset: Size | None = None
     length: Size | None = None
+    # In place of the file at ``path``, which is the first one's: the image in pieces.
+    parts: tuple[Stretch, ...] = ()
     # The disk's name in a container of several, in which ``length`` is its size.
     member: str | None = None
     uri: str | None = None

@@ -8,12 +8,8 @@ of the host, and qemu opens those even when the format is pinned (CVE-2022-47951
 
 from __future__ import annotations
 
-import hashlib
-import os
-import tempfile
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 
 from v2v import formats
 from v2v.document import File, Layer
@@ -22,14 +18,17 @@ from v2v.formats import Image
 from v2v.mapping import tables
 from v2v.mapping.pieces import Mapped
 from v2v.servers import Access, Graph, Node
-from v2v.servers.file import storage
+from v2v.servers.file import joined, once, storage
 
 
 def graph(address: Layer, access: Access, *, write: bool) -> Graph:
     """See servers.Server."""
     top = File(path=address.path or "", format=address.format)
-    part = (address.offset, address.length)
-    parts = [_opened(top, access, write=write, part=part)]
+    if address.parts:
+        parts = [_in_pieces(address, access)]
+    else:
+        part = (address.offset, address.length)
+        parts = [_opened(top, access, write=write, part=part)]
     for file in address.backing:
         parts.append(_opened(file, access, write=False, part=(None, None)))
     inner = parts[-1].image
@@ -76,6 +75,19 @@ def _opened(
     return _Opened(image=image, top=node, bottom=node)
 
 
+def _in_pieces(address: Layer, access: Access) -> _Opened:
+    place, protocol = joined(address, access)
+    image = formats.load(address.format).examine(place, access.checked)
+    if image.mapped:
+        raise SourceError(
+            f"{place.path} is the first piece of an image that is not read in pieces",
+            "join them first, with cat, in the order of their numbers",
+        )
+    node: Node = {"driver": address.format, "file": protocol, "read-only": True}
+    node |= image.options
+    return _Opened(image=image, top=node, bottom=node)
+
+
 def mapped(what: Mapped, access: Access, *, parent: bool) -> tuple[Node, Node]:
     """Return the top and the bottom node for a container that is read by its map.
 
@@ -83,10 +95,5 @@ def mapped(what: Mapped, access: Access, *, parent: bool) -> tuple[Node, Node]:
     """
     facts = what.file.stat()
     key = f"{what.file}\0{what.label}\0{facts.st_size}\0{facts.st_mtime_ns}\0{parent}"
-    name = hashlib.sha256(os.fsencode(key)).hexdigest()[:24]
-    folder = access.private() / f"map-{name}"
-    if not folder.exists():
-        with tempfile.TemporaryDirectory(dir=access.private()) as unfinished:
-            tables.write(what, Path(unfinished) / "map", parent=parent)
-            (Path(unfinished) / "map").rename(folder)
+    folder = once(key, access, lambda place: tables.write(what, place, parent=parent))
     return tables.nodes(folder)
