@@ -11,15 +11,19 @@ import json
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import Event
 
-from v2v import process, server, servers
+from v2v import process, sandbox, server, servers, views
 from v2v.document import Disk, Layer, LayerName, layer_of, stack, top
 from v2v.errors import SourceError
 from v2v.servers import Access, Graph
 from v2v.servers.nbd import parse
+
+# What it may take to read the header of an image: CPU seconds.
+_SECONDS = 30
 
 
 def graph(
@@ -39,7 +43,9 @@ def graph(
             f"disk {disk.id} has no {name or 'layer'}",
             "see what v2v-inspect says of this disk's files",
         )
-    made = servers.load(layer.server).graph(layer, access, write=write)
+    layer, checked = views.placed(layer, access.checked)
+    opening = replace(access, checked=checked)
+    made = servers.load(layer.server).graph(layer, opening, write=write)
     if name == "overlay" and layer.over:
         below = graph(disk, access, name=layer.over)
         made.node["backing"] = below.node
@@ -109,6 +115,14 @@ def command(made: Graph, *, write: bool = False) -> list[str]:
 
 
 @contextmanager
+def serving(made: Graph, *, write: bool = False) -> Iterator[str]:
+    """Serve *made* to this host; yield the URI."""
+    within = sandbox.walls("qemu-nbd", made, write=write)
+    with server.serve(command(made, write=write), within=within) as uri:
+        yield uri
+
+
+@contextmanager
 def served(
     disk: Disk, access: Access, *, name: LayerName | None = None, write: bool = False
 ) -> Iterator[str]:
@@ -117,7 +131,7 @@ def served(
     Raises SourceError if it cannot be opened.
     """
     made = graph(disk, access, name=name, write=write)
-    with server.serve(command(made, write=write)) as uri:
+    with serving(made, write=write) as uri:
         size(uri, disk)  # proves that it opens, while we know the disk's name
         yield uri
 
@@ -149,7 +163,8 @@ def measured(disk: Disk, access: Access, *, name: LayerName | None = None) -> in
     made.node.pop("backing", None)
     asked = ["qemu-img", "info", "--output=json", *objects(made), argument(made)]
     try:
-        done = process.run(asked, seconds=60)
+        within = sandbox.walls("qemu-img", made, seconds=_SECONDS)
+        done = process.run(asked, within=within, seconds=2 * _SECONDS)
     except process.ToolError as e:
         raise broken(disk, name, e) from e
     found: int = json.loads(done.stdout)["virtual-size"]

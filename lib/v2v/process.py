@@ -11,12 +11,21 @@ from __future__ import annotations
 import logging
 import os
 import shlex
+import signal
 import subprocess
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import IO, Literal
 
 from v2v.errors import HostError, Problem
+
+_GRACE = 15.0  # seconds that a program gets to end
+# What a signal means that comes from a limit.
+_LIMITS = {
+    "SIGXCPU": ": it took more time than any disk needs",
+    "SIGXFSZ": ": it wrote more than it may",
+}
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +51,7 @@ def tied(command: Sequence[str], by: Literal["TERM", "KILL"] = "TERM") -> list[s
 def run(
     command: Sequence[str],
     *,
+    within: Sequence[str] = (),
     stdin: bytes | None = None,
     env: Mapping[str, str] | None = None,
     seconds: float | None = None,
@@ -49,13 +59,14 @@ def run(
 ) -> subprocess.CompletedProcess[bytes]:
     """Run *command* to its end and return what it wrote, and its status.
 
-    Raises ToolError if the status is not in *ok* or *seconds* have passed, and
-    HostError if the program is not installed.
+    ``within`` is the argv that shuts it in (sandbox.walls).  Raises ToolError if the
+    status is not in *ok* or *seconds* have passed, and HostError if the program is not
+    installed.
     """
-    log.debug("running %s", shlex.join(command))
+    log.debug("running %s", shlex.join([*within, *command]))
     try:
         done = subprocess.run(
-            tied(command),
+            tied([*within, *command]),
             input=stdin or b"",
             capture_output=True,
             env={**os.environ, "LC_ALL": "C", **(env or {})},
@@ -95,16 +106,93 @@ def filtered(command: Sequence[str], data: bytes, most: int) -> bytes:
         return after.read()
 
 
-def watch(command: Sequence[str], heard: Callable[[str], None]) -> None:
+def output(command: Sequence[str], stdin: IO[bytes], most: int) -> Iterator[bytes]:
+    """Yield what *command* makes of the file *stdin*, at most *most* bytes at once.
+
+    Raises as run does, after all that it wrote.
+    """
+    log.debug("running %s", shlex.join(command))
+    with tempfile.TemporaryFile() as said:
+        child = subprocess.Popen(
+            tied(command),
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=said,
+            env={**os.environ, "LC_ALL": "C"},
+            start_new_session=True,
+        )
+        assert child.stdout
+        try:
+            while data := child.stdout.read(most):
+                yield data
+            if child.wait():
+                said.seek(0)
+                raise _failed(command, child.returncode, said.read())
+        finally:
+            child.stdout.close()
+            if child.poll() is None:
+                child.terminate()
+                child.wait()
+
+
+class Companion:
+    """A program that runs beside us."""
+
+    def __init__(self, child: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
+        """Look after *child*, which says what is wrong to the file *errors*."""
+        self._child = child
+        self._errors = errors
+
+    def has_ended(self) -> bool:
+        """Whether it runs no more."""
+        return self._child.poll() is not None
+
+    def said(self) -> str:
+        """Return the last line that it wrote to stderr."""
+        self._errors.seek(0)
+        lines = self._errors.read().decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else ""
+
+
+@contextmanager
+def companion(command: Sequence[str]) -> Iterator[Companion]:
+    """Run *command* beside us in the block; it is ended (SIGTERM) with it."""
+    log.debug("running %s", shlex.join(command))
+    with tempfile.TemporaryFile() as errors:
+        child = subprocess.Popen(
+            tied(command),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+            env={**os.environ, "LC_ALL": "C"},
+            start_new_session=True,
+        )
+        try:
+            yield Companion(child, errors)
+        finally:
+            child.terminate()
+            try:
+                child.wait(_GRACE)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+
+
+def watch(
+    command: Sequence[str],
+    heard: Callable[[str], None],
+    *,
+    within: Sequence[str] = (),
+) -> None:
     r"""Run *command* to its end; give each line of its stdout to *heard*.
 
     A line may end in \r, as those of a progress display do.
 
-    Raises as run does.
+    ``within`` is as for run.  Raises as run does.
     """
-    log.debug("running %s", shlex.join(command))
+    log.debug("running %s", shlex.join([*within, *command]))
     child = subprocess.Popen(
-        tied(command),
+        tied([*within, *command]),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -135,8 +223,17 @@ def _pieces(fd: int, heard: Callable[[str], None]) -> None:
             heard(piece)
 
 
+def _signal(status: int) -> str:
+    """Return the name of the signal that ended a program, or nothing."""
+    # bwrap(1) tells it as a shell does.
+    number = -status if status < 0 else status - 128
+    return signal.Signals(number).name if number in set(signal.Signals) else ""
+
+
 def _failed(command: Sequence[str], status: int, stderr: bytes) -> Problem:
     lines = stderr.decode(errors="replace").strip().splitlines()
+    if (killer := _signal(status)) and (not lines or killer in _LIMITS):
+        lines = [f"it was ended by {killer}{_LIMITS.get(killer, '')}"]
     # sh(1) and setpriv(1) say 127 for a program that is not there.
     if status == 127:
         return HostError(

@@ -16,9 +16,11 @@ import logging
 import os
 import shlex
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -36,31 +38,40 @@ _PREFIX = f"v2v-{os.getuid()}-"
 # It comes as stdin: dash knows no descriptor above 9.
 _INHERIT = 'exec 3<&0 </dev/null; export LISTEN_FDS=1 LISTEN_PID=$$; exec "$@"'
 
-# What a server may take to flush and leave: seconds.
-_GRACE = 15.0
+# bwrap(1) must outlive its server, and hands on no signal.  So the whole group gets
+# SIGTERM, to which it is deaf; a server has a handler of its own for that.
+_DEAF = "trap '' TERM; exec \"$@\""
+
+# What a server may take to flush and leave, and when it is told so again: seconds.
+_GRACE, _AGAIN = 15.0, 0.5
 
 log = logging.getLogger(__name__)
 
 
 @contextmanager
-def serve(command: Sequence[str]) -> Iterator[str]:
-    """Run NBD server *command* on a new Unix socket; yield the URI."""
+def serve(command: Sequence[str], *, within: Sequence[str] = ()) -> Iterator[str]:
+    """Run NBD server *command* on a new Unix socket; yield the URI.
+
+    ``within`` is the argv that shuts it in (sandbox.walls).
+    """
     number = next(_numbers)
     path = folder() / f"nbd{number}"
     try:
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(os.fspath(path))
-            with _running(command, listener):
+            with _running(command, listener, within):
                 yield f"nbd+unix:///?socket={path}"
     finally:
         path.unlink(missing_ok=True)
 
 
 @contextmanager
-def serve_tcp(command: Sequence[str], host: str, port: int) -> Iterator[int]:
+def serve_tcp(
+    command: Sequence[str], host: str, port: int, *, within: Sequence[str] = ()
+) -> Iterator[int]:
     """Run NBD server *command* on *host* and *port* (0: any); yield the port.
 
-    Raises HostError if the address cannot be bound.
+    ``within`` is as for serve.  Raises HostError if the address cannot be bound.
     """
     try:
         listener = socket.create_server(
@@ -73,17 +84,19 @@ def serve_tcp(command: Sequence[str], host: str, port: int) -> Iterator[int]:
         ) from e
     with listener:
         bound: int = listener.getsockname()[1]
-        with _running(command, listener):
+        with _running(command, listener, within):
             yield bound
 
 
 @contextmanager
-def _running(command: Sequence[str], listener: socket.socket) -> Iterator[None]:
+def _running(
+    command: Sequence[str], listener: socket.socket, within: Sequence[str]
+) -> Iterator[None]:
     """Run *command* on *listener*, of which our own copy is closed: with the server
     the socket dies too, and no client waits on a server that is gone."""
     listener.listen(64)
     with tempfile.TemporaryFile("w+", errors="replace") as said:
-        server = _start(command, listener, said)
+        server = _start(command, listener, said, within)
         listener.close()
         try:
             yield
@@ -96,22 +109,37 @@ def _running(command: Sequence[str], listener: socket.socket) -> Iterator[None]:
 
 def _end(server: subprocess.Popen[bytes]) -> None:
     """End *server*: politely, so that it flushes; by force if it does not react."""
-    server.terminate()
-    try:
-        server.wait(_GRACE)
-    except subprocess.TimeoutExpired:
-        server.kill()
+    end = time.monotonic() + _GRACE
+    while server.poll() is None and time.monotonic() < end:
+        # Not once: a SIGTERM that comes while it starts is lost, see below.
+        _tell(server, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            server.wait(_AGAIN)
+    if server.poll() is None:
+        _tell(server, signal.SIGKILL)
         server.wait()
 
 
+def _tell(server: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    """Send *number* to the server and to what it runs within."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(server.pid, number)
+
+
 def _start(
-    command: Sequence[str], listener: socket.socket, said: IO[str]
+    command: Sequence[str],
+    listener: socket.socket,
+    said: IO[str],
+    within: Sequence[str],
 ) -> subprocess.Popen[bytes]:
-    log.debug("serving by %s", shlex.join(command))
+    argv = ["sh", "-c", _INHERIT, "sh", *command]
+    if within:
+        argv = ["sh", "-c", _DEAF, "sh", *within, *argv]
+    log.debug("serving by %s", shlex.join([*within, *command]))
     # KILL, should we die: qemu-nbd forgets a SIGTERM that comes while it starts (its
     # state becomes RUNNING after the handler is there), and would stay for ever.
     return subprocess.Popen(
-        process.tied(["sh", "-c", _INHERIT, "sh", *command], by="KILL"),
+        process.tied(argv, by="KILL"),
         stdin=listener.fileno(),
         stdout=said,
         stderr=said,

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from v2v import layers, process
+from v2v import layers, process, sandbox
 from v2v.document import Disk
 from v2v.errors import TargetError
 from v2v.process import ToolError
@@ -96,7 +96,8 @@ def copy(
             heard(float(match[1]) / 100)
 
     try:
-        process.watch(command, progress)
+        within = sandbox.walls("qemu-img", source, files=[file])
+        process.watch(command, progress, within=within)
     except ToolError as e:
         raise _failed(disk, output, e) from e
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from v2v import layers, process
+from v2v import layers, process, sandbox
 from v2v.document import Disk
 from v2v.errors import TargetError
 from v2v.servers import Graph
@@ -18,7 +18,8 @@ def compare(disk: Disk, source: Graph, target: Graph) -> None:
     command = ["qemu-img", "compare", *objects]
     both = [layers.argument(source), layers.argument(target)]
     try:
-        done = process.run([*command, *both], ok=(0, 1))
+        within = sandbox.walls("qemu-img", source, target)
+        done = process.run([*command, *both], within=within, ok=(0, 1))
     except process.ToolError as e:
         raise layers.broken(disk, None, e) from e
     if done.returncode:

@@ -35,6 +35,8 @@ class Request:
     allow: tuple[Path, ...] = ()
     name: str | None = None
     verify_manifest: bool = True
+    trust: str = ""
+    option: str = ""
     digests_now: bool = False
 
 
@@ -105,7 +107,14 @@ def read(request: Request, kind: str = "") -> Iterator[VM]:
     if kind and kind not in names():
         raise UsageError(f"{kind} is no kind of source", f"one of {', '.join(names())}")
     request = replace(request, location=resolve(request.location))
-    yield from load(kind or detect(request.location)).read(request)
+    kind = kind or detect(request.location)
+    if kind != "ovf" and (request.trust or request.option):
+        given = "--verify-certificate" if request.trust else "--deployment-option"
+        raise SourceError(
+            f"{request.location} is no OVF, and only OVFs have what {given} is for",
+            f"describe it without {given}",
+        )
+    yield from load(kind).read(request)
 
 
 def resolve(location: str) -> str:

@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, cast
 
-from v2v import digests, layers, names, overlays, paths, process
+from v2v import digests, layers, names, overlays, paths, process, sandbox, views
 from v2v.copying import engine, ownership, progress, verify
 from v2v.copying.engine import Output
 from v2v.document import VM, Disk, Layer, LayerName, layer_of, next_generation, top
@@ -206,7 +206,11 @@ def _compared(
             disk.id,
         )
         listed, verify = (), None
-    return digests.compared(listed, access.checked, [verify] if verify else [])
+    checked = access.checked
+    if source and listed:
+        source, checked = views.placed(source, access.checked)
+        listed = source.digests
+    return digests.compared(listed, checked, [verify] if verify else [])
 
 
 def _output(vm: VM, disk: Disk, folder: Path, options: Convert) -> Output:
@@ -235,7 +239,9 @@ def _check_space(disk: Disk, source: Graph, output: Output) -> None:
     # For a raw file qemu counts holes as well; what qcow2 needs is near to the truth.
     command = ["qemu-img", "measure", "--output=json", "-O", "qcow2"]
     try:
-        done = process.run([*command, *layers.objects(source), layers.argument(source)])
+        within = sandbox.walls("qemu-img", source)
+        asked = [*command, *layers.objects(source), layers.argument(source)]
+        done = process.run(asked, within=within)
     except process.ToolError as e:
         raise layers.broken(disk, None, e) from e
     needed = cast(int, json.loads(done.stdout)["required"])

@@ -9,10 +9,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from v2v import layers, overlays, server
+from v2v import layers, overlays, sandbox, server
 from v2v.document import VM, Disk, Layer, layer_of, top
 from v2v.errors import LockedError, SourceError, UsageError
-from v2v.servers import Access, Keys
+from v2v.servers import Access, Graph, Keys
 from v2v.servers.nbd import SERVER_CREDENTIALS, credentials
 from v2v.stage import Done
 
@@ -94,30 +94,34 @@ def _exported(disk: Disk, options: Export, access: Access, servers: ExitStack) -
     endpoint = Layer(
         server="nbd", over=name, readonly=not write, generation=layer.generation
     )
-    command = layers.command(made, write=write)
     if options.listen:
-        place = _tcp(command, options, access, servers)
+        place = _tcp(made, options, access, servers, write=write)
     else:
-        uri = servers.enter_context(server.serve(command))
+        uri = servers.enter_context(layers.serving(made, write=write))
         layers.size(uri, disk)  # proves that it answers
         place = {"uri": uri, "host": socket.gethostname()}
     return disk.having(endpoint=endpoint.having(**place), size=size)
 
 
 def _tcp(
-    command: list[str], options: Export, access: Access, servers: ExitStack
+    made: Graph, options: Export, access: Access, servers: ExitStack, *, write: bool
 ) -> dict[str, str | None]:
-    """Run server *command* on TCP; return the fields of its address."""
+    """Serve *made* on TCP; return the fields of its address."""
+    command = layers.command(made, write=write)
+    keys_of_server: list[str] = []
     host, port = _address(options.listen)
     keys = options.keys
     kind = "psk" if keys.psk else "x509" if keys.folder else None
     user = None
     if kind:
         proof = credentials(kind, access, user=None, server=True)
+        keys_of_server.append(proof)
         command[1:1] = ["--object", proof, "--tls-creds", SERVER_CREDENTIALS]
     if keys.psk:
         user = _psk_user(keys.psk)
-    bound = servers.enter_context(server.serve_tcp(command, host, port))
+    within = sandbox.walls("qemu-nbd", made, write=write, objects=keys_of_server)
+    serving = server.serve_tcp(command, host, port, within=within)
+    bound = servers.enter_context(serving)
     shown = options.advertise or host
     shown = f"[{shown}]" if ":" in shown else shown
     name = f"{user}@" if user else ""

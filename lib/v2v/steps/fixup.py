@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from v2v import layers, paths, process, server
+from v2v import layers, paths, process, sandbox
 from v2v.copying import engine, ownership
 from v2v.document import (
     VM,
@@ -137,7 +137,7 @@ def _prove_room(journal: Journal) -> None:
 def _written(disk: Disk, file: Path, access: Access) -> Iterator[str]:
     """Serve the scratch overlay *file* over *disk*, writable; yield the URI."""
     made = layers.stacked(file, layers.graph(disk, access))
-    with server.serve(layers.command(made, write=True)) as uri:
+    with layers.serving(made, write=True) as uri:
         layers.size(uri, disk)
         yield uri
 
@@ -199,7 +199,9 @@ def _commit(disk: Disk, file: Path, access: Access) -> None:
     made = layers.stacked(file, below, write_below=True)
     command = ["qemu-img", "commit", "-q", "-d", "-t", "writeback"]
     try:
-        process.run([*command, *layers.objects(made), layers.argument(made)])
+        within = sandbox.walls("qemu-img", made, write=True)
+        asked = [*command, *layers.objects(made), layers.argument(made)]
+        process.run(asked, within=within)
     except process.ToolError as e:
         raise TargetError(
             f"disk {disk.id}: the changes could not be written: {e.message}",

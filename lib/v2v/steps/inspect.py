@@ -12,10 +12,10 @@ import logging
 import socket
 import uuid
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from v2v import layers, metadata, sources
+from v2v import layers, metadata, sources, views
 from v2v.document import VM, Disk, Failure, Source
 from v2v.errors import SourceError
 from v2v.metadata import Store
@@ -38,11 +38,22 @@ class Wanted:
     keys: tuple[str, ...] = ()
     only: str = ""
     rename: str = ""
+    # Whose signature an OVF must bear, see ovf.certificate.
+    trust: str = ""
+    # The most bytes that a packed source may hold.
+    max_size: int | None = None
     macs: tuple[str, ...] = ()
 
 
 def check(wanted: Wanted) -> None:
-    """Raise UsageError or HostError if a key cannot be had.  Its file is read now."""
+    """Raise UsageError or HostError if a key or a trusted certificate cannot be had.
+
+    The file of a key is read now.
+    """
+    if wanted.trust:
+        from v2v.ovf import certificate
+
+        certificate.check_trust(wanted.trust)
     if wanted.keys:
         from v2v.guests import encryption
 
@@ -57,6 +68,7 @@ def describe(
     One that *store* knows from an earlier run, and whose source has not changed, is
     yielded as it is known: that is how the same command resumes.
     """
+    views.limits.most = wanted.max_size
     seen = preflight.Seen()
     for request in requests:
         for vm in _of_source(request, wanted):
@@ -67,11 +79,18 @@ def describe(
 
 def _of_source(request: Request, wanted: Wanted) -> Iterator[VM]:
     try:
-        for vm in sources.read(request, wanted.kind):
-            yield _identified(vm)
+        for vm in sources.read(_viewed(request, wanted), wanted.kind):
+            yield _identified(views.marked(vm))
     except SourceError as e:
+        e.message = views.named(e.message)
         log.error("error: %s%s", e.message, f"; {e.remedy}" if e.remedy else "")
         yield _unread(request, e)
+
+
+def _viewed(request: Request, wanted: Wanted) -> Request:
+    """Return *request* with the local file to read for what is packed."""
+    location = sources.resolve(request.location)
+    return replace(request, location=views.source(location))
 
 
 def _unread(request: Request, e: SourceError) -> VM:
@@ -131,7 +150,9 @@ def _fingerprinted(vm: VM) -> VM:
     files = [vm.source.location]
     for layer in (disk.source for disk in vm.disks):
         if layer and layer.path:
-            files += [layer.path, *(file.path for file in layer.backing)]
+            files.append(layer.origin or layer.path)
+            files += [file.origin or file.path for file in layer.backing]
+            files += [part.origin or part.path for part in layer.parts]
     for file in files:
         found.update(file.encode("utf-8", "surrogateescape"))
         # The names of files that are missing may be relative, and mean nothing here.
