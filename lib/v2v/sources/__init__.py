@@ -67,7 +67,7 @@ _DESCRIPTIONS = (".vmx", ".vmtx", ".ovf", ".ova", ".vbox", ".pvs", ".xva", ".vma
 _HELPERS = {
     *("bare", "descriptions", "disks", "images", "libvirtdisk", "macs", "placing"),
     *("hdd", "hypervdisks", "proxmoxdisks", "vboxdisks", "vmcx", "xldisks", "xltext"),
-    *("libvirtdevices", "vmxdevices", "vmxtext"),
+    *("libvirtdevices", "vmxdevices", "vmxtext", "xvafolder"),
 }
 # Files that hold a part of a VMDK: flat data, a delta, a piece, changed blocks.
 _PART = re.compile(r"-(flat|delta|sesparse|ctk|[fs][0-9]{3})\.vmdk$", re.IGNORECASE)
@@ -148,7 +148,7 @@ def resolve(location: str) -> str:
 
 def _wanted(files: Iterable[Path]) -> Iterator[list[Path]]:
     """Yield which of *files* can be meant: descriptions, libvirt's, disk images."""
-    from v2v.sources import disk, hyperv, libvirtxml, parallels, proxmox, xl
+    from v2v.sources import disk, hyperv, libvirtxml, parallels, proxmox, xl, xvafolder
 
     files = list(files)
     exports = [f for f in files if f.name.lower() == hyperv.MACHINES and f.is_dir()]
@@ -157,6 +157,7 @@ def _wanted(files: Iterable[Path]) -> Iterator[list[Path]]:
     yield [f for f in files if parallels.claims(str(f))]
     inside = [f for folder in exports for f in sorted(folder.iterdir())]
     yield [f for f in (*files, *inside) if hyperv.claims(str(f))]
+    yield [f for f in files if xvafolder.claims(f)]
     yield [f for f in files if libvirtxml.is_domain(f)]
     yield [f for f in files if proxmox.claims(str(f)) or xl.claims(str(f))]
     images = (*disk.SUFFIXES, *disk.RAW_SUFFIXES)
