@@ -141,6 +141,7 @@ class Folder:
 
     def manifest(self) -> tuple[str, Part] | None:
         """See Package."""
+        views.bring(self.path.with_suffix(".mf"))
         names = [file.name for file in _listed(self._folder)]
         name = _manifest_name(self.name, names)
         return (name, self.find(name)) if name else None
