@@ -171,7 +171,8 @@ def _large_sectors(real: Path, name: str) -> list[Finding]:
             message=f"{name}: {real} has a partition table for sectors of 4096 bytes, "
             "and the new disk has such of 512: no partition would be found",
             remedy="copy the partitions onto a disk with sectors of 512 bytes; or "
-            "accept it (--allow disk-sectors), and set logical_block_size=4096 on the new VM",
+            "accept it (--allow disk-sectors), and set logical_block_size=4096 "
+            "on the new VM",
             disk=name,
         )
     ]
