@@ -9,6 +9,8 @@ import tarfile
 import uuid
 from pathlib import Path
 
+import xxhash
+
 MIB = 2**20
 
 
@@ -45,13 +47,20 @@ def _chunks(
         data = content[start : start + MIB]
         if any(data) or start in (starts[0], starts[-1]):
             _add(tar, f"{name}/{number:08d}", data)
-            _add(tar, f"{name}/{number:08d}.{kind}", b"0" * 16)
+            _add(tar, f"{name}/{number:08d}.{kind}", _sum(kind, data))
             written += 1
             if keep and written % keep == 0 and start != starts[-1]:
                 number += 1
                 _add(tar, f"{name}/{number:08d}", b"")
-                _add(tar, f"{name}/{number:08d}.{kind}", b"0" * 16)
+                _add(tar, f"{name}/{number:08d}.{kind}", _sum(kind, b""))
         number += 1
+
+
+def _sum(kind: str, data: bytes) -> bytes:
+    """As XenServer writes them: SHA-1 in small letters, XXH64 in capitals."""
+    if kind == "checksum":
+        return hashlib.sha1(data).hexdigest().encode()
+    return xxhash.xxh64(data).hexdigest().upper().encode()
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:

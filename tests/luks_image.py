@@ -9,8 +9,8 @@ from pathlib import Path
 def made(image: Path, passphrase: str, size: int) -> Path:
     """Make *image*, a LUKS volume of *size* MiB, that *passphrase* opens.
 
-    The iterations are stated: cryptsetup would measure the machine and take two seconds'
-    worth of them, and qemu-img cannot make any where a machine's CPU times are coarse.
+    The iterations are stated: cryptsetup would measure the machine and take what two
+    seconds allow, and qemu-img cannot make any where a machine's CPU times are coarse.
     """
     image.touch()
     os.truncate(image, size * 2**20)

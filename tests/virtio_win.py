@@ -18,21 +18,80 @@ LABEL = "virtio-win-0.1.271"
 VERSION = (100, 95, 104, 26200)
 _NET = "{4D36E972-E325-11CE-BFC1-08002BE10318}"
 _SYSTEM = "{4D36E97D-E325-11CE-BFC1-08002BE10318}"
-# Folder, INF, service, class, start and ids of PCI or ACPI (facts 2.3).
+_HID = "{745A17A0-74D3-11D0-B6FE-00A0C90F57DA}"
+_DISPLAY = "{4D36E968-E325-11CE-BFC1-08002BE10318}"
+_ALL = ("w7", "2k8R2", "w8.1", "2k12R2", "w10", "w11", "2k16", "2k19", "2k22")
+_8 = _ALL[2:]
+_10 = _ALL[4:]
+
+
+def _ids(old: str, new: str, kind: str) -> tuple[str, ...]:
+    """Return the ids of a virtio device of before 1.0, and of 1.0."""
+    return (
+        rf"PCI\VEN_1AF4&DEV_{old}&SUBSYS_{kind}1AF4&REV_00",
+        rf"PCI\VEN_1AF4&DEV_{new}&SUBSYS_11001AF4&REV_01",
+    )
+
+
+# Folder, INF, service, class, start, ids, and the versions that it is for (facts 2.3).
 _DRIVERS = (
-    ("viostor", "viostor", "viostor", SCSI_ADAPTER, 0, ("1001", "1042")),
-    ("vioscsi", "vioscsi", "vioscsi", SCSI_ADAPTER, 0, ("1004", "1048")),
-    ("NetKVM", "netkvm", "netkvm", _NET, 3, ("1000", "1041")),
-    ("Balloon", "balloon", "BALLOON", _SYSTEM, 3, ("1002", "1045")),
-    ("vioserial", "vioser", "VirtioSerial", _SYSTEM, 3, ("1003", "1043")),
-    ("viorng", "viorng", "VirtRng", _SYSTEM, 3, ("1005", "1044")),
-    ("fwcfg", "fwcfg", "FwCfg", _SYSTEM, 3, ("1999",)),
-    ("qemufwcfg", "qemufwcfg", "", _SYSTEM, 3, ("1999",)),
-    ("smbus", "smbus", "", _SYSTEM, 3, ("1998",)),
-    ("sriov", "netkvmno", "netkvm", _NET, 3, ("1000", "1041")),
+    (
+        "viostor",
+        "viostor",
+        "viostor",
+        SCSI_ADAPTER,
+        0,
+        _ids("1001", "1042", "0002"),
+        _ALL,
+    ),
+    (
+        "vioscsi",
+        "vioscsi",
+        "vioscsi",
+        SCSI_ADAPTER,
+        0,
+        _ids("1004", "1048", "0008"),
+        _ALL,
+    ),
+    ("NetKVM", "netkvm", "netkvm", _NET, 3, _ids("1000", "1041", "0001"), _ALL),
+    ("Balloon", "balloon", "BALLOON", _SYSTEM, 3, _ids("1002", "1045", "0005"), _ALL),
+    (
+        "vioserial",
+        "vioser",
+        "VirtioSerial",
+        _SYSTEM,
+        3,
+        _ids("1003", "1043", "0003"),
+        _ALL,
+    ),
+    ("viorng", "viorng", "VirtRng", _SYSTEM, 3, _ids("1005", "1044", "0004"), _ALL),
+    (
+        *("pvpanic", "pvpanic", "PVPanic", _SYSTEM, 3),
+        (r"ACPI\QEMU0001", r"PCI\VEN_1B36&DEV_0011"),
+        _ALL,
+    ),
+    ("vioinput", "vioinput", "VirtioInput", _HID, 3, (r"PCI\VEN_1AF4&DEV_1052",), _ALL),
+    ("viofs", "viofs", "VirtioFsDrv", _SYSTEM, 3, (r"PCI\VEN_1AF4&DEV_105A",), _8),
+    (
+        *("viogpudo", "viogpudo", "VioGpuDod", _DISPLAY, 3),
+        (r"PCI\VEN_1AF4&DEV_1050",),
+        _10,
+    ),
+    ("fwcfg", "fwcfg", "FwCfg", _SYSTEM, 3, (r"ACPI\QEMU0002",), _8),
+    ("qemufwcfg", "qemufwcfg", "", _SYSTEM, 3, (r"ACPI\QEMU0002",), _10),
+    (
+        *("smbus", "smbus", "", _SYSTEM, 3),
+        (r"PCI\VEN_8086&DEV_2930&SUBSYS_11001AF4",),
+        _ALL,
+    ),
+    ("sriov", "netkvmno", "netkvm", _NET, 3, _ids("1000", "1041", "0001"), _8),
 )
-_SYSTEMS = ("w7", "2k8R2", "w8.1", "2k12R2", "w10", "w11", "2k16", "2k19", "2k22")
 _BITS_32 = ("w7", "w8.1", "w10")
+# What the INFs of disks set below their services.
+_PARAMETERS = {
+    "viostor": ((r"Parameters\PnpInterface", "5", 1), ("Parameters", "BusType", 1)),
+    "vioscsi": ((r"Parameters\PnpInterface", "5", 1), ("Parameters", "BusType", 10)),
+}
 
 
 def program(
@@ -49,8 +108,12 @@ def program(
 
 def inf(name: str, service: str, guid: str, start: int, ids: tuple[str, ...]) -> str:
     """Return an INF for x86 and x86-64."""
-    models = "".join(f"%Disk% = inst, PCI\\VEN_1AF4&DEV_{i}\n" for i in ids)
+    models = "".join(f"%Disk% = inst, {i}\n" for i in ids)
     added = f"{service}, 2, service" if service else ",2"
+    parameters = "".join(
+        f'HKR, "{key}", "{value}", 0x00010001, {number}\n'
+        for key, value, number in _PARAMETERS.get(name, ())
+    )
     return rf"""; made for tests
 [Version]
 Signature="$WINDOWS NT$"
@@ -75,7 +138,9 @@ StartType={start}
 ErrorControl=1
 ServiceBinary=%12%\{name}.sys
 LoadOrderGroup="SCSI miniport"
-[Strings]
+AddReg=parameters
+[parameters]
+{parameters}[Strings]
 Maker="Tests"
 Disk="{name} of a test"
 """
@@ -84,9 +149,9 @@ Disk="{name} of a test"
 def files(without: tuple[str, ...] = ()) -> dict[str, bytes]:
     """Return all files of an ISO by path, but for those that begin as *without*."""
     made: dict[str, bytes] = {}
-    for folder, name, service, guid, start, ids in _DRIVERS:
+    for folder, name, service, guid, start, ids, systems in _DRIVERS:
         text = inf(name, service, guid, start, ids).encode("utf-16")
-        for system in _SYSTEMS:
+        for system in systems:
             for arch in ("amd64", "x86")[: 2 if system in _BITS_32 else 1]:
                 at = f"{folder}/{system}/{arch}"
                 machine = 0x8664 if arch == "amd64" else 0x14C

@@ -9,7 +9,7 @@ from typing import Any
 
 import windows_guest
 from phony_disk import kernel_name, owned
-from windows_guest import Phony
+from windows_guest import HEADS, Phony
 
 SIZE = 192 * 2**20  # bytes, sparse
 _SECTORS = 2048  # of a MiB
@@ -31,6 +31,8 @@ def write(guest: Phony, folder: Path, g: Any) -> None:
         kind = windows_guest.facts(guest, device)["TYPE"]
         g.zero(device)
         g.mkfs(kind, device)
+        if sector := windows_guest.boot_sector(guest, device):
+            g.pwrite_device(device, sector[HEADS:], HEADS)
         archive = place.with_suffix(".tar")
         with tarfile.open(archive, "w") as tar:
             tar.add(place, ".", filter=owned)

@@ -14,18 +14,25 @@ from v2v.guests.appliance import Appliance
 from windows_guest import Phony
 
 
+_LOCKED = "BitLocker"
+
+
 def opened(phony: Phony, folder: Path) -> Appliance:
     """Return *phony*, made in *folder*, as a guest whose disks are not mounted yet."""
     folders = windows_guest.placed(phony, folder)
+    facts = {device: windows_guest.facts(phony, device) for device in folders}
     volumes = {
-        device: Volume(facts=windows_guest.facts(phony, device), folder=place)
+        device: Volume(facts=own, folder=None if own["TYPE"] == _LOCKED else place)
         for device, place in folders.items()
+        if (own := facts[device])
     }
     table = {"PTTYPE": "gpt", "PTUUID": windows_guest.DISK_GUID}
     if not phony.efi:
         table = {"PTTYPE": "dos", "PTUUID": f"{windows_guest.SIGNATURE:08x}"}
     whole = {"/dev/sda": Volume(facts=table)}
-    return Appliance(cast(Any, _Disk(folder, volumes, whole)))
+    disk = _Disk(folder, volumes, whole)
+    disk.sectors = {n: windows_guest.boot_sector(phony, n) for n in volumes}
+    return Appliance(cast(Any, disk))
 
 
 class _Disk(Folder):
@@ -36,6 +43,7 @@ class _Disk(Folder):
     ) -> None:
         super().__init__(root, {}, {**volumes, **whole})
         self.whole = set(whole)
+        self.sectors: dict[str, bytes] = {}
         self.attributes: dict[str, str] = {}
 
     def list_partitions(self) -> list[str]:
@@ -43,6 +51,26 @@ class _Disk(Folder):
 
     def list_devices(self) -> list[str]:
         return sorted(self.whole)
+
+    def inspect_os(self) -> list[str]:
+        return []
+
+    def part_to_dev(self, partition: str) -> str:
+        return partition.rstrip("0123456789")
+
+    def blockdev_getsize64(self, device: str) -> int:
+        assert device in self.whole
+        return 192 * 2**20
+
+    def pread_device(self, device: str, count: int, offset: int) -> bytes:
+        sector = self.sectors.get(device, b"")[offset : offset + count]
+        return sector.ljust(count, b"\0")
+
+    def pwrite_device(self, device: str, content: bytes, offset: int) -> int:
+        old = self.sectors[device]
+        end = offset + len(content)
+        self.sectors[device] = old[:offset] + content + old[end:]
+        return len(content)
 
     def mountpoints(self) -> dict[str, str]:
         folders = {v.folder: name for name, v in self.volumes.items() if v.folder}

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from golden import Fixed, Table, section
 from v2v.document import Change, Devices, Finding, Guest
+from v2v.errors import GuestError
 from v2v.guests import inspection
 from v2v.guests.appliance import Appliance
 from v2v.guests.windows import family
@@ -35,6 +36,7 @@ SECTIONS: Table = (
     ("the guest agent is installed from there", r".*/qemu-ga/.*", "§5.1"),
     ("the guest does what is left", r".*/v2v/firstboot/.*", "§3.3, §3.4"),
     ("the guest does what is left", r"SYSTEM\\.*\\Services\\.*", "§3.3 A, A15"),
+    ("the guest does what is left", r"SYSTEM\\Setup\\.*", "§3.3 B"),
     ("SYSTEM runs what is there", r".*/v2v.*", "§3.4 ACL"),
     ("it tells of an earlier first boot", r".*/v2v/firstboot/.*", "§3.4"),
     ("a crash at the first boots must", r"SYSTEM\\.*\\AutoReboot", "§4.6, A12"),
@@ -45,6 +47,7 @@ SECTIONS: Table = (
     ("virtualbox: of no use on KVM", r"(SYSTEM|SOFTWARE)\\.*", "§4.2, A13, A14, B3"),
     ("xen: of no use on KVM", r"(SYSTEM|SOFTWARE)\\.*", "§4.3, A13, A14"),
     ("parallels: of no use on KVM", r"(SYSTEM|SOFTWARE)\\.*", "§4.4, A13, A14"),
+    ("the boot code of Windows 5.x", r"/dev/sda2:/\$Boot", "§4.6 heads"),
     ("it crashes Windows 5.x", r"SYSTEM\\.*\\Services\\.*\\Start", "§4.5"),
     ("the address goes to the new card", r"SYSTEM\\.*\\Tcpip6?\\.*", "§5.2"),
     ("the console has no picture", r"BCD\\.*\\16000046", "§6, C1"),
@@ -74,9 +77,8 @@ def fixed(appliance: Appliance, phony: Phony, folder: Path) -> Fixed:
     made, found = job(appliance, phony, folder)
     guest = made.write()
     findings = [*found, *made.findings(guest)]
-    changes = [action.change for action in made.actions]
-    shown = [*_head(guest, made.devices, findings), *map(_shown, changes)]
-    shown += _scripts(appliance, changes)
+    shown = [*_head(guest, made.devices, findings), *map(_shown, made.changes)]
+    shown += _scripts(appliance, [action.change for action in made.actions])
     return Fixed(
         guest=guest,
         devices=made.devices,
@@ -84,6 +86,29 @@ def fixed(appliance: Appliance, phony: Phony, folder: Path) -> Fixed:
         findings=findings,
         text="".join(f"{line}\n" for line in shown),
     )
+
+
+def refused(appliance: Appliance, phony: Phony, folder: Path) -> str:
+    """Return what v2v-inspect says of a guest, and why v2v-fixup leaves it alone."""
+    vm = phony.vm
+    asked = inspection.Asked(disks=vm.disks, nics=vm.nics, folder=folder)
+    guest, found = inspection.look(appliance, asked)
+    name = guest.windows.id if guest.windows else guest.type
+    lines = [f"# v2v-inspect: {name}"]
+    for finding in found:
+        lines += [f"{finding.code} ({finding.severity}): {finding.message}"]
+        lines += [f"    {finding.remedy}"]
+    appliance.g.umount_all()
+    appliance.known.clear()
+    lines += ["", "# v2v-fixup"]
+    try:
+        begun = inspection.begun(appliance, asked)
+    except GuestError as e:
+        lines += [f"refused: {e.message}", f"    {e.remedy}"]
+    else:
+        assert begun.windows is None, "nothing stands in its way"
+        lines += ["no system is found: safe hardware, nothing is changed"]
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _head(guest: Guest, devices: Devices, findings: Sequence[Finding]) -> Iterator[str]:

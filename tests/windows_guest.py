@@ -17,12 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import bitlocker
 import hives
 import virtio_win
 import windows_store
 from guest_folder import put
 from hives import Content
 from v2v.document import VM, Cpu, Disk, Nic, Source
+from v2v.guests.linux import addresses
 from v2v.guests.wanted import Wanted
 
 FOLDER = Path(__file__).parent / "windows"
@@ -36,6 +38,7 @@ _GUIDS = (
 )
 # Where the partitions begin, in MiB: the loader's, and Windows' own.
 STARTS = (1, 41)
+HEADS = 0x1A  # where NTFS says how many the BIOS has
 _MACHINES = {"i386": 0x014C, "x86_64": 0x8664, "aarch64": 0xAA64}
 _WORDS = {"i386": ("x86", 0), "x86_64": ("AMD64", 9), "aarch64": ("ARM64", 12)}
 _HDC = "{4d36e96a-e325-11ce-bfc1-08002be10318}"
@@ -112,14 +115,30 @@ class Phony:
 
     def wanted(self, folder: Path) -> Wanted:
         """Return what the user asks for; a virtio-win that is wanted is in *folder*."""
-        if not self.spec["vm"].get("virtio_win", False):
-            return Wanted()
-        folder.mkdir(exist_ok=True)
-        return Wanted(virtio_win=virtio_win.folder(folder, virtio_win.files()))
+        said = self.spec["vm"]
+        media = None
+        if said.get("virtio_win", False):
+            folder.mkdir(exist_ok=True)
+            media = virtio_win.folder(folder, virtio_win.files())
+        return Wanted(
+            virtio_win=media,
+            firstboot=said.get("firstboot", "service"),
+            remove_tools=said.get("remove_tools", False),
+            addresses=addresses.asked(said.get("macs", ())),
+        )
 
 
 def names() -> list[str]:
-    """Return the names of all phony guests."""
+    """Return the names of all phony guests that can be fixed."""
+    return [name for name in _names() if "refused" not in load(name).spec]
+
+
+def refused() -> list[str]:
+    """Return the names of those that must not be changed."""
+    return [name for name in _names() if "refused" in load(name).spec]
+
+
+def _names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.toml"))
 
 
@@ -139,8 +158,9 @@ def facts(phony: Phony, device: str) -> dict[str, str]:
     """Return what blkid says of a partition."""
     number = int(device[-1])
     boots = number == 1
+    own = phony.windows.get("volume", "ntfs")
     found = {
-        "TYPE": "vfat" if boots and phony.efi else "ntfs",
+        "TYPE": "vfat" if boots and phony.efi else "ntfs" if boots else own,
         "PART_ENTRY_OFFSET": str(STARTS[number - 1] * 2048),
     }
     if phony.efi:
@@ -154,6 +174,20 @@ def facts(phony: Phony, device: str) -> dict[str, str]:
         "PART_ENTRY_TYPE": "0x7",
         "PART_ENTRY_UUID": f"{SIGNATURE:08x}-{number:02x}",
     }
+
+
+def boot_sector(phony: Phony, device: str) -> bytes:
+    """Return what begins the volume, where something goes by that.
+
+    Of a Windows before Vista: the heads of its old machine's BIOS.
+    """
+    if device != "/dev/sda2":
+        return b""
+    if phony.windows.get("volume") == "BitLocker":
+        return bytes(bitlocker.volume(*phony.windows["protectors"]))
+    if phony.version >= (6, 0):
+        return b""
+    return b"\xeb\x52\x90NTFS    ".ljust(HEADS, b"\0") + b"\x10\0"
 
 
 def placed(phony: Phony, folder: Path) -> dict[str, Path]:
@@ -185,9 +219,30 @@ def content(phony: Phony, folder: Path) -> dict[str, dict[str, str | bytes]]:
         if values.get("Type") == 1 and key.startswith("CS\\Services\\"):
             name = key.rpartition("\\")[2]
             files[f"{own}/drivers/{name}.sys"] = program(phony.arch)
+    for path, said in phony.spec.get("files", {}).items():
+        files[path] = _file(phony, said)
+    for name in phony.windows.get("dirty", ()):
+        files[f"{config}/{name}"] = _dirty(cast(bytes, files[f"{config}/{name}"]))
     if phony.version >= (10, 0):
         files[f"{config}/DRIVERS"] = hive(folder, _database(phony, ()))
     return {"/dev/sda1": _boot(phony, folder), "/dev/sda2": files}
+
+
+def _file(phony: Phony, said: Any) -> bytes:
+    """Return a file of the TOML: a text, or a program by its version."""
+    if isinstance(said, str):
+        return said.encode()
+    machine = _MACHINES[phony.arch]
+    return virtio_win.program(tuple(said), machine)
+
+
+def _dirty(hive_: bytes) -> bytes:
+    """Return a hive that was in use when its machine stopped."""
+    head = bytearray(hive_[:4096])
+    first, second = struct.unpack_from("<II", head, 4)
+    struct.pack_into("<II", head, 4, first + 1, second)
+    struct.pack_into("<I", head, 0x1FC, hives.checksum(bytes(head)))
+    return bytes(head) + hive_[4096:]
 
 
 def _boot(phony: Phony, folder: Path) -> dict[str, str | bytes]:

@@ -37,6 +37,10 @@ def main(
     verify: Annotated[
         bool, typer.Option("--verify", help="Compare source and copy afterwards.")
     ] = False,
+    no_verify_checksums: Annotated[
+        bool,
+        typer.Option("--no-verify-checksums", help="Do not check an XVA's checksums."),
+    ] = False,
     keep_overlay: Annotated[
         bool, typer.Option("--keep-overlay", help="Do not delete the overlay.")
     ] = False,
@@ -68,6 +72,7 @@ def main(
         preallocated=allocation == "preallocated",
         compressed=compress,
         verify=verify,
+        checksums=not no_verify_checksums,
         keep_overlay=keep_overlay,
         force=force,
         progress=progress,

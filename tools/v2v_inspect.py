@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """v2v-inspect: describe VMs, and look into their disks."""
 
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -38,6 +39,10 @@ def main(
     no_verify_manifest: Annotated[
         bool, typer.Option("--no-verify-manifest", help="Do not check an OVA's sums.")
     ] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Say whether all can be converted.")
+    ] = False,
+    allow: options.Allow = None,
     json_: Annotated[
         bool, typer.Option("--json", help="Write documents, on a terminal too.")
     ] = False,
@@ -61,7 +66,12 @@ def main(
     from v2v.steps import inspect
 
     settings = stage.Settings(
-        state=state, again=again, only="", run=run, verbose=verbose
+        state=state,
+        again=again,
+        only="",
+        run=run,
+        allow=tuple(allow or ()),
+        verbose=verbose,
     )
     if image_format and image_format not in formats.names():
         raise typer.BadParameter(f"--input-format: one of {', '.join(formats.names())}")
@@ -74,9 +84,13 @@ def main(
             format=image_format or None,  # type: ignore[arg-type]
             allow=allowed,
             verify_manifest=not no_verify_manifest,
+            digests_now=check,
         )
         for location in sources
     ]
+    shows = summary.chosen(documents=json_, virt_v2v=print_source)
+    if check and not json_:
+        shows = partial(summary.verdict, allowed=settings.allow)
     keys = options.keys(tls_psk, tls_dir, check=not no_check_certificate)
     wanted = inspect.Wanted(
         kind=kind,
@@ -97,7 +111,8 @@ def main(
             settings=settings,
             vms=inspect.describe(requests, wanted, None if again else settings.store),
             gates=False,
+            judges=check,
             holds=False,
-            shows=summary.chosen(documents=json_, virt_v2v=print_source),
+            shows=shows,
         )
     )

@@ -18,7 +18,7 @@ from v2v import ordered
 STAGES = ("inspect", "export", "fixup", "convert", "define")
 # What v2v decides itself, for every stage or for the one that has it.
 _OWN = {
-    *("metadata", "state", "run", "verbose", "version", "json_", "no_guest"),
+    *("metadata", "state", "run", "verbose", "version", "json_", "no_guest", "check"),
     *("print_source", "overlay", "listen", "advertise", "insecure", "ahead", "only"),
     *("work", "target", "output", "network", "disk", "progress", "made_for", "dry_run"),
     *("name", "keep_overlay"),

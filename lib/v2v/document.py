@@ -58,6 +58,22 @@ class File(Record):
     format: Format
 
 
+class Digest(Record):
+    """What a package says of a file in it: ``length`` bytes at ``offset`` of ``path``.
+
+    ``value`` is in lower-case hexadecimal digits; ``name`` and ``said_by`` are what the
+    package calls the file and its list of digests.
+    """
+
+    path: str
+    offset: Size = 0
+    length: Size
+    algorithm: Literal["sha1", "sha224", "sha256", "sha384", "sha512"]
+    value: str
+    name: str
+    said_by: str
+
+
 class Layer(Record):
     """A place where a disk's bytes are, as an address and not a path.
 
@@ -85,6 +101,8 @@ class Layer(Record):
     generation: int = 0
     allocated: Size | None = None
     verified: bool | None = None
+    # Compared while the layer is copied.
+    digests: tuple[Digest, ...] = ()
 
 
 class Disk(Record):
@@ -228,11 +246,26 @@ class Verdict(Record):
     reason: str = ""
 
 
+class Drive(Record):
+    """A volume that Windows has a ``letter`` for (C:), by what that hangs on.
+
+    The GUID of a GPT's partition, or the MBR's ``signature`` and the ``offset`` of the
+    volume in bytes.
+    """
+
+    letter: str
+    partition: str | None = None
+    signature: int | None = None
+    offset: int | None = None
+
+
 class Windows(Record):
     """What only Windows has.
 
     ``id`` tells the versions apart (win7, win2k22), by the ``build``; ``control_set``
     is the one in use; ``system_root`` is as Windows names it (C:\\Windows).
+    ``timezone`` is in the words of IANA; ``machine`` the UUID (SMBIOS) of the machine
+    that it ran on last.
     """
 
     id: str
@@ -241,6 +274,9 @@ class Windows(Record):
     installation: Literal["client", "server", "server-core", "nano"] = "client"
     control_set: str = "ControlSet001"
     system_root: str = "C:\\Windows"
+    timezone: str | None = None
+    machine: str | None = None
+    drives: tuple[Drive, ...] = ()
 
 
 class Guest(Record):

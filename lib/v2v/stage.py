@@ -35,6 +35,7 @@ from v2v.document import (
     is_live,
 )
 from v2v.errors import (
+    BLOCKED,
     BUG,
     SEVERAL_CLASSES,
     BlockedError,
@@ -107,6 +108,8 @@ class Stage:
     vms: Iterable[VM] | None = None
     servers: ExitStack | None = None
     gates: bool = True
+    # Whether such a finding in what we made decides our exit status.
+    judges: bool = False
     holds: bool = True
     reader: stream.Reader | None = None
     counts: End = field(default_factory=End)
@@ -223,9 +226,8 @@ def _work(stage: Stage, out: IO[str]) -> None:
                 writer.vm(result)
             stage.live |= is_live(result)
             vms += 1
-            if result.error:
-                failed += 1
-                stage.codes.add(result.error.code)
+            failed += result.error is not None
+            stage.codes |= _codes(stage, result)
         error = stage.reader.end.error if stage.reader and stage.reader.end else None
     except CutOffError:
         raise  # and no end record, so that the next stage knows as well
@@ -238,6 +240,14 @@ def _work(stage: Stage, out: IO[str]) -> None:
         stage.codes.add(error.code)
     if not stage.shows:
         writer.end(End(vms=vms, failed=failed, error=error))
+
+
+def _codes(stage: Stage, vm: VM) -> set[int]:
+    """Return the exit status that *vm*, as it leaves us, asks for, if any."""
+    if vm.error:
+        return {vm.error.code}
+    blocked = stage.judges and blocking(vm, stage.settings.allow)
+    return {BLOCKED} if blocked else set()
 
 
 def _input(stage: Stage, out: IO[str]) -> Iterable[VM]:

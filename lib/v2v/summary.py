@@ -8,12 +8,46 @@ from collections.abc import Callable, Iterator
 
 from v2v.document import VM, Disk, Guest
 
+_SEVERITIES = ("block", "warn", "info")
+
 
 def chosen(*, documents: bool, virt_v2v: bool) -> Callable[[VM], str] | None:
     """Return how VMs are shown; None for documents, as programs read them."""
     if virt_v2v:
         return source
     return None if documents or not sys.stdout.isatty() else summary
+
+
+def verdict(vm: VM, allowed: tuple[str, ...]) -> str:
+    """Return whether *vm* can be converted, and why not, in some lines of text.
+
+    What is in *allowed* does not block.
+    """
+    return "\n".join(_verdict(vm, allowed)) + "\n"
+
+
+def _verdict(vm: VM, allowed: tuple[str, ...]) -> Iterator[str]:
+    found = sorted(vm.findings, key=lambda f: _SEVERITIES.index(f.severity))
+    blocks = {
+        f.code: None for f in found if f.severity == "block" and f.code not in allowed
+    }
+    warnings = sum(f.severity == "warn" for f in found)
+    total = size(sum(disk.size or 0 for disk in vm.disks))
+    if vm.error:
+        yield _clean(f"{vm.name}: cannot be read: {vm.error.message}")
+        yield _clean(f"  remedy: {vm.error.remedy}")
+        return
+    said = f"blocked: {', '.join(blocks)}" if blocks else "ready"
+    more = f", {warnings} warning{'s' * (warnings > 1)}" if warnings else ""
+    disks = f"{len(vm.disks)} disk{'s' * (len(vm.disks) != 1)} of {total}"
+    yield _clean(f"{vm.name}: {said}{more}; {disks}")
+    for finding in found:
+        accepted = " (accepted)" if finding.code in allowed else ""
+        yield _clean(
+            f"  {finding.severity:<5} {finding.code}{accepted}: {finding.message}"
+        )
+        if finding.remedy:
+            yield _clean(f"        remedy: {finding.remedy}")
 
 
 def size(count: int | None) -> str:

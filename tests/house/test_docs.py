@@ -83,41 +83,63 @@ def test_the_pipeline_of_the_readme_names_our_commands() -> None:
         assert f"`{command}" in readme or command in readme
 
 
-def finding_codes(path: Path) -> set[str]:
-    """Return the codes that the module at *path* gives to findings.
+def findings_made(path: Path) -> set[tuple[str, str | None]]:
+    """Return the code and severity (None: not told) of the findings that *path* makes.
 
     They go straight into Finding(), or through a function that takes a ``code``: one
     of the module, or sources.descriptions.caution.
     """
     tree = ast.parse(path.read_text())
-    places = {"Finding": -1, "caution": 0}
+    parameters: dict[str, list[str]] = {"Finding": [], "caution": ["code"]}
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef):
             names = [argument.arg for argument in node.args.args]
             if "code" in names:
-                places[node.name] = names.index("code")
-    found = set()
+                parameters[node.name] = names
+    found = set[tuple[str, str | None]]()
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call):
             continue
         name = node.func.attr if isinstance(node.func, ast.Attribute) else ""
         name = node.func.id if isinstance(node.func, ast.Name) else name
-        if name in places:
-            place = places[name]
-            given = [k.value for k in node.keywords if k.arg == "code"]
-            given += [a for i, a in enumerate(node.args) if i == place]
-            found |= {
-                word.value
-                for value in given
-                for word in ast.walk(value)
-                if isinstance(word, ast.Constant) and isinstance(word.value, str)
-            }
+        if name in parameters:
+            given = dict(zip(parameters[name], node.args, strict=False))
+            given |= {k.arg: k.value for k in node.keywords if k.arg}
+            severities: set[str | None] = {*texts(given.get("severity"))} or {None}
+            found |= {(c, s) for c in texts(given.get("code")) for s in severities}
     return found
 
 
-def test_every_code_of_a_finding_is_described() -> None:
+def texts(value: ast.expr | None) -> set[str]:
+    """Return the texts that *value* is, or may be."""
+    return {
+        node.value
+        for node in (ast.walk(value) if value else ())
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+
+
+def findings_listed() -> dict[str, tuple[set[str], str]]:
+    """Return the severities and the text of each code in v2v-findings(7)."""
+    page = (ROOT / "man" / "v2v-findings.7.rst").read_text()
+    entry = re.compile(r"(?m)^([a-z]+(?:-[a-z]+)*)\n((?:    .*\n)+)")
+    found = {}
+    for code, lines in entry.findall(page):
+        text = " ".join(lines.split())
+        if told := re.match(r"\((\w+(?:, \w+)*)\) ", text):
+            assert code not in found, f"{code} is described twice"
+            found[code] = (set(told[1].split(", ")), text)
+    return found
+
+
+def test_every_finding_is_described() -> None:
     modules = (ROOT / "lib").rglob("*.py")
-    codes = set[str]().union(*(finding_codes(path) for path in modules))
-    assert len(codes) > 30
-    listed = text("v2v-document.5").partition("\nFINDINGS\n")[2]
-    assert codes == set(re.findall(r"(?m)^([a-z]+(?:-[a-z]+)*)$", listed))
+    made = set[tuple[str, str | None]]().union(*map(findings_made, modules))
+    listed = findings_listed()
+    assert len(listed) > 90
+    assert {code for code, _ in made} == set(listed)
+    for code, severity in made:
+        severities, text = listed[code]
+        assert severities <= {"block", "warn", "info"}, code
+        assert severity is None or severity in severities, f"{code} is {severity}"
+        assert "Remedy: " in text or severities == {"info"}, code

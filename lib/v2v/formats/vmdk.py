@@ -15,6 +15,7 @@ import struct
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from v2v import charsets
 from v2v.document import File
 from v2v.errors import SourceError
 from v2v.formats import Checked, Image, checked_size, ends, read, truncated
@@ -29,8 +30,12 @@ _COMPRESSED = 1 << 16
 # Types that are files.  Devices (fullDevice, RDM) are not images of a disk.
 _FILES = {"FLAT", "VMFS", "SPARSE", "VMFSSPARSE", "SESPARSE", "ZERO"}
 _EXTENT = re.compile(
-    r'^\s*(RW|RDONLY|RD|NOACCESS)\s+(\d+)\s+([A-Z]+)(?:\s+"([^"]*)"(?:\s+(\d+))?)?',
+    r"^\s*(RW|RDONLY|RD|NOACCESS)\s+(\d{1,99})\s+([A-Z]+)"
+    r'(?:\s+"([^"]*)"(?:\s+(\d{1,99}))?)?',
     re.IGNORECASE,
+)
+_ENCODING = re.compile(
+    rb'(?:\A|\n)[ \t]{0,9}(?:ddb\.)?encoding[ \t]{0,9}=[ \t]{0,9}"?([\w.-]{1,40})', re.I
 )
 _PROTOCOL = re.compile(r"^[A-Za-z0-9+.\-]+:")
 
@@ -54,6 +59,8 @@ class Descriptor:
     parent_cid: str
     parent: str | None
     extents: tuple[Extent, ...]
+    # The serial number that a guest may be shown, 32 hexadecimal digits.
+    uuid: str | None = None
 
     @property
     def size(self) -> int:
@@ -144,10 +151,11 @@ def _bounded(path: Path, count: int) -> int:
 def parse(path: Path, data: bytes) -> Descriptor:
     """Return what the descriptor text *data* of *path* says.  Raises SourceError."""
     text = _decoded(data)
-    pairs = re.findall(
-        r"^[ \t]*([\w.]+)[ \t]*=[ \t]*(.*?)[ \t]*\r?$", text, re.MULTILINE
-    )
-    values = {key.lower(): value.strip('"') for key, value in reversed(pairs)}
+    values: dict[str, str] = {}
+    for line in text.splitlines():
+        key, equals, value = line.partition("=")
+        if equals:
+            values.setdefault(key.strip().lower(), value.strip().strip('"'))
     extents = tuple(_extents(path, text))
     if not extents:
         raise SourceError(f"{path}: the descriptor names no extent", "copy it again")
@@ -157,19 +165,21 @@ def parse(path: Path, data: bytes) -> Descriptor:
         parent_cid=values.get("parentcid", _NO_PARENT).lower(),
         parent=values.get("parentfilenamehint"),
         extents=extents,
+        uuid=_uuid(values.get("ddb.uuid", "")),
     )
+
+
+def _uuid(text: str) -> str | None:
+    """Return the digits of ``60 00 C2 9f …``, in lower case."""
+    digits = re.sub(r"[ -]", "", text).lower()
+    return digits if re.fullmatch(r"[0-9a-f]{32}", digits) else None
 
 
 def _decoded(data: bytes) -> str:
     """Return the text; its own encoding= matters only for the names in it."""
     data = data.rstrip(b"\0")
-    declared = re.search(rb'^\s*(?:ddb\.)?encoding\s*=\s*"?([\w-]+)', data, re.M | re.I)
-    for encoding in (declared[1].decode() if declared else "utf-8", "utf-8"):
-        try:
-            return data.decode(encoding)
-        except (UnicodeDecodeError, LookupError):
-            continue
-    return data.decode("cp1252", errors="replace")
+    named = _ENCODING.search(data)
+    return charsets.decoded(data, named[1].decode() if named else None)[0]
 
 
 def _extents(path: Path, text: str) -> list[Extent]:

@@ -306,7 +306,7 @@ def _completed(
     """Return *guest* with what the disks say; *places*: mount point -> device."""
     return guest.having(
         roots=tuple(seen.names),
-        firmware=contents.firmware(seen.devices),
+        firmware=guest.firmware or contents.firmware(seen.devices),
         filesystems=tuple(contents.filesystems(appliance, seen.devices, places)),
     )
 

@@ -11,14 +11,15 @@ from __future__ import annotations
 import hashlib
 import os
 import struct
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from v2v.errors import SourceError
 from v2v.formats import checked_size, read, truncated
-from v2v.mapping.pieces import Mapped, Piece
+from v2v.mapping.pieces import SECTOR, Mapped, Piece, within
 
 MAGIC = b"VMA\0"
 _EXTENT = b"VMAE"
@@ -32,8 +33,8 @@ _MD5_AT = 32
 # The stream of a running machine's memory, which is no disk.
 _STATE = "vmstate"
 
-# Of a device: by number of the cluster, where its blocks are, and which.
-_Clusters = dict[int, tuple[int, int]]
+# So many clusters share an array of the index: memory goes with what is stored.
+_SEGMENT = 512
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +59,8 @@ def header(path: Path) -> Backup:
     whole[_MD5_AT : _MD5_AT + 16] = bytes(16)
     if hashlib.md5(whole, usedforsecurity=False).digest() != sum_:
         raise _broken(path, "the checksum of its header is wrong")
+    if length % SECTOR:
+        raise _broken(path, f"its header of {length} bytes is no whole sectors")
     if blob_at + blob_size > length:
         raise _broken(path, "its header is cut off")
     blob = bytes(whole[blob_at : blob_at + blob_size])
@@ -107,23 +110,77 @@ def mapped(path: Path, name: str) -> Mapped:
     size = backup.disks[name]
 
     def pieces() -> Iterator[Piece]:
-        for number in sorted(clusters):
-            where, mask = clusters[number]
-            for bit in range(_BLOCKS):
-                if mask >> bit & 1:
-                    at = number * _CLUSTER + bit * _BLOCK
-                    if at < size:
-                        yield Piece(at, _BLOCK, where)
-                    where += _BLOCK
+        return within(_pieces(clusters), size)
 
     return Mapped(file=path, size=size, pieces=pieces, label=name)
 
 
+class Clusters:
+    """Where the clusters of a device are, in 8 bytes each: they come in any order."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._segments: dict[int, array[int]] = {}
+
+    def add(self, number: int, where: int, mask: int) -> bool:
+        """Enter cluster *number*, whose blocks *mask* (not 0) are at *where*.
+
+        Return False if it is there already.
+        """
+        segment, index = divmod(number, _SEGMENT)
+        if segment not in self._segments:
+            self._segments[segment] = array("Q", bytes(8 * _SEGMENT))
+        entries = self._segments[segment]
+        if entries[index]:
+            return False
+        entries[index] = where // SECTOR << _BLOCKS | mask
+        return True
+
+    def __iter__(self) -> Iterator[tuple[int, int, int]]:
+        """Yield number, place and mask of each cluster, in the order of the disk."""
+        for segment in sorted(self._segments):
+            for index, entry in enumerate(self._segments[segment], segment * _SEGMENT):
+                if entry:
+                    place = (entry >> _BLOCKS) * SECTOR
+                    yield index, place, entry & (1 << _BLOCKS) - 1
+
+
+def _pieces(clusters: Clusters) -> Iterator[Piece]:
+    for number, where, mask in clusters:
+        for first, count, before in _runs(mask):
+            yield Piece(
+                number * _CLUSTER + first * _BLOCK,
+                count * _BLOCK,
+                where + before * _BLOCK,
+            )
+
+
+@lru_cache(maxsize=4096)
+def _runs(mask: int) -> tuple[tuple[int, int, int], ...]:
+    """Return the runs of blocks in *mask*: first, length, how many blocks before it."""
+    found = []
+    first = before = 0
+    while mask >> first:
+        if mask >> first & 1:
+            end = first
+            while mask >> end & 1:
+                end += 1
+            found.append((first, end - first, before))
+            before += end - first
+            first = end
+        else:
+            first += 1
+    return tuple(found)
+
+
 @lru_cache(maxsize=2)
-def _index(path: Path, size: int, changed: int) -> list[_Clusters]:
-    """Return the clusters of each device, read once while *path* stays as it is."""
+def _index(path: Path, size: int, changed: int) -> Mapping[int, Clusters]:
+    """Return the clusters of each disk, by the number of its device.
+
+    Read once while *path* stays as it is.
+    """
     backup = header(path)
-    found: list[_Clusters] = [{} for _ in range(_SLOTS)]
+    found = {number: Clusters() for number in backup.numbers.values()}
     with path.open("rb") as file:
         end = os.fstat(file.fileno()).st_size
         at = backup.length
@@ -139,7 +196,7 @@ def _index(path: Path, size: int, changed: int) -> list[_Clusters]:
 
 
 def _extent(
-    path: Path, head: bytes, at: int, backup: Backup, found: list[_Clusters]
+    path: Path, head: bytes, at: int, backup: Backup, found: Mapping[int, Clusters]
 ) -> int:
     """Enter the clusters of the extent with *head*; return where the next one is."""
     if head[:4] != _EXTENT or head[8:24] != backup.uid:
@@ -150,10 +207,9 @@ def _extent(
     where = at + _EXTENT_HEADER
     for info in struct.unpack_from(f">{_INFOS}Q", head, _INFOS_AT):
         mask, device, cluster = info >> 48, info >> 32 & 0xFF, info & 0xFFFF_FFFF
-        if device and mask:
-            if cluster in found[device]:
-                raise _broken(path, f"cluster {cluster} of device {device} is twice")
-            found[device][cluster] = (where, mask)
+        clusters = found.get(device)
+        if clusters is not None and mask and not clusters.add(cluster, where, mask):
+            raise _broken(path, f"cluster {cluster} of device {device} is twice")
         where += mask.bit_count() * _BLOCK if device else 0
     (blocks,) = struct.unpack_from(">H", head, 6)
     if where != at + _EXTENT_HEADER + blocks * _BLOCK:

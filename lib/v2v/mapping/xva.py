@@ -4,7 +4,8 @@
 Source: ocaml/xapi/stream_vdi.ml of xapi.  A disk is a folder of members 00000000,
 00000001 …; chunks of zeroes are left out, but for the first and the last.  A member
 of length zero only keeps a connection alive: it has a number, and no place in the
-disk.
+disk.  After each comes its checksum, as a member of its name and ".checksum" (SHA-1) or
+".xxhash" (XXH64): see v2v.mapping.xvasums.
 """
 
 from __future__ import annotations

@@ -6,26 +6,25 @@ The grammar is that of DSP0243 9.1, and of what OpenSSL and sha256sum --tag prin
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
-from v2v.document import Finding
-from v2v.errors import SourceError
-from v2v.formats import Part, truncated
+from v2v.document import Digest, Finding
+from v2v.formats import Part
 from v2v.ovf.package import MissingError, Package, RefusedError, whole
 
 _MAX_SIZE = 4 * 2**20
 _LINE = re.compile(r"\s*([A-Za-z0-9-]{3,12})\s*\((.{1,1000})\)\s*=\s*([0-9A-Fa-f]+)\s*")
-_ALGORITHMS = {
+Algorithm = Literal["sha1", "sha224", "sha256", "sha384", "sha512"]
+_ALGORITHMS: dict[str, Algorithm] = {
     "SHA1": "sha1",
     "SHA224": "sha224",
     "SHA256": "sha256",
     "SHA384": "sha384",
     "SHA512": "sha512",
 }
-_BLOCK = 4 * 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +32,7 @@ class Entry:
     """A digest of a file; ``algorithm`` as hashlib calls it, None if not known."""
 
     name: str
-    algorithm: str | None
+    algorithm: Algorithm | None
     digest: str
 
 
@@ -49,31 +48,49 @@ def parse(data: bytes) -> tuple[list[Entry], list[str]]:
     return entries, odd
 
 
-def verify(package: Package, hrefs: Iterable[str]) -> Iterator[Finding]:
-    """Check the files of *package* against its manifest; yield what that leaves open.
+def listed(
+    package: Package, hrefs: Iterable[str]
+) -> tuple[list[Digest], list[Finding]]:
+    """Return the digests that the manifest of *package* gives, and what is odd of it.
 
-    *hrefs* are the files that the OVF names.  Raises SourceError if a file is not the
-    one that the manifest was made of.
+    *hrefs* are the files that the OVF names.  Raises SourceError if the manifest is too
+    large.
     """
-    listed = package.manifest()
-    if listed is None:
+    found = package.manifest()
+    if found is None:
         text = f"{package.name} has no manifest, so its files are not verified"
-        yield Finding(code="manifest-missing", severity="info", message=text)
-        return
-    name, part = listed
+        return [], [Finding(code="manifest-missing", severity="info", message=text)]
+    name, part = found
     entries, odd = parse(whole(part, name, _MAX_SIZE))
     odd += [f"the digest of {e.name[:200]}" for e in entries if not e.algorithm]
-    for line in odd[:10]:
-        yield _doubt("manifest-unreadable", f"{name}: not understood: {line[:200]!r}")
+    findings = [
+        _doubt("manifest-unreadable", f"{name}: not understood: {line[:200]!r}")
+        for line in odd[:10]
+    ]
+    digests: list[Digest] = []
     for entry in entries:
         try:
-            check(entry, package.find(entry.name), name)
+            digests += _digest(entry, package.find(entry.name), name)
         except (MissingError, RefusedError) as e:
-            yield _doubt("manifest-incomplete", f"{name}: {e.message}")
-    known = {entry.name for entry in entries}
+            findings.append(_doubt("manifest-incomplete", f"{name}: {e.message}"))
     own = package.name.rpartition("/")[2]
-    for href in sorted({own, *hrefs} - known):
-        yield _doubt("manifest-incomplete", f"{name} has no digest of {href[:200]}")
+    for href in sorted({own, *hrefs} - {entry.name for entry in entries}):
+        text = f"{name} has no digest of {href[:200]}"
+        findings.append(_doubt("manifest-incomplete", text))
+    return digests, findings
+
+
+def _digest(entry: Entry, part: Part, manifest: str) -> Iterator[Digest]:
+    if entry.algorithm:
+        yield Digest(
+            path=str(part.path),
+            offset=part.offset,
+            length=part.length,
+            algorithm=entry.algorithm,
+            value=entry.digest[:128],
+            name=entry.name,
+            said_by=f"the manifest {manifest}",
+        )
 
 
 def _doubt(code: str, message: str) -> Finding:
@@ -93,39 +110,3 @@ def _entry(algorithm: str, name: str, digest: str) -> Entry:
         algorithm=_ALGORITHMS.get(plain),
         digest=digest.lower(),
     )
-
-
-def check(entry: Entry, part: Part, manifest: str) -> None:
-    """Raise SourceError if *part* is not the file that *entry* was made of."""
-    if entry.algorithm is None:
-        return
-    found = _digest(part, entry.algorithm)
-    if found != entry.digest:
-        raise SourceError(
-            f"{entry.name}: its {entry.algorithm.upper()} is {found}, and the manifest "
-            f"{manifest} says {entry.digest[:128]}",
-            "download it again; or take it as it is: --no-verify-manifest",
-        )
-
-
-def _digest(part: Part, algorithm: str) -> str:
-    digest = hashlib.new(algorithm, usedforsecurity=False)
-    for block in _blocks(part):
-        digest.update(block)
-    return digest.hexdigest()
-
-
-def _blocks(part: Part) -> Iterator[memoryview]:
-    buffer = memoryview(bytearray(min(_BLOCK, part.length)))
-    left = part.length
-    try:
-        with part.path.open("rb", buffering=0) as file:
-            file.seek(part.offset)
-            while left:
-                count = file.readinto(buffer[:left])
-                if not count:
-                    raise truncated(part.path)
-                yield buffer[:count]
-                left -= count
-    except OSError as e:
-        raise SourceError(f"{part.path}: {e.strerror}", "check the file") from e

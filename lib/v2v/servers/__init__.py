@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
+from threading import Event
 from typing import Any, Protocol, cast
 
 from v2v.document import Layer
@@ -68,6 +69,18 @@ class Server(Protocol):
         ...
 
 
+class Verify(Protocol):
+    """What a module offers as ``verify``, if what it reads carries checksums."""
+
+    def __call__(self, address: Layer, access: Access, given_up: Event, /) -> None:
+        """Compare the data of *address* with the checksums beside them.
+
+        Ends early once *given_up* is set.  Raises SourceError for the first part that
+        differs.
+        """
+        ...
+
+
 def names() -> list[str]:
     """Return the kinds of address there are."""
     return [module.name for module in pkgutil.iter_modules(__path__)]
@@ -76,3 +89,8 @@ def names() -> list[str]:
 def load(name: str) -> Server:
     """Return the module called *name*."""
     return cast(Server, import_module(f"{__name__}.{name}"))
+
+
+def verifier(name: str) -> Verify | None:
+    """Return how the module called *name* verifies; None if there are no checksums."""
+    return cast("Verify | None", getattr(load(name), "verify", None))

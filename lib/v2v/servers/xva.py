@@ -3,10 +3,15 @@
 
 from __future__ import annotations
 
+import logging
+from threading import Event
+
 from v2v.document import Layer
-from v2v.mapping import xva
+from v2v.mapping import xva, xvasums
 from v2v.servers import Access, Graph
 from v2v.servers.qemu import mapped
+
+log = logging.getLogger(__name__)
 
 
 def graph(address: Layer, access: Access, *, write: bool) -> Graph:
@@ -15,3 +20,12 @@ def graph(address: Layer, access: Access, *, write: bool) -> Graph:
     what = xva.mapped(path, address.member or "", address.length or 0)
     top, _ = mapped(what, access, parent=False)
     return Graph(node=top)
+
+
+def verify(address: Layer, access: Access, given_up: Event) -> None:
+    """See servers.Verify."""
+    path, disk = access.checked(address.path or ""), address.member or ""
+    agree, without = xvasums.verify(path, disk, given_up)
+    log.info("%s: %d blocks of %s agree with their checksums", path, agree, disk)
+    if without:
+        log.warning("%s: %d blocks of %s have no checksum", path, without, disk)

@@ -26,7 +26,8 @@ class Request:
     """What the user asked of a source.
 
     ``format`` is the format that the user vouches for (plain disk images only);
-    ``allow`` are folders that may be read besides the source's own.
+    ``allow`` are folders that may be read besides the source's own; ``digests_now``:
+    all that a manifest lists is compared now, and no disk when it is copied.
     """
 
     location: str
@@ -34,6 +35,7 @@ class Request:
     allow: tuple[Path, ...] = ()
     name: str | None = None
     verify_manifest: bool = True
+    digests_now: bool = False
 
 
 class Source(Protocol):
@@ -63,6 +65,7 @@ _DESCRIPTIONS = (".vmx", ".vmtx", ".ovf", ".ova", ".vbox", ".pvs", ".xva", ".vma
 _HELPERS = {
     *("bare", "descriptions", "disks", "images", "libvirtdisk", "macs", "placing"),
     *("hdd", "hypervdisks", "proxmoxdisks", "vboxdisks", "vmcx", "xldisks", "xltext"),
+    *("libvirtdevices", "vmxdevices", "vmxtext"),
 }
 # Files that hold a part of a VMDK: flat data, a delta, a piece, changed blocks.
 _PART = re.compile(r"-(flat|delta|sesparse|ctk|[fs][0-9]{3})\.vmdk$", re.IGNORECASE)

@@ -8,7 +8,6 @@ cannot be reached from here is described, with a finding that says why.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -30,6 +29,7 @@ from v2v.document import (
 )
 from v2v.errors import SourceError
 from v2v.sources import Request, disks, images, nbd
+from v2v.sources.descriptions import caution, number
 
 Element = etree._Element
 
@@ -74,6 +74,14 @@ def described(domain: Element) -> tuple[list[Disk], list[Finding]]:
             findings.append(_unreachable(disk.id, element, e))
         found.append(disk)
         findings += _encryption(element, disk.id)
+        if element.find("transient") is not None:
+            findings.append(
+                caution(
+                    "disk-mode",
+                    f"{disk.id} is transient: what was written to it was forgotten "
+                    "when the VM stopped; it will not be",
+                )
+            )
     return _booted(domain, found), findings
 
 
@@ -250,7 +258,8 @@ def _address(element: Element) -> str:
     source = element.find("source")
     parts = ("file", "dev", "pool", "volume", "protocol", "name", "dir", "path")
     values = [] if source is None else [source.get(part) for part in parts]
-    return ":".join(filter(None, values)) or element.get("type", "file")
+    known = ":".join(filter(None, values)) or element.get("type", "file")
+    return known[:300]
 
 
 def located(
@@ -351,13 +360,3 @@ def attribute(element: Element, child: str, name: str) -> str | None:
 def text(element: Element, child: str) -> str:
     """Return the text of the first *child* of *element*; empty if there is none."""
     return (element.findtext(child) or "").strip()
-
-
-def number(word: str | None) -> int | None:
-    """Return *word*, decimal or with 0x, as a number that fits a size; else None."""
-    match = re.fullmatch(
-        r"\s*(?:0[xX]([0-9a-fA-F]{1,15})|([0-9]{1,18}))\s*", word or ""
-    )
-    if not match:
-        return None
-    return int(match[1], 16) if match[1] else int(match[2])

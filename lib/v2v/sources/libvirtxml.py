@@ -7,38 +7,29 @@ hostile: no DTD, no entities, no network.
 
 from __future__ import annotations
 
+import math
 import re
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 from lxml import etree
 
 from v2v import paths
-from v2v.document import VM, Cpu, Display, Finding, Firmware, Nic, Source
+from v2v.document import VM, Cpu, Finding, Firmware, Source
 from v2v.errors import SourceError
-from v2v.sources import Request, libvirtdisk, macs, new_id
-from v2v.sources.libvirtdisk import Element, attribute, number, text
+from v2v.sources import Request, descriptions, libvirtdevices, libvirtdisk, new_id
+from v2v.sources.descriptions import caution, number
+from v2v.sources.libvirtdisk import Element, attribute, text
 
 _MAX_FILE = 16 * 2**20
-_HEAD = 64 * 2**10
 _DEFAULT_MEMORY = 2**30
-_MAX_MEMORY = 2**50
 # Elements that hold a <domain>.
 _WRAPPERS = ("node", "domains", "domstatus", "domainsnapshot", "domaincheckpoint")
 _ROOT = re.compile(rb"<(domain|" + "|".join(_WRAPPERS).encode() + rb")[\s/>]")
 _UEFI = re.compile(r"ovmf|aavmf|edk2|uefi", re.IGNORECASE)
 _LIBOSINFO = "{http://libosinfo.org/xmlns/libvirt/domain/1.0}"
-_NIC_TYPES: dict[str, tuple[str, str]] = {
-    # libvirt's type: ours, and the attribute of <source> that names the network.
-    "bridge": ("bridge", "bridge"),
-    "network": ("network", "network"),
-    "user": ("user", ""),
-    "direct": ("direct", "dev"),
-    "internal": ("internal", "name"),
-    "ethernet": ("bridge", ""),
-}
 
 
 def claims(location: str) -> bool:
@@ -50,22 +41,13 @@ def is_domain(path: Path) -> bool:
     """Whether *path* is named as XML and starts as one of libvirt's does."""
     if not claims(path.name):
         return False
-    try:
-        with path.open("rb") as file:
-            return _ROOT.search(file.read(_HEAD)) is not None
-    except OSError:
-        return False
+    return _ROOT.search(descriptions.head(path)) is not None
 
 
 def read(request: Request) -> Iterator[VM]:
     """See sources.Source."""
     path = Path(request.location).absolute()
-    try:
-        if path.stat().st_size > _MAX_FILE:
-            raise SourceError(f"{path} is too large to be a domain XML")
-        data = path.read_bytes()
-    except OSError as e:
-        raise SourceError(f"{path}: {e.strerror}", "check the path") from e
+    data = descriptions.content(path, _MAX_FILE, "a domain XML")
     for domain in domains(data, str(path)):
         vm = machine(domain, Source(kind="libvirtxml", location=str(path)))
         vm = _located(vm, domain, path.parent, request)
@@ -115,12 +97,13 @@ def _typed(name: str) -> SourceError:
 
 def machine(domain: Element, source: Source) -> VM:
     """Return the VM that *domain* describes; its disks are named as there."""
+    _refuse(domain, source.location)
     vm_id = new_id()
     found, findings = libvirtdisk.described(domain)
-    vcpus = number(text(domain, "vcpu")) or 1
+    vcpus = _vcpus(domain) or 1
     return VM(
         id=vm_id,
-        name=_name(domain),
+        name=descriptions.name(text(domain, "name"), "unnamed"),
         uuid=_uuid(text(domain, "uuid")),
         genid=_uuid(text(domain, "genid")),
         description=text(domain, "description") or text(domain, "title") or None,
@@ -134,13 +117,13 @@ def machine(domain: Element, source: Source) -> VM:
         secure_boot=_secure_boot(domain),
         tpm=domain.find("devices/tpm") is not None,
         clock=_clock(domain),
-        display=_display(domain),
+        display=libvirtdevices.display(domain),
         video=attribute(domain, "devices/video/model", "type"),
         sound=attribute(domain, "devices/sound", "model"),
         disks=tuple(found),
         removable=tuple(libvirtdisk.removable(domain)),
-        nics=tuple(_nics(domain, vm_id)),
-        passthrough=tuple(_passthrough(domain)),
+        nics=tuple(libvirtdevices.nics(domain, vm_id)),
+        passthrough=tuple(libvirtdevices.passthrough(domain)),
         source=source.having(
             producer=domain.get("type"),
             hw_version=attribute(domain, "os/type", "machine"),
@@ -152,8 +135,21 @@ def machine(domain: Element, source: Source) -> VM:
     )
 
 
-def _name(domain: Element) -> str:
-    return text(domain, "name")[:255] or "unnamed"
+def _refuse(domain: Element, location: str) -> None:
+    """Raise SourceError for a container, and for more devices than a machine has."""
+    if domain.get("type") in ("lxc", "openvz") or text(domain, "os/type") == "exe":
+        raise SourceError(
+            f"{location} describes a container, which has no kernel and no disks",
+            "only virtual machines can be converted",
+        )
+    for kind, what in (("disk", "disks"), ("interface", "network cards")):
+        count = len(domain.findall(f"devices/{kind}"))
+        descriptions.limited(Path(location), count, what)
+
+
+def _vcpus(domain: Element) -> int | None:
+    """Return the most processors that the machine can have."""
+    return descriptions.processors(number(text(domain, "vcpu")))
 
 
 def _uuid(word: str) -> str | None:
@@ -171,8 +167,7 @@ def _memory(domain: Element) -> int | None:
     if found is None or not count:
         return None
     scale = _scale(found.get("unit", "KiB"))
-    size = count * scale if scale else 0
-    return size if 0 < size <= _MAX_MEMORY else None
+    return descriptions.memory(count, scale) if scale else None
 
 
 def _scale(unit: str) -> int | None:
@@ -189,11 +184,12 @@ def _scale(unit: str) -> int | None:
 
 def _cpu(domain: Element, vcpus: int) -> Cpu:
     """Return the topology if it multiplies to *vcpus*; else only the model."""
-    names = ("sockets", "dies", "cores", "threads")
+    names = ("sockets", "dies", "clusters", "cores", "threads")
     found = {name: number(attribute(domain, "cpu/topology", name)) for name in names}
-    product = 1
-    for count in found.values():
-        product *= count or 1
+    product = math.prod(count or 1 for count in found.values())
+    # Of x86 no processor has clusters.
+    if (found.pop("clusters") or 1) > 1:
+        product = 0
     nested = any(
         feature.get("name") in ("vmx", "svm") and feature.get("policy") != "disable"
         for feature in domain.findall("cpu/feature")
@@ -235,102 +231,43 @@ def _clock(domain: Element) -> Literal["utc", "localtime"]:
     return "localtime" if local or clock.get("basis") == "localtime" else "utc"
 
 
-def _display(domain: Element) -> Display:
-    """A machine without graphics stays so if a person can see it otherwise."""
-    for graphics in domain.findall("devices/graphics"):
-        kind = graphics.get("type")
-        known = kind if kind in ("vnc", "spice", "sdl") else "vnc"
-        return Display(
-            type=cast(Literal["vnc", "spice", "sdl"], known),
-            keymap=graphics.get("keymap"),
-        )
-    serial = domain.find("devices/serial"), domain.find("devices/console")
-    return Display(type="vnc" if serial == (None, None) else "none")
-
-
-def _nics(domain: Element, vm_id: str) -> Iterator[Nic]:
-    """Yield the network cards.  One without an address gets one of ours."""
-    for index, element in enumerate(domain.findall("devices/interface")):
-        mac = macs.parse(attribute(element, "mac", "address"))
-        generated = attribute(element, "mac", "type") == "generated"
-        kind, key = _NIC_TYPES.get(element.get("type", ""), ("none", ""))
-        yield Nic(
-            mac=mac or macs.made(vm_id, index),
-            mac_source=("generated" if generated else "static") if mac else "made",
-            model=attribute(element, "model", "type"),
-            type=cast(Literal["bridge"], kind),
-            network=attribute(element, "source", key) if key else None,
-            slot=attribute(element, "target", "dev"),
-            vlan=number(attribute(element, "vlan/tag", "id")),
-            connected=attribute(element, "link", "state") != "down",
-            boot=number(attribute(element, "boot", "order")),
-        )
-
-
-def _passthrough(domain: Element) -> Iterator[str]:
-    """Yield what belongs to the source's host: no other can give it."""
-    for element in domain.findall("devices/hostdev"):
-        yield " ".join(("hostdev", element.get("type") or "", _host_address(element)))
-    for kind in ("filesystem", "shmem", "vsock", "memory"):
-        for element in domain.findall(f"devices/{kind}"):
-            yield f"{kind} {element.get('model') or element.get('name') or ''}".strip()
-    if domain.find("launchSecurity") is not None:
-        yield "launchSecurity"
-
-
-def _host_address(element: Element) -> str:
-    """Return 0000:01:00.0 of a PCI device, 046d:c077 of a USB one."""
-    address = element.find("source/address")
-    if address is not None:
-        parts = [address.get(key, "0x0") for key in ("domain", "bus", "slot")]
-        place = ":".join(part.removeprefix("0x") for part in parts)
-        return f"{place}.{address.get('function', '0x0').removeprefix('0x')}"
-    ids = [attribute(element, f"source/{key}", "id") for key in ("vendor", "product")]
-    return ":".join((word or "?").removeprefix("0x") for word in ids)
-
-
 def _findings(domain: Element) -> Iterator[Finding]:
     if _memory(domain) is None:
-        yield _warning("memory-unknown", "no usable memory size; 1 GiB taken")
+        yield descriptions.memory_unknown("1 GiB")
+    if text(domain, "vcpu") and _vcpus(domain) is None:
+        yield descriptions.vcpus_unknown()
     if domain.find("devices/tpm") is not None:
-        yield _warning("tpm-state-lost", "the TPM's secrets stay behind")
+        yield descriptions.tpm_lost()
     if domain.get("type") == "vmware" and domain.find("genid") is not None:
-        yield _warning(
+        yield caution(
             "genid-order",
             "libvirt's VMware driver writes the generation id in an order that is not "
             "the guest's; it is kept as written",
             "take it from the .vmx (vm.genid, vm.genidX) if software depends on it",
         )
     if domain.find("os/kernel") is not None:
-        yield _warning(
+        yield caution(
             "direct-kernel",
             "the VM starts a kernel from the source's host, not from its disk",
             "install a boot loader in the guest if it has none",
         )
-    for name in _passthrough(domain):
-        yield _warning("device-lost", f"{name} cannot be taken over")
+    if domain.find("cpu/numa") is not None:
+        yield Finding(
+            code="numa-lost",
+            severity="info",
+            message="the memory is divided into NUMA cells, and will be in one",
+        )
     yield from _topology_findings(domain)
-    yield from _nic_findings(domain)
+    yield from libvirtdevices.findings(domain)
     yield from _state_findings(domain)
 
 
 def _topology_findings(domain: Element) -> Iterator[Finding]:
-    vcpus = number(text(domain, "vcpu")) or 1
+    vcpus = _vcpus(domain) or 1
     if domain.find("cpu/topology") is not None and not _cpu(domain, vcpus).sockets:
-        yield _warning(
+        yield caution(
             "topology-dropped", f"the CPU topology does not give {vcpus} processors"
         )
-
-
-def _nic_findings(domain: Element) -> Iterator[Finding]:
-    for element in domain.findall("devices/interface"):
-        kind = element.get("type", "")
-        if kind not in _NIC_TYPES:
-            yield _warning(
-                "nic-unattached",
-                f"a network card of type {kind} cannot be attached as on the source",
-                "say where it goes with -n",
-            )
 
 
 def _state_findings(domain: Element) -> Iterator[Finding]:
@@ -346,14 +283,10 @@ def _state_findings(domain: Element) -> Iterator[Finding]:
             remedy="shut it down, or accept a torn copy: --allow running",
         )
     if wrapper.tag in ("domainsnapshot", "domaincheckpoint"):
-        yield _warning(
+        yield caution(
             "snapshot-description",
             "this describes the VM as of a snapshot; its disks are read as of now",
         )
-
-
-def _warning(code: str, message: str, remedy: str = "") -> Finding:
-    return Finding(code=code, severity="warn", message=message, remedy=remedy)
 
 
 def _located(vm: VM, domain: Element, folder: Path, request: Request) -> VM:

@@ -8,11 +8,11 @@ An OVF that holds a collection gives a VM for each of its members.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from v2v import paths
-from v2v.document import VM, Bus, Disk, Finding, Source, disk_id
+from v2v import digests, paths
+from v2v.document import VM, Bus, Digest, Disk, Finding, Source, disk_id
 from v2v.errors import SourceError
 from v2v.ovf import (
     archive,
@@ -81,25 +81,68 @@ def read(request: Request) -> Iterator[VM]:
     root, repaired = text.tree(found.ovf(), found.name)
     known = envelope.read(root, found.name)
     common: list[Finding] = []
+    listed: list[Digest] = []
     if request.verify_manifest:
         hrefs = [file.href for file in known.files.values()]
-        common += manifest.verify(found, hrefs)
+        listed, common = manifest.listed(found, hrefs)
     if repaired:
         common.append(
             _finding("xml-repaired", "warn", f"{found.name} uses undeclared prefixes")
         )
+    try:
+        vms = _vms(known, found)
+    except SourceError:
+        # That a file is not the one which was packed says more than what is odd in it.
+        _compare(listed)
+        raise
+    used = {place for vm in vms for disk in vm.disks for place in _places(disk)}
+    now = [d for d in listed if request.digests_now or (d.path, d.offset) not in used]
+    _compare(now)
+    later = [digest for digest in listed if digest not in now]
+    for vm in vms:
+        disks = tuple(_with_digests(disk, later) for disk in vm.disks)
+        vm = vm.having(disks=disks, findings=(*common, *vm.findings))
+        yield paths.granted(vm, found.path.parent)
+
+
+def _vms(known: Envelope, found: Package) -> list[VM]:
     machines = [machine.hardware(s, known.configuration) for s in known.systems]
     uses = Counter(
         item.get("HostResource") for m in machines for item in m.of_type(*items.DISKS)
     )
+    vms: list[VM] = []
     names: set[str] = set()
     for number, one in enumerate(machines):
         vm = _vm(one, known, found, uses)
         # The name tells the VMs of one source apart: their ids are made from it.
         name = f"{vm.name[:240]} ({number + 1})" if vm.name in names else vm.name
         names.add(name)
-        vm = vm.having(name=name, findings=(*common, *vm.findings))
-        yield paths.granted(vm, found.path.parent)
+        vms.append(vm.having(name=name))
+    return vms
+
+
+def _compare(wanted: Iterable[Digest]) -> None:
+    """Raise SourceError if a file is not the one that a digest was made of."""
+    for digest in wanted:
+        # The package has found these files itself.
+        digests.compare(digest, Path)
+
+
+def _places(disk: Disk) -> Iterator[tuple[str, int]]:
+    """Yield where the files of *disk* begin: path and offset."""
+    if layer := disk.source:
+        yield layer.path or "", layer.offset or 0
+        for file in layer.backing:
+            yield file.path, 0
+
+
+def _with_digests(disk: Disk, listed: Iterable[Digest]) -> Disk:
+    """Return *disk* with those of the digests *listed* that are of its files."""
+    places = set(_places(disk))
+    own = tuple(d for d in listed if (d.path, d.offset) in places)
+    if not disk.source or not own:
+        return disk
+    return disk.having(source=disk.source.having(digests=own))
 
 
 def _head(path: Path) -> bytes:

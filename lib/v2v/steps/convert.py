@@ -4,16 +4,18 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
-from collections.abc import Iterable
-from contextlib import ExitStack
+import socket
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, cast
 
-from v2v import layers, names, overlays, paths, process, sandbox
+from v2v import digests, layers, names, overlays, paths, process, sandbox
 from v2v.copying import engine, ownership, progress, verify
 from v2v.copying.engine import Output
 from v2v.document import VM, Disk, Layer, LayerName, layer_of, next_generation, top
@@ -22,6 +24,7 @@ from v2v.servers import Access, Graph
 from v2v.stage import Done
 
 DiskFormat = Literal["raw", "qcow2"]
+log = logging.getLogger(__name__)
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _WORD = re.compile(r"(?:(sd[a-z]+):)?(format|size)=(.+)")
 _SIZE = re.compile(r"(\+?)(\d+)([KMGT]?)(?:iB|B)?", re.IGNORECASE)
@@ -48,6 +51,7 @@ class Convert:
     preallocated: bool = False
     compressed: bool = False
     verify: bool = False
+    checksums: bool = True
     keep_overlay: bool = False
     force: bool = False
     progress: progress.Kind = "auto"
@@ -124,7 +128,7 @@ def convert(vm: VM, options: Convert, access: Access) -> Done:
             source = layers.graph(disk, access)
             size = layers.measured(disk, access)
             output = _output(vm, disk.having(size=size), folder, options)
-            copied.append(_copied(vm, disk, source, output, options, parts))
+            copied.append(_copied(vm, disk, source, output, options, access, parts))
     disks = tuple(_released(disk, options, made) for disk in copied)
     moved = sum(layer.allocated or 0 for d in disks if (layer := d.target))
     return Done(vm=vm.having(disks=disks), took=took, made=made, bytes=moved)
@@ -162,14 +166,18 @@ def _copied(
     source: Graph,
     output: Output,
     options: Convert,
+    access: Access,
     parts: ExitStack,
 ) -> Disk:
     """Return *disk* with a target, whose file gets its name when *parts* closes."""
     parts.enter_context(ownership.claimed(output.path, vm.id, force=options.force))
     _check_space(disk, source, output)
     file = parts.enter_context(engine.part(output))
-    with progress.shown(options.progress, vm, disk, output.size) as heard:
-        engine.copy(disk, source, output, file, heard)
+    with (
+        _compared(disk, options, access) as told,
+        progress.shown(options.progress, vm, disk, output.size) as heard,
+    ):
+        engine.copy(disk, source, output, file, lambda part: heard(told(part)))
     target = Layer(
         server="file" if output.format == "raw" else "qemu",
         path=str(output.path),
@@ -180,6 +188,25 @@ def _copied(
         verified=_verified(disk, source, file, output, options),
     )
     return disk.having(target=target, size=output.size)
+
+
+def _compared(
+    disk: Disk, options: Convert, access: Access
+) -> AbstractContextManager[Callable[[float], float]]:
+    """Compare the files of *disk* with what proves them, if they are of this host."""
+    source = disk.source
+    listed = source.digests if source else ()
+    verify = layers.verifier(disk, access) if options.checksums else None
+    endpoint = disk.endpoint
+    elsewhere = endpoint and (endpoint.host or "") != socket.gethostname()
+    if elsewhere and (listed or verify):
+        log.warning(
+            "disk %s comes from another host, so its manifest or its checksums are not "
+            "checked; convert it there, or check it by v2v-inspect --check",
+            disk.id,
+        )
+        listed, verify = (), None
+    return digests.compared(listed, access.checked, [verify] if verify else [])
 
 
 def _output(vm: VM, disk: Disk, folder: Path, options: Convert) -> Output:

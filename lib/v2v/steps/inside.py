@@ -19,6 +19,7 @@ from v2v.errors import GuestError, UsageError
 from v2v.operations import Operation
 from v2v.servers import Access
 from v2v.stage import warned
+from v2v.steps import preflight
 
 if TYPE_CHECKING:
     # Loaded only when a guest is opened: start-up counts.
@@ -144,8 +145,15 @@ def _described(vm: VM, guest: Guest, found: Sequence[Finding]) -> VM:
     from v2v.guests.linux import fixes
     from v2v.guests.windows import family
 
-    codes = {*_UNFIT, *inspection.FINDINGS, *fixes.FINDINGS, *family.FINDINGS}
+    codes = {
+        *_UNFIT,
+        *preflight.OF_GUEST,
+        *inspection.FINDINGS,
+        *fixes.FINDINGS,
+        *family.FINDINGS,
+    }
     kept = (finding for finding in vm.findings if finding.code not in codes)
+    found = (*found, *preflight.of_guest(vm, guest))
     vm = vm.having(guest=guest, findings=(*kept, *found))
     if not vm.firmware_known and guest.firmware:
         return vm.having(firmware=guest.firmware, firmware_known=True)
@@ -209,8 +217,7 @@ def worked(vm: VM, uris: Sequence[str], options: Fixup, *, write: bool) -> VM:
     for work in wanted.works:
         if work.warning:
             warned(vm, "%s", work.warning)
-    changes = tuple(action.change for action in job.actions)
-    return _described(vm, guest, found).having(devices=job.devices, changes=changes)
+    return _described(vm, guest, found).having(devices=job.devices, changes=job.changes)
 
 
 def _asked(vm: VM, options: Fixup, folder: Path) -> Asked:

@@ -23,6 +23,7 @@ from v2v.servers import Access
 from v2v.sources import Request, macs, new_id
 from v2v.sources.disks import missing as missing_disk
 from v2v.stage import Done
+from v2v.steps import preflight
 
 log = logging.getLogger(__name__)
 
@@ -56,10 +57,12 @@ def describe(
     One that *store* knows from an earlier run, and whose source has not changed, is
     yielded as it is known: that is how the same command resumes.
     """
+    seen = preflight.Seen()
     for request in requests:
         for vm in _of_source(request, wanted):
             if wanted.only in ("", vm.name):
-                yield _resumed(_adjusted(vm, wanted), store)
+                vm = _adjusted(vm, wanted)
+                yield _resumed(preflight.compared(vm, seen), store)
 
 
 def _of_source(request: Request, wanted: Wanted) -> Iterator[VM]:
@@ -171,6 +174,7 @@ def examine(vm: VM, access: Access, *, guest: bool, keys: tuple[str, ...] = ()) 
     for disk in vm.disks:
         if disk.id not in missing:
             vm = _measured(vm, disk, access)
+    vm = preflight.judged(vm)
     blocked = any(f.disk and f.severity == "block" for f in vm.findings)
     if guest and not blocked:
         from v2v.steps import inside

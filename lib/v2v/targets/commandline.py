@@ -42,7 +42,7 @@ _SCRIPT = """\
 # v2v: document {id}
 set -eu
 cd -- "$(dirname -- "$0")"
-accel=${{ACCEL:-{accel}}}
+{zone}accel=${{ACCEL:-{accel}}}
 {kvm}case $accel in
     kvm*) cpu={kvm_cpu} ;;
     *) cpu=max ;;
@@ -71,6 +71,7 @@ def script(machine: Machine, build: Firmware | None, folder: Path, *, kvm: bool)
     return _SCRIPT.format(
         name=names.safe(machine.vm.name),
         id=machine.vm.id,
+        zone=f"export TZ={machine.zone}\n" if machine.zone else "",
         accel="auto" if kvm else "tcg",
         kvm=_TRY_KVM if kvm else "",
         kvm_cpu=_kvm_cpu(machine),

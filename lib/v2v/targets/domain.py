@@ -245,6 +245,8 @@ def _clock(machine: Machine, host: Host) -> Element:
     ]
     if machine.hyperv and host.kvm:
         timers.append(_e("timer", name="hypervclock", present="yes"))
+    if machine.zone:
+        return _e("clock", *timers, offset="timezone", timezone=machine.zone)
     return _e("clock", *timers, offset=machine.clock)
 
 

@@ -35,6 +35,8 @@ _PREFIXES: dict[Bus, str] = {
 _SERIAL_LENGTH: dict[Bus, int] = {"virtio": 20, "scsi": 36, "sata": 20, "ide": 20}
 # What XML 1.0 cannot hold, and what would steer a terminal or break a log line.
 _UNSAYABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+# Asia/Ho_Chi_Minh, Etc/GMT+12, America/Port-au-Prince.
+_ZONE = re.compile(r"[A-Za-z]{1,20}(?:/[A-Za-z0-9_+-]{1,30}){0,2}", re.A)
 _NOT_SERIAL = re.compile(r"[^A-Za-z0-9_.+ -]")
 
 
@@ -86,6 +88,8 @@ class Machine:
     tpm: bool
     uuid: str | None
     clock: Literal["utc", "localtime"]
+    # The zone of a clock in local time, where the guest says it: else the host's.
+    zone: str | None
     topology: Topology
     drives: tuple[Drive, ...]
     cards: tuple[Card, ...]
@@ -107,6 +111,7 @@ def of(vm: VM, networks: Plan) -> Machine:
     devices = vm.devices or Devices()
     boots = _boot_order(vm, networks.cards)
     windows = bool(vm.guest and vm.guest.type == "windows")
+    clock = devices.clock if vm.devices else vm.clock
     return Machine(
         vm=vm,
         devices=devices,
@@ -117,13 +122,20 @@ def of(vm: VM, networks: Plan) -> Machine:
         hyperv=windows and devices.hyperv,
         tpm=vm.tpm or devices.tpm,
         uuid=chosen_uuid(vm),
-        clock=devices.clock if vm.devices else vm.clock,
+        clock=clock,
+        zone=_zone(vm) if clock == "localtime" else None,
         topology=_topology(vm, devices.sockets),
         drives=tuple(_drives(vm, devices, boots)),
         cards=networks.cards,
         boots=boots,
         warnings=(*_warnings(vm), *networks.warnings),
     )
+
+
+def _zone(vm: VM) -> str | None:
+    zone = vm.guest.windows.timezone if vm.guest and vm.guest.windows else None
+    # A document may be anybody's, and this goes into a script.
+    return zone if zone and _ZONE.fullmatch(zone) else None
 
 
 def is_efi(vm: VM) -> bool:

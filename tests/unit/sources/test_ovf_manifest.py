@@ -7,6 +7,7 @@ import pytest
 
 import ovf_package as build
 from ovf_package import MIB, STREAM, one_disk, ovf
+from v2v import digests
 from v2v.document import VM, Finding
 from v2v.errors import SourceError
 from v2v.ovf import manifest
@@ -109,8 +110,53 @@ def test_a_file_that_the_manifest_was_not_made_of_is_refused(
         else unpacked(tmp_path, members)
     )
     with pytest.raises(SourceError, match=f"{name}.*{found}.*{wanted}") as e:
-        read(path)
+        read(path, digests_now=True)
     assert "--no-verify-manifest" in e.value.remedy
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_disk_is_compared_with_the_manifest_when_it_is_copied(
+    tmp_path: Path, stream: bytes, packed: bool
+) -> None:
+    members = package(stream)
+    wanted = hashlib.sha256(members["a.vmdk"]).hexdigest()
+    members["a.vmdk"] += bytes(512)
+    path = (
+        build.archive(tmp_path / "a.ova", members)
+        if packed
+        else unpacked(tmp_path, members)
+    )
+    [disk] = read(path).disks
+    assert disk.source
+    [digest] = disk.source.digests
+    assert (digest.name, digest.value) == ("a.vmdk", wanted)
+    assert digest.length == len(members["a.vmdk"])
+    with (
+        pytest.raises(SourceError, match=f"a.vmdk.*{wanted}"),
+        digests.compared([digest], Path),
+    ):
+        pass
+
+
+def test_a_file_that_is_no_disk_is_compared_at_once(
+    tmp_path: Path, stream: bytes
+) -> None:
+    members = package(stream) | {"notes.iso": b"x"}
+    digest = hashlib.sha256(b"other").hexdigest()
+    members["web01.mf"] += f"SHA256(notes.iso)= {digest}\n".encode()
+    path = build.archive(tmp_path / "a.ova", members)
+    with pytest.raises(SourceError, match=r"notes\.iso"):
+        read(path)
+
+
+def test_a_broken_disk_is_told_by_its_digest_first(
+    tmp_path: Path, stream: bytes
+) -> None:
+    members = package(stream)
+    members["a.vmdk"] = bytes(len(stream))
+    path = build.archive(tmp_path / "a.ova", members)
+    with pytest.raises(SourceError, match="its SHA256 is"):
+        read(path)
 
 
 def test_a_manifest_that_does_not_hold_can_be_passed_over(

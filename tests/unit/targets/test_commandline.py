@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from target_vm import ID, disk, machine_of, make_vm
-from v2v.document import VM, Devices, Guest, Layer, Nic, Removable
+from v2v.document import VM, Devices, Guest, Layer, Nic, Removable, Windows
 from v2v.targets import commandline
 from v2v.targets.firmware import Firmware, Image
 
@@ -214,6 +214,19 @@ def test_windows_finds_its_own_time_in_the_clock() -> None:
     assert values("-rtc", vm) == ["base=localtime,driftfix=slew"]
     assert "hpet=off" in values("-machine", vm)[0].split(",")
     assert values("-rtc", make_vm()) == ["base=utc"]
+
+
+@pytest.mark.parametrize(
+    ("zone", "line"),
+    [("Europe/Berlin", "export TZ=Europe/Berlin\n"), ("x; reboot", ""), (None, "")],
+)
+def test_local_time_is_the_guests(zone: str | None, line: str) -> None:
+    own = Windows(id="win10", build=19045, timezone=zone)
+    guest = Guest(type="windows", windows=own)
+    vm = make_vm(guest=guest, devices=Devices(clock="localtime"))
+    text = script(vm)
+    assert line in text
+    assert ("TZ" in text) is bool(line)
 
 
 def test_the_usb_of_before_xhci_is_one_chip() -> None:

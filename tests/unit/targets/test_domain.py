@@ -9,7 +9,17 @@ import pytest
 from lxml import etree
 
 from target_vm import ID, MIB, disk, domain_of, machine_of, make_vm
-from v2v.document import VM, Cpu, Devices, Display, Guest, Layer, Nic, Removable
+from v2v.document import (
+    VM,
+    Cpu,
+    Devices,
+    Display,
+    Guest,
+    Layer,
+    Nic,
+    Removable,
+    Windows,
+)
 from v2v.errors import HostError, TargetError
 from v2v.targets import domain
 from v2v.targets.domain import Host
@@ -215,6 +225,16 @@ def test_a_name_that_libvirt_refuses_is_kept_as_the_title() -> None:
 def test_the_clock_of_windows_is_as_the_guest_keeps_it() -> None:
     vm = make_vm(guest=WINDOWS, devices=Devices(clock="localtime"))
     assert found(vm, "clock/@offset") == ["localtime"]
+
+
+@pytest.mark.report("https://github.com/kubevirt/kubevirt/issues/8507")
+def test_local_time_is_the_guests_and_not_the_hosts() -> None:
+    own = Windows(id="win10", build=19045, timezone="Europe/Berlin")
+    guest = Guest(type="windows", windows=own)
+    vm = make_vm(guest=guest, devices=Devices(clock="localtime"))
+    assert found(vm, "clock/@offset | clock/@timezone") == ["timezone", "Europe/Berlin"]
+    in_utc = make_vm(guest=guest, devices=Devices(clock="utc"))
+    assert found(in_utc, "clock/@offset | clock/@timezone") == ["utc"]
 
 
 def test_windows_is_told_that_it_runs_on_kvm() -> None:

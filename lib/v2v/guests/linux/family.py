@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from v2v.document import VM, Devices, Finding, Guest
+from v2v.document import VM, Change, Devices, Finding, Guest
 from v2v.guests import gates
 from v2v.guests.appliance import Appliance
 from v2v.guests.linux import fixes, system, virtual
@@ -31,6 +31,11 @@ class Job:
         """
         fixes.apply(self.appliance, self.guest, self.actions)
         return fixes.verify(self.appliance, self.guest, self.devices)
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """What is changed, as it is to be shown."""
+        return tuple(action.change for action in self.actions)
 
     def findings(self, guest: Guest) -> Iterator[Finding]:
         """Yield what is worth knowing of *guest*, as it is now."""

@@ -132,24 +132,27 @@ def foreign(store: Hive) -> tuple[Entry, ...]:
     )
 
 
-def edit(store: Hive, *, efi: bool, restored: bool = True) -> None:
-    """Have each Windows loader show what it does, and not wait for a repair.
+def show(store: Hive) -> None:
+    """Have each Windows loader show what it does.
 
     With UEFI an element that graphics are off leaves the console without a picture
-    under OVMF.  A machine that was reset would start into the automatic repair; the
-    first boot puts that back (policy() tells what was there).  If it is not *restored*
-    it is left alone.
+    under OVMF.
     """
     for entry in entries(store):
-        if not entry.is_loader or entry.ramdisk:
-            continue
-        if efi:
+        if entry.is_loader and not entry.ramdisk:
             store.remove(
                 _element(entry.guid, _GRAPHICS_OFF),
                 "the console has no picture under UEFI with graphics off",
             )
+
+
+def ignore_failures(store: Hive) -> None:
+    """Have the default loader not go into the automatic repair after a reset.
+
+    For the first boots, which put it back: policy() tells what was there.
+    """
     found = default(store)
-    if restored and found and found.is_loader and not found.ramdisk:
+    if found and found.is_loader and not found.ramdisk:
         store.set(
             _element(found.guid, _STATUS_POLICY),
             "Element",

@@ -113,14 +113,6 @@ BUSES: Mapping[Bus, tuple[Controller, ...]] = MappingProxyType(
         ),
     }
 )
-# Of the source, not of KVM: what VMware gives most guests.
-LSI_SAS = Controller(
-    name="LSI SAS 1068",
-    card="VEN_1000&DEV_0054",
-    subsystem="197615AD",
-    revision="01",
-    class_code="010700",
-)
 # Drivers of controllers whose disks are behind a channel that atapi.sys must drive,
 # and what the channel is called: PIIX has two of them, msahci one for each port.
 CHANNELS: Mapping[str, str] = MappingProxyType(

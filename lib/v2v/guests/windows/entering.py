@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
-from v2v.document import Finding, Guest, Nic
+from v2v.document import Change, Finding, Guest, Nic
 from v2v.errors import GuestError
 from v2v.guests.appliance import Appliance
 from v2v.guests.devices import Device
@@ -34,6 +35,7 @@ FINDINGS = (
 # Where the volume with the boot store is mounted, if that is another one; the folder is
 # made for this and removed.
 BOOT = "/.v2v-boot"
+_VISTA = 6000  # the first build of 6.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +57,8 @@ class Entered:
     @property
     def esp(self) -> str | None:
         """Where the ESP is mounted, for a guest that is started by UEFI."""
-        path = self.registry.paths.get("BCD", "").removeprefix(f"{BOOT}/")
-        return BOOT if BOOT in self.places and path.lower().startswith("efi/") else None
+        path = self.registry.paths.get("BCD", "").removeprefix(BOOT)
+        return BOOT if BOOT in self.places and _is_efi(path) else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,22 +81,45 @@ def entered(appliance: Appliance, root: Root, wish: Wish) -> Entered:
 
     Nothing may be mounted before.  Raises GuestError if it must not be changed.
     """
-    stores = opening.stores(appliance, wish.devices)
+    stores = _stores(appliance, root, wish.devices)
     opened = opening.begun(appliance, root, wish.folder, wish.how)
     places, store = _with_boot(appliance, root, stores)
     if store:
         opened = opening.with_store(
             appliance, opened, store, wish.folder, force=wish.how.force
         )
+    guest = described(appliance, root, opened.registry, wish.nics)
     return Entered(
         root=root,
-        guest=described(appliance, root, opened.registry, wish.nics),
+        guest=guest.having(firmware=_firmware(guest, opened.registry.bcd)),
         registry=opened.registry,
         places=places,
         folder=wish.folder,
         names=wish.names,
         found=opened.findings,
     )
+
+
+def _stores(
+    appliance: Appliance, root: Root, devices: Sequence[Device]
+) -> list[tuple[str, str]]:
+    """Return (device, path) of the boot stores, first the one that *root* starts by.
+
+    A disk that was made a GPT one keeps the store of its BIOS days: from GPT Windows
+    starts by UEFI alone.
+    """
+    own = [device for device in devices if device.name == root.device]
+    # What is in a volume of BitLocker's has no type of its own.
+    on_gpt = any(d.partition_type for d in own) or (
+        root.device.startswith("/dev/mapper/")
+        and any(d.partition_type for d in devices)
+    )
+    found = opening.stores(appliance, devices)
+    return sorted(found, key=lambda store: _is_efi(store[1]) != on_gpt)
+
+
+def _is_efi(path: str) -> bool:
+    return path.lower().lstrip("/").startswith("efi/")
 
 
 def _with_boot(
@@ -112,6 +137,25 @@ def _with_boot(
     return places | {BOOT: device}, f"{BOOT}/{path.lstrip('/')}"
 
 
+def named(places: Mapping[str, str], change: Change) -> Change:
+    """Return *change* with the paths of the boot store's volume as people know them.
+
+    That is by its device, DEVICE:/PATH: it has no place of its own in the guest.
+    """
+    device = places.get(BOOT)
+    if device is None:
+        return change
+
+    def shown(text: str) -> str:
+        return text.replace(f"{BOOT}/", f"{device}:/")
+
+    return change.having(
+        path=shown(change.path),
+        reason=shown(change.reason),
+        after=shown(change.after) if change.after else None,
+    )
+
+
 def left(appliance: Appliance) -> None:
     """Undo what entering made in the guest, when all else is done."""
     if appliance.g.is_dir(BOOT):
@@ -126,7 +170,7 @@ def looked(appliance: Appliance, root: Root, wish: Wish) -> tuple[Guest, list[Fi
     Its volume is left mounted, to be read.
     """
     try:
-        stores = opening.stores(appliance, wish.devices)
+        stores = _stores(appliance, root, wish.devices)
         appliance.g.mount_ro(root.device, "/")
         opened = opening.registry(appliance, root, wish.folder, force=True)
         guest = described(appliance, root, opened.registry, wish.nics)
@@ -138,12 +182,15 @@ def looked(appliance: Appliance, root: Root, wish: Wish) -> tuple[Guest, list[Fi
             remedy=e.remedy,
         )
         return Guest(type="windows", root=root.name), [told]
-    return guest, [
+    found = [
         *opened.findings,
         *filter(None, [state.asleep(state.sleep(appliance, opened.registry))]),
         *_told(appliance, root, opened.registry, wish),
-        *_stored(appliance, root, stores, wish.folder),
     ]
+    store = _stored(appliance, root, stores, wish.folder)
+    if store:
+        found += bcd.findings(store, bcd.volumes(appliance))
+    return guest.having(firmware=_firmware(guest, store)), found
 
 
 def _stored(
@@ -151,30 +198,54 @@ def _stored(
     root: Root,
     stores: Sequence[tuple[str, str]],
     folder: Path,
-) -> Iterator[Finding]:
-    """Yield what the boot store says of the disks; a broken one is told as such."""
-    for device, path in stores[:1]:
-        if device != root.device:
-            appliance.g.umount_all()
-            appliance.g.mount_ro(device, "/")
-        file = appliance.fetched(path, folder)
-        if device != root.device:
-            appliance.g.umount_all()
-            appliance.g.mount_ro(root.device, "/")
-        yield from bcd.findings(Hive("BCD", file), bcd.volumes(appliance))
+) -> Hive | None:
+    """Return a copy of the boot store.  Raises GuestError if it is broken."""
+    if not stores:
+        return None
+    device, path = stores[0]
+    if device != root.device:
+        appliance.g.umount_all()
+        appliance.g.mount_ro(device, "/")
+    file = appliance.fetched(path, folder)
+    if device != root.device:
+        appliance.g.umount_all()
+        appliance.g.mount_ro(root.device, "/")
+    return Hive("BCD", file)
 
 
-def told(appliance: Appliance, entered: Entered, nics: Sequence[Nic]) -> list[Finding]:
-    """Return what is worth knowing of the system, as it is before it is changed."""
+def _firmware(guest: Guest, store: Hive | None) -> Literal["bios", "efi"] | None:
+    """Return what starts the guest: by its loader's name (facts 1.9).
+
+    What is older than Vista has no boot store, and no loader for UEFI.
+    """
+    if guest.windows and guest.windows.build < _VISTA:
+        return "bios"
+    return bcd.firmware(store) if store else None
+
+
+def told(
+    appliance: Appliance, entered: Entered, nics: Sequence[Nic], *, firstboot: bool
+) -> list[Finding]:
+    """Return what is worth knowing of the system, as it is before it is changed.
+
+    ``firstboot``: whether it will run scripts at its first boot.
+    """
     wish = Wish(devices=(), names=entered.names, nics=nics, folder=entered.folder)
-    found = [*_told(appliance, entered.root, entered.registry, wish)]
+    found = [
+        *_told(appliance, entered.root, entered.registry, wish, firstboot=firstboot)
+    ]
     if entered.registry.bcd:
         found += bcd.findings(entered.registry.bcd, bcd.volumes(appliance))
     return found
 
 
 def _told(
-    appliance: Appliance, root: Root, registry: Registry, wish: Wish
+    appliance: Appliance,
+    root: Root,
+    registry: Registry,
+    wish: Wish,
+    *,
+    firstboot: bool = True,
 ) -> Iterator[Finding]:
     known: dict[str, str] = {}
 
@@ -183,7 +254,7 @@ def _told(
 
     yield from policy.findings(registry, is_there)
     yield from policy.other_systems([*wish.names], root.name)
-    yield from addresses.findings(registry, wish.nics)
+    yield from addresses.findings(registry, wish.nics, firstboot=firstboot)
 
 
 def described(

@@ -17,8 +17,7 @@ from v2v.guests.windows.files import read, spelled
 from v2v.guests.windows.place import Work
 
 FINDINGS = frozenset({"efi-other-loader", "efi-no-boot-manager"})
-_FOLDER = "EFI/Microsoft/Boot"
-_MANAGER = f"{_FOLDER}/bootmgfw.efi"
+_MANAGER = "EFI/Microsoft/Boot/bootmgfw.efi"
 _SUFFIXES = {"x86_64": "x64", "i386": "ia32", "aarch64": "aa64"}
 _MOST = 16 * 2**20  # bytes of a boot manager; those of Microsoft have two
 # What a boot manager of Windows has in its resources, and no other loader.
@@ -66,14 +65,11 @@ def findings(work: Work) -> Iterator[Finding]:
 def _paths(work: Work) -> tuple[str | None, str | None]:
     """Return what the firmware starts, and Windows' boot manager if it is there."""
     suffix = _SUFFIXES.get(work.guest.arch or "")
-    appliance = work.appliance
-    # Of a BIOS' guest it is a volume with Boot\\BCD that is mounted there.
-    folder = spelled(appliance, work.esp or "/", _FOLDER, {})
-    if not suffix or work.esp is None or not appliance.g.is_dir(folder):
+    if not suffix or work.esp is None:
         return None, None
-    fallback = spelled(appliance, work.esp, f"EFI/Boot/boot{suffix}.efi", {})
-    manager = spelled(appliance, work.esp, _MANAGER, {})
-    return fallback, manager if _is_program(appliance, manager) else None
+    fallback = spelled(work.appliance, work.esp, f"EFI/Boot/boot{suffix}.efi", {})
+    manager = spelled(work.appliance, work.esp, _MANAGER, {})
+    return fallback, manager if _is_program(work.appliance, manager) else None
 
 
 def _is_program(appliance: Appliance, path: str) -> bool:
@@ -103,7 +99,8 @@ def _name(work: Work, fallback: str) -> str:
     there = {name.lower() for name in work.appliance.names(folder)}
     known = sorted({_FOREIGN[name] for name in there if name in _FOREIGN})
     beside = f" (beside it: {', '.join(known)})" if known else ""
-    return f"{fallback}{beside}"
+    own = fallback.removeprefix(work.esp or "").lstrip("/")
+    return f"{own} of the ESP{beside}"
 
 
 def _copy(appliance: Appliance, source: str, to: str) -> Action:

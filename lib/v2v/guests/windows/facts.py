@@ -1,39 +1,24 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the registry says of a Windows guest: its name, clock, volumes and programs."""
+"""What the registry says of a Windows guest: its name, clock and volumes."""
 
 from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
 
+from v2v.document import Drive
 from v2v.guests.appliance import printable
-from v2v.guests.windows.hive import Hive
+from v2v.guests.windows import zones
 from v2v.guests.windows.partition import Place
 from v2v.guests.windows.registry import Registry
 from v2v.guests.windows.version import VERSION
 
-_UNINSTALL = r"Microsoft\Windows\CurrentVersion\Uninstall"
-_LETTER = "\\dosdevices\\"
+_LETTER = re.compile(r"\\dosdevices\\([a-z]:)", re.I)
+_MOST_DRIVES = 26
 _GPT = b"DMIO:ID:"
 # It goes into scripts, where other characters would mean something.
 _FOLDER = re.compile(r"[A-Za-z]:(?:\\[A-Za-z0-9 ._~-]{1,64}){1,8}\\?")
-_MAX_PROGRAMS = 2000
-
-
-@dataclass(frozen=True, kw_only=True)
-class Program:
-    """An installed program; ``key`` is the name of its key in Uninstall."""
-
-    key: str
-    name: str
-    version: str | None = None
-    publisher: str | None = None
-    uninstall: str | None = None
-    quiet: str | None = None
-    is_msi: bool = False
 
 
 def hostname(registry: Registry) -> str | None:
@@ -54,13 +39,13 @@ def clock(registry: Registry) -> Literal["utc", "localtime"]:
 
 
 def timezone(registry: Registry) -> str | None:
-    """Return the time zone in Microsoft's words ("W. Europe Standard Time")."""
+    """Return the time zone as IANA calls it; None if there is none that is known."""
     key = rf"{registry.current}\Control\TimeZoneInformation"
     for name in ("TimeZoneKeyName", "StandardName"):
-        # Names that are resources ("@tzres.dll,-322") are no names.
-        text = registry.system.text(key, name)
-        if text and not text.startswith("@"):
-            return printable(text)
+        # Of before Vista the name is in the guest's language: English ones are keys.
+        zone = zones.iana(registry.system.text(key, name) or "")
+        if zone:
+            return zone
     return None
 
 
@@ -87,17 +72,23 @@ def drive(registry: Registry) -> str:
     return system_root(registry)[:2]
 
 
-def letters(registry: Registry) -> dict[str, Place]:
-    """Return which volume has which letter ("C:"), of those on disks."""
+def drives(registry: Registry) -> tuple[Drive, ...]:
+    """Return the letters of volumes on disks, and what each hangs on."""
     values = registry.system.values("MountedDevices")
-    found = {}
+    found = []
     for name, value in sorted(values.items()):
-        if not name.lower().startswith(_LETTER):
-            continue
+        match = _LETTER.fullmatch(name)
         place = _place(value.data)
-        if place:
-            found[name[len(_LETTER) :].upper()] = place
-    return found
+        if match and place:
+            found.append(
+                Drive(
+                    letter=match[1].upper(),
+                    partition=place.partition,
+                    signature=place.signature,
+                    offset=place.offset,
+                )
+            )
+    return tuple(found[:_MOST_DRIVES])
 
 
 def _place(data: bytes) -> Place | None:
@@ -111,31 +102,3 @@ def _place(data: bytes) -> Place | None:
     if len(data) == 24 and data.startswith(_GPT):
         return Place(partition=str(uuid.UUID(bytes_le=data[len(_GPT) :])))
     return None
-
-
-def programs(registry: Registry) -> list[Program]:
-    """Return the programs that the guest has, sorted by name."""
-    software = registry.software
-    found = [
-        program
-        for folder in (_UNINSTALL, rf"WOW6432Node\{_UNINSTALL}")
-        for program in _programs(software, folder)
-    ]
-    return sorted(found, key=lambda p: (p.name.lower(), p.key))
-
-
-def _programs(software: Hive, folder: str) -> Iterator[Program]:
-    for key in software.keys(folder)[:_MAX_PROGRAMS]:
-        path = rf"{folder}\{key}"
-        name = software.text(path, "DisplayName")
-        if not name:
-            continue  # an update, or a part of another
-        yield Program(
-            key=key,
-            name=printable(name),
-            version=software.text(path, "DisplayVersion"),
-            publisher=software.text(path, "Publisher"),
-            uninstall=software.text(path, "UninstallString"),
-            quiet=software.text(path, "QuietUninstallString"),
-            is_msi=software.number(path, "WindowsInstaller") == 1,
-        )

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from v2v.document import VM, Devices, Finding, Guest, Verdict
+from v2v.document import VM, Change, Devices, Finding, Guest, Verdict
 from v2v.errors import GuestError
 from v2v.guests import gates
 from v2v.guests.appliance import Appliance
@@ -18,6 +18,7 @@ from v2v.guests.wanted import Wanted
 from v2v.guests.windows import (
     addresses,
     bcd,
+    bootsector,
     buses,
     customized,
     disks,
@@ -39,7 +40,7 @@ from v2v.guests.windows.place import Work
 FINDINGS = frozenset(
     {
         *(*buses.FINDINGS, *tools.FINDINGS, *esp.FINDINGS, *entering.FINDINGS),
-        *placing.FINDINGS,
+        *(*placing.FINDINGS, *firstboot.FINDINGS),
     }
 )
 
@@ -73,6 +74,14 @@ class Job:
         _prove(self.guest, verdicts, self.devices)
         return self.guest.having(verdicts=verdicts)
 
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """What is changed, as it is to be shown."""
+        return tuple(
+            entering.named(self.entered.places, action.change)
+            for action in self.actions
+        )
+
     def findings(self, guest: Guest) -> Iterator[Finding]:
         """Yield what is worth knowing of *guest*, as it is now."""
         yield from self.found
@@ -98,8 +107,13 @@ def job(
         esp=entered.esp,
         drivers=drivers,
     )
-    found = [*entering.told(appliance, entered, vm.nics), *esp.findings(work)]
-    actions = [*_plan(work)]
+    runs = wanted.firstboot != "none"
+    found = [
+        *entering.told(appliance, entered, vm.nics, firstboot=runs),
+        *esp.findings(work),
+        *firstboot.findings(work),
+    ]
+    actions = [*_plan(work), *bootsector.plan(work, entered.root.device)]
     devices, verdicts = disks.chosen(work)
     if guest.windows:
         clock = facts.clock(entered.registry)
@@ -126,12 +140,8 @@ def _plan(work: Work) -> Iterator[Action]:
     # A controller's driver of the old hypervisor goes only where virtio's is sure.
     sure = work.guest.having(verdicts=disks.chosen(work)[1])
     yield from tools.plan(dataclasses.replace(work, guest=sure))
-    if work.registry.bcd:
-        bcd.edit(
-            work.registry.bcd,
-            efi=work.esp is not None,
-            restored=work.wanted.firstboot != "none",
-        )
+    if work.registry.bcd and work.esp is not None:
+        bcd.show(work.registry.bcd)
     yield from esp.plan(work)
     work.steps.extend(_steps(work))
     yield from firstboot.plan(work)

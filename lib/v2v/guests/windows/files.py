@@ -100,7 +100,11 @@ def written(
     if is_file and _is(appliance, path, content):
         return
     change = Change(
-        path=path, kind="create", reason=reason, after=f"{len(content)} bytes"
+        path=path,
+        kind="edit" if is_file else "create",
+        reason=reason,
+        before=f"{g.filesize(path)} bytes" if is_file else None,
+        after=f"{len(content)} bytes",
     )
     yield Action(change=change, apply=_put(path, content), space=len(content))
 

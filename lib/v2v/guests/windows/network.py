@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Interface, ip_address
 
 from v2v.document import Interface
@@ -25,6 +25,8 @@ _GUID = re.compile(r"\{[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\}", re.I)
 _SUFFIX = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63}){0,10}", re.I)
 # Buses of what is no card: tunnels, WAN ports, teams, Bluetooth, Wi-Fi's own.
 _SOFTWARE = ("ROOT", "SWD", "SW", "BTH", "COMPOSITEBUS", "HTREE", "{")
+_METRIC = re.compile(r"[0-9]{1,4}", re.A)
+_ROUTES = 1024
 _CONNECTIONS = 256
 _ADDRESSES = 64  # of one connection, and servers or gateways
 
@@ -120,6 +122,7 @@ def _connection(
     about = rf"{current}\Control\Network\{CLASS}\{guid}\Connection"
     adapter = adapters.get(guid, _Adapter(luid=b""))
     six = stored.of_connection(hive, current, adapter.luid)
+    metrics = _metrics(hive, current) if six.routes else {}
     is_dhcp = hive.number(key, "EnableDHCP") != 0
     four = () if is_dhcp else _addresses(hive, key)
     servers = [_servers(hive, key)]
@@ -133,13 +136,33 @@ def _connection(
         addresses=(*four, *six.addresses),
         gateways=(*(() if is_dhcp else _gateways(hive, key)), *six.gateways),
         nameservers=(*servers[0], *servers[1]),
-        routes=six.routes,
+        routes=tuple(_with_metric(route, metrics) for route in six.routes),
         suffix=suffix if _SUFFIX.fullmatch(suffix) else "",
         metric=_within(hive.number(key, "InterfaceMetric"), 1, 9999),
         mtu=_within(hive.number(key, "MTU"), 576, 65535),
         installed=adapter.installed,
         override=adapter.override,
     )
+
+
+def _metrics(hive: Hive, current: str) -> dict[tuple[str, str], int]:
+    """Return the metrics of persistent routes, by network and gateway.
+
+    Each is the name of a value: "10.1.0.0,255.255.0.0,192.0.2.254,5".
+    """
+    found = {}
+    key = rf"{current}\Services\Tcpip\Parameters\PersistentRoutes"
+    for name in list(hive.values(key))[:_ROUTES]:
+        words = name.split(",")
+        length = _length(words[1]) if len(words) == 4 else None
+        if length is not None and _METRIC.fullmatch(words[3]):
+            found[f"{words[0]}/{length}", words[2]] = int(words[3])
+    return found
+
+
+def _with_metric(route: Route, metrics: dict[tuple[str, str], int]) -> Route:
+    metric = metrics.get((route.to, route.via))
+    return replace(route, metric=metric) if metric else route
 
 
 def _six(hive: Hive, current: str, guid: str) -> str:
@@ -199,7 +222,7 @@ def _gateways(hive: Hive, key: str) -> tuple[Route, ...]:
         if isinstance(ip, IPv4Address) and int(ip):
             metric = metrics[i] if i < len(metrics) else ""
             # 0 is "automatic".
-            number = int(metric) if re.fullmatch(r"[0-9]{1,4}", metric) else 0
+            number = int(metric) if _METRIC.fullmatch(metric) else 0
             found.append(Route(to="0.0.0.0/0", via=str(ip), metric=number or None))
     return tuple(found)
 

@@ -197,6 +197,9 @@ def described(appliance: Appliance, root: Root, own: Registry) -> Guest:
             installation=version.installation,
             control_set=own.current,
             system_root=facts.system_root(own),
+            timezone=facts.timezone(own),
+            machine=facts.machine_uuid(own),
+            drives=facts.drives(own),
         ),
     )
 

@@ -187,16 +187,6 @@ def locked(device: str, found: BitLocker) -> Finding:
     return _finding("bitlocker-locked", "warn", message, remedy)
 
 
-def refuse_locked(found: Sequence[Finding]) -> None:
-    """Raise GuestError for the BitLocker volume, of which one has the system.
-
-    For guests in which no system was found.
-    """
-    for finding in found:
-        if finding.code in ("bitlocker-locked", "disk-dynamic"):
-            raise GuestError(finding.message, finding.remedy)
-
-
 def completed(
     name: str, primary: bytes, logs: Callable[[], Sequence[bytes]], *, force: bool
 ) -> tuple[bytes, Finding | None]:

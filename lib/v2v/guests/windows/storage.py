@@ -21,12 +21,19 @@ from v2v.guests.windows.bootstart import (
 from v2v.guests.windows.controllers import Bus
 from v2v.guests.windows.driverdb import Match, NoMatch
 from v2v.guests.windows.hive import dword, expand_sz, multi_sz, sz
+from v2v.guests.windows.inf import Setting
 from v2v.guests.windows.packages import Package
 from v2v.guests.windows.registry import Registry
 
 _LOADED = "Windows needs the driver to find its disk when it starts"
 _FREED = "it held the driver back for want of such a disk on the source"
 _MATCHED = "Windows finds the driver by this id when it starts"
+# What the INF of each sets, should it not: Appendix A of the facts, A4 and A5.
+_PNP = Setting(key=r"Parameters\PnpInterface", name="5", value=dword(1))
+_PARAMETERS = {
+    "viostor": (Setting(key="Parameters", name="BusType", value=dword(0x01)), _PNP),
+    "vioscsi": (Setting(key="Parameters", name="BusType", value=dword(0x0A)), _PNP),
+}
 # The driver of a bus in Windows before 8, and of what is behind it, by device id.
 _IN_BOX: dict[Bus, dict[tuple[str, str], str]] = {
     "ide": {
@@ -76,12 +83,13 @@ def _published(
 def _is_known(registry: Registry, package: Package) -> bool:
     """Whether all that *package* is for leads to its service already, no older one.
 
-    Its own records of an earlier run are completed, not taken for granted.
+    By the best id of each device: an INF has no bare ones, which are added here.  Its
+    own records of an earlier run are completed, not taken for granted.
     """
     if packages.published(registry.system, package.label):
         return False
     ours = (packages.filetime(package.date), package.version)
-    for device in package.devices:
+    for device in (one for one in package.devices if one.rank == 1):
         ids = controllers.spellings(device.id)[:1]
         match = driverdb.matched(registry, registry.current, "PCI", ids)
         if not isinstance(match, Match) or match.version < ours:
@@ -105,7 +113,7 @@ def _serve(services: Services, package: Package, published: str | None) -> None:
         system.set(key, "ImagePath", expand_sz(service.image), _LOADED)
     if published and system.value(key, "Owners") is None:
         system.set(key, "Owners", multi_sz([published]), _LOADED)
-    for setting in service.values:
+    for setting in (*service.values, *_PARAMETERS.get(service.name.lower(), ())):
         where = rf"{key}\{setting.key}".rstrip("\\")
         if system.value(where, setting.name) is None:
             system.set(where, setting.name, setting.value, _LOADED)

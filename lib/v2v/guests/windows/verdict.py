@@ -48,22 +48,15 @@ def verdicts(
     machine shows virtio's ids of before 1.0 alone; otherwise both sets must match.
     """
     return tuple(
-        _verdict(bus, hardware[-1:] if legacy else hardware, registry, present)
+        verdict(bus, hardware[-1:] if legacy else hardware, registry, present)
         for bus, hardware in controllers.BUSES.items()
     )
 
 
-def of_source(registry: Registry, present: Present) -> Verdict:
-    """Return what becomes of the guest on VMware's LSI SAS, as a scsi verdict.
-
-    No target makes such a controller: it is here to be compared with what is known.
-    """
-    return _verdict("scsi", (controllers.LSI_SAS,), registry, present)
-
-
-def _verdict(
+def verdict(
     bus: Bus, hardware: Sequence[Controller], registry: Registry, present: Present
 ) -> Verdict:
+    """Return the verdict for *bus*, whose controllers are all of *hardware*."""
     found: dict[str, None] = {}
     for control_set in booted(registry):
         where = "" if control_set == registry.current else f" in {control_set}"

@@ -85,16 +85,21 @@ def test_the_store_of_a_winpe_starts_from_memory(winpe: Hive) -> None:
     assert list(bcd.findings(winpe, frozenset())) == []
 
 
+def edited(store: Hive) -> None:
+    bcd.show(store)
+    bcd.ignore_failures(store)
+
+
 def test_a_real_store_is_edited_once_and_elsewhere_stays(
     shared: Path, tmp_path: Path, dual: Hive
 ) -> None:
-    bcd.edit(dual, efi=True)
+    edited(dual)
     assert [(c.path, c.kind) for c in dual.changes] == [
         (rf"BCD\Objects\{LOADER}\Elements\250000E0\Element", "create")
     ]
     dual.save(tmp_path / "edited")
     again = Hive("BCD", tmp_path / "edited")
-    bcd.edit(again, efi=True)
+    edited(again)
     assert again.changes == []
     before = hives.dump(hives.real(shared, "win10-uefi-dualboot-BCD", tmp_path))
     after = hives.dump(tmp_path / "edited")
@@ -104,34 +109,27 @@ def test_a_real_store_is_edited_once_and_elsewhere_stays(
 
 
 def test_the_store_of_a_winpe_is_left_as_it_is(winpe: Hive) -> None:
-    bcd.edit(winpe, efi=True)
+    edited(winpe)
     assert winpe.changes == []
 
 
-def test_graphics_are_on_in_all_loaders_under_uefi(tmp_path: Path) -> None:
-    for efi in (True, False):
-        keys = windows_store.keys(
-            windows_store.gpt(WINDOWS, DISK), efi=True, graphics_off=True
-        )
-        store = Hive("BCD", hives.made(tmp_path / "BCD", keys))
-        bcd.edit(store, efi=efi)
-        element = rf"Objects\{windows_store.LOADER}\Elements\16000046"
-        assert store.exists(element) is not efi
+def test_graphics_are_on_in_all_loaders(tmp_path: Path) -> None:
+    keys = windows_store.keys(
+        windows_store.gpt(WINDOWS, DISK), efi=True, graphics_off=True
+    )
+    store = Hive("BCD", hives.made(tmp_path / "BCD", keys))
+    bcd.show(store)
+    element = rf"Objects\{windows_store.LOADER}\Elements\16000046"
+    assert not store.exists(element)
 
 
 def test_the_old_policy_can_be_put_back(tmp_path: Path) -> None:
     keys = windows_store.keys(windows_store.gpt(WINDOWS, DISK), efi=True)
     store = Hive("BCD", hives.made(tmp_path / "BCD", keys))
+    bcd.show(store)
     assert bcd.policy(store) is None
-    bcd.edit(store, efi=True)
+    bcd.ignore_failures(store)
     assert bcd.policy(store) == 1
-
-
-def test_a_policy_that_nothing_puts_back_stays(tmp_path: Path) -> None:
-    keys = windows_store.keys(windows_store.gpt(WINDOWS, DISK), efi=True)
-    store = Hive("BCD", hives.made(tmp_path / "BCD", keys))
-    bcd.edit(store, efi=True, restored=False)
-    assert bcd.policy(store) is None
 
 
 @pytest.mark.report("https://github.com/apache/cloudstack/issues/9645")

@@ -97,11 +97,6 @@ def test_no_boot_manager_is_said_and_nothing_done(
     assert codes(there) == ["efi-no-boot-manager"]
 
 
-def test_the_volume_of_a_boot_store_for_bios_is_no_esp(tmp_path: Path) -> None:
-    there = work(tmp_path, {"/efi/Boot/BCD": b""})
-    assert (done(there), codes(there)) == ([], [])
-
-
 def test_a_folder_in_the_place_of_the_loader_stays(tmp_path: Path) -> None:
     there = work(tmp_path, {MANAGER: NEW, f"{FIRST}/": b""})
     assert done(there) == []

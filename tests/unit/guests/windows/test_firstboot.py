@@ -14,6 +14,7 @@ import guest_folder
 import hives
 import windows_registry
 import windows_runner
+import windows_store
 from v2v.document import VM, Disk, Guest, Source, Windows
 from v2v.errors import GuestError
 from v2v.guests.plan import Action
@@ -43,13 +44,14 @@ def work(
     disks: int = 1,
     build: int = 20348,
     method: Firstboot = "service",
+    bcd: Path | None = None,
 ) -> Work:
     files = folder / "files"
     files.mkdir(parents=True, exist_ok=True)
     (folder / "hives").mkdir(exist_ok=True)
     (files / "Windows").mkdir(exist_ok=True)
     registry = windows_registry.registry(
-        folder / "hives", system=SYSTEM if keys is None else keys
+        folder / "hives", system=SYSTEM if keys is None else keys, bcd=bcd
     )
     own = tuple(Disk(id=f"sd{chr(97 + n)}", size=2**30) for n in range(disks))
     return Work(
@@ -170,6 +172,32 @@ def test_a_clusters_disks_are_left_to_it(tmp_path: Path, service: str) -> None:
     own = work(tmp_path, keys=keys, disks=3)
     restore.lines(own, "")
     assert own.registry.system.number(PARTMGR, "SanPolicy") == 2
+
+
+def test_nothing_to_do_makes_no_first_boots(tmp_path: Path) -> None:
+    """AutoReboot, and the boot policy, are for the sake of first boots alone."""
+    keys = windows_store.keys(windows_store.mbr(1, 2**20), efi=False)
+    own = work(tmp_path, bcd=hives.made(tmp_path / "BCD", keys))
+    assert list(plan(own)) == []
+    assert [hive for hive in own.registry.hives if hive.changes] == []
+    own.steps.append(Step(name="x", script="exit /b 0\n"))
+    assert f"{HOME}/restore.cmd" in written(plan(own))
+    changed = {c.path for hive in own.registry.hives for c in hive.changes}
+    assert rf"SYSTEM\{CRASH}\AutoReboot" in changed
+    assert any(path.endswith("250000E0\\Element") for path in changed)
+
+
+def test_the_service_is_in_what_is_booted_next(tmp_path: Path) -> None:
+    """The loader takes Default, which need not be what ran last."""
+    keys = hives.with_keys(
+        SYSTEM, {"Select": {"Current": 1, "Default": 3}, "ControlSet003": {}}
+    )
+    own = work(tmp_path, keys=keys)
+    own.steps.append(Step(name="x", script="exit /b 0\n"))
+    list(plan(own))
+    assert own.registry.system.text(SERVICE, "ImagePath") == IMAGE
+    other = SERVICE.replace(SET, "ControlSet003")
+    assert own.registry.system.text(other, "ImagePath") == IMAGE
 
 
 def test_a_value_that_was_not_there_is_deleted_again(tmp_path: Path) -> None:

@@ -231,11 +231,20 @@ def test_routes_of_ipv4_that_are_stored_for_the_card(tmp_path: Path) -> None:
         tmp_path,
         system=hives.with_keys(
             card(A, rf"{E1000}&0888"),
-            {rf"{TCPIP}\{A}": STATIC, rf"{NSI4}\16": {name: b"\xff" * 56}},
+            {
+                rf"{TCPIP}\{A}": STATIC,
+                rf"{NSI4}\16": {name: b"\xff" * 56},
+                rf"{SET}\Services\Tcpip\Parameters\PersistentRoutes": {
+                    "10.1.0.0,255.255.0.0,192.0.2.254,5": "",
+                    "10.1.0.0,255.0.255.0,192.0.2.254,6": "",
+                    "10.1.0.0,255.255.0.0,192.0.2.253,7": "",
+                    "10.1.0.0,255.255.0.0,192.0.2.254,-1,8": "",
+                },
+            },
         ),
     )
     (found,) = network.connections(made)
-    assert found.routes == (Route(to="10.1.0.0/16", via="192.0.2.254"),)
+    assert found.routes == (Route(to="10.1.0.0/16", via="192.0.2.254", metric=5),)
 
 
 @pytest.mark.parametrize(

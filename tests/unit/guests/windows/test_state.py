@@ -162,8 +162,6 @@ def test_each_case_of_bitlocker_has_its_advice(
     found = state.locked("/dev/sda3", BitLocker(protectors=protectors, partial=partial))
     assert says in found.message
     assert found.remedy
-    with pytest.raises(GuestError, match="/dev/sda3"):
-        state.refuse_locked([found])
 
 
 def dirty() -> bytes:

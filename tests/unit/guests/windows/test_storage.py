@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import datetime
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -234,6 +235,20 @@ def test_a_newer_driver_keeps_its_records(shared: Path, tmp_path: Path) -> None:
     assert [c.path for c in second.system.changes] == [
         rf"SYSTEM\{SET}\Services\viostor\StartOverride"
     ]
+
+
+def test_the_records_of_an_inf_without_bare_ids_are_enough(
+    shared: Path, tmp_path: Path
+) -> None:
+    """As pnputil makes them of virtio-win's: the bare ids are v2v's own."""
+    registry = windows_disks.real(shared, "win10", tmp_path)
+    newer = windows_disks.package("viostor", date=NEWER, content=b"newer")
+    best = tuple(device for device in newer.devices if device.rank == 1)
+    assert 0 < len(best) < len(newer.devices)
+    storage.register(registry, replace(newer, devices=best), everything, nothing)
+    second = windows_disks.again(registry, tmp_path)
+    assert registered(second, "viostor") == [None]
+    assert second.system.changes == []
 
 
 def test_an_older_driver_is_joined_by_the_newer(shared: Path, tmp_path: Path) -> None:

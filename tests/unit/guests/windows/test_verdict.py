@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import hives
 import windows_disks
 from v2v.guests.windows import bootstart, verdict
+from v2v.guests.windows.controllers import Controller
 from v2v.guests.windows.registry import Registry
 
 SET = "ControlSet001"
@@ -34,6 +35,14 @@ AHCI: hives.Keys = {
         "Service": "storahci"
     },
 }
+# What VMware gives most guests, and no target here.
+LSI_SAS = Controller(
+    name="LSI SAS 1068",
+    card="VEN_1000&DEV_0054",
+    subsystem="197615AD",
+    revision="01",
+    class_code="010700",
+)
 
 
 def everything(_path: str) -> bool:
@@ -104,7 +113,8 @@ def test_the_controller_of_vmware_is_judged_as_it_booted(
     shared: Path, tmp_path: Path, name: str, boots: bool
 ) -> None:
     registry = windows_disks.real(shared, name, tmp_path)
-    assert verdict.of_source(registry, everything).boots is boots
+    found = verdict.verdict("scsi", (LSI_SAS,), registry, everything)
+    assert found.boots is boots
 
 
 def test_what_is_complete_boots(tmp_path: Path) -> None:

@@ -14,11 +14,14 @@ import hives
 import windows_folder
 import windows_golden
 import windows_guest
+import windows_store
 from golden import Fixed
 from guest_folder import tree
-from v2v.document import Change
+from v2v.document import Change, Guest
 from v2v.errors import GuestError
+from v2v.guests import inspection
 from v2v.guests.appliance import Appliance
+from v2v.guests.windows import opening
 
 NAMES = windows_guest.names()
 WINDOWS = "v2v.guests.windows"
@@ -27,7 +30,7 @@ REGENERATE = "V2V_REGENERATE" in os.environ
 PLANNERS = {
     "disks.plan": "win2k16",
     "tools.plan": "win7",
-    "bcd.edit": "win10",
+    "bcd.show": "win10",
     "esp.plan": "win11",
     "esp.findings": "win11-dualboot",
 }
@@ -52,6 +55,17 @@ class Made:
     def fixed(self) -> Fixed:
         return windows_golden.fixed(self.appliance, self.phony, self.hives("first"))
 
+    def looked(self) -> Guest:
+        """Return what v2v-inspect says of it."""
+        vm = self.phony.vm
+        asked = inspection.Asked(
+            disks=vm.disks, nics=vm.nics, folder=self.hives("looked")
+        )
+        guest, _ = inspection.look(self.appliance, asked)
+        self.appliance.g.umount_all()
+        self.appliance.known.clear()
+        return guest
+
     def again(self) -> list[Change]:
         """Return what a second run would change."""
         self.appliance.g.umount_all()
@@ -71,6 +85,17 @@ def test_each_windows_gets_exactly_what_it_needs(name: str, tmp_path: Path) -> N
     if REGENERATE:
         expected(name).write_text(text)
     assert text == expected(name).read_text()
+
+
+@pytest.mark.parametrize("name", windows_guest.refused())
+def test_what_is_not_off_or_locked_is_left_alone(name: str, tmp_path: Path) -> None:
+    guest = Made(name, tmp_path)
+    before = tree(guest.root)
+    text = windows_golden.refused(guest.appliance, guest.phony, guest.hives("first"))
+    if REGENERATE:
+        expected(name).write_text(text)
+    assert text == expected(name).read_text()
+    assert tree(guest.root) == before
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -161,12 +186,32 @@ def test_every_hive_before_is_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.report("https://github.com/kubevirt/kubevirt/issues/11332")
-@pytest.mark.parametrize(("name", "firmware"), [("win10", "efi"), ("win7", None)])
-def test_the_disks_tell_the_firmware(
-    name: str, firmware: str | None, tmp_path: Path
+@pytest.mark.parametrize(
+    ("name", "firmware"), [("win10", "efi"), ("win7", "bios"), ("winxp", "bios")]
+)
+def test_the_disks_tell_the_firmware(name: str, firmware: str, tmp_path: Path) -> None:
+    """By the loader that the store names, whatever the description says."""
+    made = Made(name, tmp_path)
+    assert made.looked().firmware == firmware
+    assert made.fixed().guest.firmware == firmware
+
+
+def test_a_disk_that_was_made_gpt_starts_by_uefi(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = Made(name, tmp_path).fixed()
-    assert found.guest.firmware == firmware
+    """MBR2GPT leaves the store of the BIOS where it was: on the system's volume."""
+    made = Made("win10", tmp_path)
+    folders = {name: v.folder for name, v in made.appliance.g.volumes.items()}  # type: ignore[attr-defined]
+    system = folders["/dev/sda2"]
+    keys = windows_store.keys(windows_store.mbr(1, 2**20), efi=False)
+    (system / "Boot").mkdir()
+    hives.made(system / "Boot" / "BCD", keys)
+    stores = opening.stores
+    # The ESP was made last, from what was free on the disk.
+    monkeypatch.setattr(opening, "stores", lambda *a: stores(*a)[::-1])
+    found = made.fixed()
+    assert found.guest.firmware == "efi"
+    assert "create /dev/sda1:/EFI/Boot/bootx64.efi" in found.text
 
 
 @pytest.mark.report("https://github.com/apache/cloudstack/issues/13241")

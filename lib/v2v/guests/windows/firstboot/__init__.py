@@ -10,6 +10,7 @@ log.txt and, when all is over, complete: a result in JSON.
 from __future__ import annotations
 
 from v2v.guests.windows.firstboot.planning import plan
+from v2v.guests.windows.firstboot.restore import FINDINGS, findings
 from v2v.guests.windows.firstboot.steps import NETWORK, Step
 
-__all__ = ["NETWORK", "Step", "plan"]
+__all__ = ["FINDINGS", "NETWORK", "Step", "findings", "plan"]

@@ -11,7 +11,7 @@ from v2v.document import Change
 from v2v.errors import GuestError
 from v2v.guests.appliance import Appliance
 from v2v.guests.plan import Action, remove
-from v2v.guests.windows import files
+from v2v.guests.windows import files, verdict
 from v2v.guests.windows.firstboot import access, restore
 from v2v.guests.windows.firstboot.steps import MOST, Step, crlf
 from v2v.guests.windows.hive import dword, expand_sz, multi_sz, sz
@@ -28,6 +28,15 @@ IMAGE = (
     r'%SystemRoot%\System32\cmd.exe /c start "" /b %SystemRoot%\System32\cmd.exe '
     r'/c "%SystemRoot%\v2v\firstboot\run.cmd"'
 )
+_SERVICE = {
+    "Type": dword(0x10),
+    "Start": dword(2),
+    "ErrorControl": dword(0),
+    "ObjectName": sz("LocalSystem"),
+    "DisplayName": sz("v2v: what is left for the first boots"),
+    "ImagePath": expand_sz(IMAGE),
+    "DependOnService": multi_sz(["RpcSs", "PlugPlay"]),
+}
 _ROOT = re.compile(r"[A-Za-z]:\\[A-Za-z0-9_. -]{1,60}", re.A)
 
 
@@ -143,14 +152,7 @@ def _register(work: Work) -> None:
         system.set("Setup", "CmdLine", sz(command), _REASON)
         system.set("Setup", "SetupType", dword(2), _REASON)
         return
-    key = rf"{work.registry.current}\Services\{NAME}"
-    for name, value in {
-        "Type": dword(0x10),
-        "Start": dword(2),
-        "ErrorControl": dword(0),
-        "ObjectName": sz("LocalSystem"),
-        "DisplayName": sz("v2v: what is left for the first boots"),
-        "ImagePath": expand_sz(IMAGE),
-        "DependOnService": multi_sz(["RpcSs", "PlugPlay"]),
-    }.items():
-        system.set(key, name, value, _REASON)
+    for control_set in verdict.booted(work.registry):
+        key = rf"{control_set}\Services\{NAME}"
+        for name, value in _SERVICE.items():
+            system.set(key, name, value, _REASON)

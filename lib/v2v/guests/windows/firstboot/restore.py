@@ -2,7 +2,9 @@
 """Values that are changed for the first boots only, and put back by restore.cmd.
 
 Appendix A of the facts: A11, A12, A16, B2, C2.  A value is saved once: a second run
-finds it changed, and keeps the line of the first.
+finds it changed, and keeps the line of the first.  Those that guard the first boots,
+AutoReboot and the boot policy, are changed where something else is done in these: they
+are no reason for first boots of their own.
 """
 
 from __future__ import annotations
@@ -10,10 +12,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from v2v.document import Finding
+from v2v.guests.windows import bcd
 from v2v.guests.windows.firstboot.steps import crlf
 from v2v.guests.windows.hive import Hive, dword
 from v2v.guests.windows.place import Work
 
+FINDINGS = ("disks-offline",)
 _HEAD = """\
 @echo off
 rem Made by v2v: put back what was changed for the first boots.
@@ -34,6 +39,7 @@ _POLICIES = (
     "IgnoreBootFailures",
 )
 _VISTA, _XP_X64 = 6000, 3790  # builds
+_ONLINE_ALL = 1  # VDS_SP_ONLINE
 
 
 def lines(work: Work, kept: str) -> list[str]:
@@ -44,6 +50,11 @@ def lines(work: Work, kept: str) -> list[str]:
     known = [line for line in kept.splitlines() if _is_ours(line)]
     saved = {(m["key"], m["name"]) for line in known if (m := _LINE.fullmatch(line))}
     made = [line for spot, line in _values(work) if spot not in saved]
+    if not work.steps and not known and not made:
+        return []
+    made = [line for spot, line in _guards(work) if spot not in saved] + made
+    if work.registry.bcd:
+        bcd.ignore_failures(work.registry.bcd)
     if not any(map(_BCD.fullmatch, known)):
         made += _boot_policy(work.registry.bcd)
     return [*known, *made]
@@ -58,18 +69,25 @@ def _is_ours(line: str) -> bool:
     return bool(_LINE.fullmatch(line) or _BCD.fullmatch(line))
 
 
+def _guards(work: Work) -> Iterator[tuple[tuple[str, str], str]]:
+    """Edit what is for the sake of the first boots themselves."""
+    system = work.registry.system
+    for own in work.registry.control_sets:
+        crash = rf"{own}\Control\CrashControl"
+        if system.exists(crash):
+            why = "a crash at the first boots must stay on the screen"
+            yield from _changed(system, crash, "AutoReboot", 0, why)
+
+
 def _values(work: Work) -> Iterator[tuple[tuple[str, str], str]]:
+    """Edit what the guest needs until it has started with its new devices."""
     registry = work.registry
     build = work.guest.windows.build if work.guest.windows else 0
     for own in registry.control_sets:
-        crash = rf"{own}\Control\CrashControl"
-        if registry.system.exists(crash):
-            why = "a crash at the first boots must stay on the screen"
-            yield from _changed(registry.system, crash, "AutoReboot", 0, why)
-        if onlines(work):
+        if _onlines(work):
             key = rf"{own}\Services\partmgr\Parameters"
             why = "Windows leaves disks on a new controller offline"
-            yield from _changed(registry.system, key, "SanPolicy", 1, why)
+            yield from _changed(registry.system, key, "SanPolicy", _ONLINE_ALL, why)
         if _XP_X64 <= build < _VISTA:
             key = rf"{own}\Services\PlugPlay\Parameters"
             why = "nobody is there to answer the wizards for new hardware"
@@ -80,7 +98,32 @@ def _values(work: Work) -> Iterator[tuple[tuple[str, str], str]]:
         yield from _changed(registry.software, key, "SuppressNewHWUI", 1, why)
 
 
-def onlines(work: Work) -> bool:
+def findings(work: Work) -> Iterator[Finding]:
+    """Yield that data disks may stay offline, where nothing is run at a first boot.
+
+    To be asked before the registry is edited.
+    """
+    if work.wanted.firstboot != "none" or not _onlines(work):
+        return
+    key = rf"{work.registry.current}\Services\partmgr\Parameters"
+    policy = work.registry.system.number(key, "SanPolicy")
+    is_client = work.guest.windows and work.guest.windows.installation == "client"
+    # Without a value a client puts all disks online, and a server those not shared.
+    if policy == _ONLINE_ALL or (policy is None and is_client):
+        return
+    yield Finding(
+        code="disks-offline",
+        severity="warn",
+        message="Windows leaves disks on a new controller offline (SanPolicy "
+        f"{'is not set' if policy is None else policy}), and "
+        "--firstboot-method none has nothing put that back: so the data disks may "
+        "stay offline",
+        remedy="put them online in the guest (diskpart: select disk N, online disk), "
+        "or let it run scripts at its first boot",
+    )
+
+
+def _onlines(work: Work) -> bool:
     """Whether data disks are put online: not where a cluster decides that itself."""
     services = rf"{work.registry.current}\Services"
     build = work.guest.windows.build if work.guest.windows else 0
@@ -114,9 +157,9 @@ def _changed(
     yield (full, name), line
 
 
-def _boot_policy(bcd: Hive | None) -> list[str]:
+def _boot_policy(store: Hive | None) -> list[str]:
     """Return what puts the boot store's bootstatuspolicy back, if it is changed."""
-    for change in bcd.changes if bcd else []:
+    for change in store.changes if store else []:
         if not change.path.endswith(_POLICY):
             continue
         match = re.fullmatch(r"hex\(3\):0([0-3])(?:00)*", change.before or "")

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A VM that is written down and read again is the same VM, as far as words go."""
+
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+import plausible_vm
+from plausible_vm import said
+from v2v.document import VM, Source
+from v2v.sources import libvirtxml
+from v2v.sources import vmx as vmx_reader
+from writers import domain, vmx
+
+
+def booting_from_the_first(vm: VM) -> VM:
+    """Return *vm* as a description without the choice of UEFI's boot manager has it."""
+    if vm.firmware == "bios":
+        return vm
+    disks = (d.having(boot=None if n else 1) for n, d in enumerate(vm.disks))
+    return vm.having(disks=tuple(disks))
+
+
+def worst(vm: VM) -> set[str]:
+    """Return the severities of what was said of *vm*, but that a TPM keeps secrets."""
+    return {f.severity for f in vm.findings if f.code != "tpm-state-lost"}
+
+
+@given(vm=plausible_vm.vms())
+def test_vmx(vm: VM) -> None:
+    read = vmx_reader.parse(vmx.write(vm), Path("/vms/any.vmx"))
+    assert said(read, *vmx.UNSAID) == said(booting_from_the_first(vm), *vmx.UNSAID)
+    assert worst(read) <= {"info"}
+
+
+BUSES = ("virtio", "scsi", "sata", "ide", "usb", "nvme", "xen")
+
+
+@given(vm=plausible_vm.vms(buses=("scsi", "sata", "ide", "nvme")), data=st.data())
+def test_domain(vm: VM, data: st.DataObject) -> None:
+    buses = st.sampled_from(BUSES)
+    disks = tuple(d.having(bus=data.draw(buses)) for d in vm.disks)
+    kinds = st.sampled_from(["bridge", "network"])
+    nics = tuple(n.having(type=data.draw(kinds)) for n in vm.nics)
+    vm = vm.having(disks=disks, nics=nics)
+    (found,) = libvirtxml.domains(domain.write(vm), "any.xml")
+    read = libvirtxml.machine(found, Source(kind="libvirtxml", location="any.xml"))
+    assert said(read, *domain.UNSAID) == said(vm, *domain.UNSAID)
+    assert worst(read) <= {"info"}
