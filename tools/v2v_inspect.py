@@ -62,6 +62,8 @@ def main(
     only: options.Only = "",
     run: options.Run = "",
     allow_path: options.AllowPath = None,
+    allow_url: options.AllowUrl = None,
+    url_password: options.UrlPassword = None,
     tls_psk: options.TlsPsk = None,
     tls_dir: options.TlsDir = None,
     no_check_certificate: options.NoCheckCertificate = False,
@@ -104,6 +106,7 @@ def main(
     if check and not json_:
         shows = partial(summary.verdict, allowed=settings.allow)
     keys = options.keys(tls_psk, tls_dir, check=not no_check_certificate)
+    options.reach(url_password, tls_dir, allow_url, check=not no_check_certificate)
     wanted = inspect.Wanted(
         kind=kind,
         guest=not (no_guest or print_source),

@@ -236,7 +236,7 @@ async def _start(
     stdout: int,
 ) -> asyncio.subprocess.Process:
     command = [_path(f"v2v-{name}"), *arguments]
-    log.debug("running %s", shlex.join(command))
+    log.debug("running %s", shlex.join(map(views.shown, command)))
     return await asyncio.create_subprocess_exec(
         *process.tied(command),
         stdin=stdin,

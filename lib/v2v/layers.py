@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from threading import Event
 
 from v2v import process, sandbox, server, servers, views
 from v2v.document import Disk, Layer, LayerName, layer_of, stack, top
@@ -52,16 +50,6 @@ def graph(
         made.objects += below.objects
         made.remote |= below.remote
     return made
-
-
-def verifier(disk: Disk, access: Access) -> Callable[[Event], None] | None:
-    """Return what compares the source of *disk* with its own checksums.
-
-    See servers.Verify.  None if it carries none.
-    """
-    layer = disk.source
-    verify = servers.verifier(layer.server) if layer else None
-    return partial(verify, layer, access) if layer and verify else None
 
 
 def topmost(disk: Disk) -> tuple[LayerName, Layer]:

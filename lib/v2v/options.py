@@ -71,6 +71,16 @@ MaxSize = Annotated[
         "--max-size", metavar="SIZE", help="Unpack no more than SIZE (20G) of a source."
     ),
 ]
+AllowUrl = Annotated[
+    list[str] | None,
+    typer.Option("--allow-url", metavar="URL", help="Let files below URL be fetched."),
+]
+UrlPassword = Annotated[
+    Path | None,
+    typer.Option(
+        "--url-password", metavar="FILE", help="Password of the user that URLs name."
+    ),
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace what is in the way.")]
 Verbose = Annotated[
     int,
@@ -103,6 +113,22 @@ def size(text: str) -> int | None:
         raise typer.BadParameter(f"{text}: no size; write 20G")
     unit: int = 1024 ** " KMGT".index(match[2].upper() or " ")
     return int(match[1]) * unit
+
+
+def reach(
+    password: Path | None, tls: Path | None, folders: list[str] | None, *, check: bool
+) -> None:
+    """Let this process read what is at URLs as the options say.
+
+    Raises BadParameter if they cannot be used.
+    """
+    from v2v.errors import Problem
+    from v2v.views import means
+
+    try:
+        means.use(means.given(password, tls, folders or (), check=check))
+    except Problem as e:
+        raise typer.BadParameter(f"{e.message}; {e.remedy}".removesuffix("; ")) from e
 
 
 def keys(psk: Path | None, folder: Path | None, *, check: bool) -> Keys:

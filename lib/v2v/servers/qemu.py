@@ -15,10 +15,9 @@ from v2v import formats
 from v2v.document import File, Layer
 from v2v.errors import SourceError
 from v2v.formats import Image
-from v2v.mapping import tables
-from v2v.mapping.pieces import Mapped
+from v2v.mapping import kept, tables
 from v2v.servers import Access, Graph, Node
-from v2v.servers.file import joined, once, storage
+from v2v.servers.file import joined, sectors, storage
 
 
 def graph(address: Layer, access: Access, *, write: bool) -> Graph:
@@ -62,13 +61,12 @@ def _opened(
     module = formats.load(file.format)
     image = module.examine(path, access.checked, offset or 0, length)
     if image.mapped:
-        top, bottom = mapped(image.mapped, access, parent=image.differencing)
+        folder = kept.written(image.mapped, parent=image.differencing)
+        top, bottom = tables.nodes(folder)
         return _Opened(image=image, top=top, bottom=bottom)
     protocol = storage(path, write=write)
     if length is not None:
-        # qemu wants whole sectors; the last one may reach into tar's padding.
-        size = -(-length // 512) * 512
-        raw = {"driver": "raw", "offset": offset or 0, "size": size}
+        raw = {"driver": "raw", "offset": offset or 0, "size": sectors(length)}
         protocol = {**raw, "file": protocol, "read-only": not write}
     node: Node = {"driver": file.format, "file": protocol, "read-only": not write}
     node |= image.options
@@ -86,14 +84,3 @@ def _in_pieces(address: Layer, access: Access) -> _Opened:
     node: Node = {"driver": address.format, "file": protocol, "read-only": True}
     node |= image.options
     return _Opened(image=image, top=node, bottom=node)
-
-
-def mapped(what: Mapped, access: Access, *, parent: bool) -> tuple[Node, Node]:
-    """Return the top and the bottom node for a container that is read by its map.
-
-    The map is written once by each process, into its private folder.
-    """
-    facts = what.file.stat()
-    key = f"{what.file}\0{what.label}\0{facts.st_size}\0{facts.st_mtime_ns}\0{parent}"
-    folder = once(key, access, lambda place: tables.write(what, place, parent=parent))
-    return tables.nodes(folder)

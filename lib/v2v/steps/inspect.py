@@ -95,12 +95,13 @@ def _viewed(request: Request, wanted: Wanted) -> Request:
 
 def _unread(request: Request, e: SourceError) -> VM:
     """Return a document for a source that could not be read."""
-    name = Path(request.location).stem or request.location
+    location = views.shown(request.location)
+    name = Path(location).stem or location
     return VM(
         id=new_id(),
         name=name[:255],
         memory=0,
-        source=Source(kind="unknown", location=request.location),
+        source=Source(kind="unknown", location=location),
         error=Failure(
             stage="inspect", code=e.status, message=e.message, remedy=e.remedy
         ),
@@ -155,6 +156,7 @@ def _fingerprinted(vm: VM) -> VM:
             files += [part.origin or part.path for part in layer.parts]
     for file in files:
         found.update(file.encode("utf-8", "surrogateescape"))
+        found.update(views.mark(file).encode())
         # The names of files that are missing may be relative, and mean nothing here.
         if Path(file).is_absolute():
             found.update(_facts(Path(file)))

@@ -9,6 +9,7 @@ to read it is the permission to read the origin.
 
 from __future__ import annotations
 
+import os
 import pkgutil
 import re
 from dataclasses import dataclass, replace
@@ -17,10 +18,10 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from v2v import formats, paths
-from v2v.document import VM, Chunk, Digest, File, Layer
+from v2v.document import VM, Chunk, Digest, File, Finding, Layer
 from v2v.errors import SourceError
 from v2v.formats import Checked
-from v2v.views import fuse, packed, store
+from v2v.views import fuse, packed, remote, store, urls
 from v2v.views.store import Hold
 from v2v.views.view import View
 
@@ -48,11 +49,12 @@ class Kind(Protocol):
         """
         ...
 
-    def opened(self, location: str, most: int | None) -> View:
+    def opened(self, location: str, most: int | None, below: View | None) -> View:
         """Return the view of *location*, made if it is not there yet.
 
-        It holds for the life of this process.  Raises SourceError if it cannot be
-        made, or holds more than *most* bytes.
+        *location* is the view *below*, if it is one itself.  It holds for the life of
+        this process.  Raises SourceError if it cannot be made, or holds more than
+        *most* bytes.
         """
         ...
 
@@ -61,7 +63,7 @@ class Kind(Protocol):
 _opened: dict[str, View] = {}
 _HELPERS = {
     *("fuse", "packings", "sizes", "store", "streams", "unpacking", "view"),
-    *("xzindex",),
+    *("xzindex", "download", "means", "plugins", "transports", "urls"),
 }
 
 
@@ -95,12 +97,13 @@ def source(location: str) -> str:
     made: View | None = None
     for kind in kinds():
         if kind.claims(place):
-            one = kind.opened(place, limits.most)
+            one = kind.opened(place, limits.most, made)
             # A packed file at a URL is a view of the URL.
             made = View(
                 origin=made.origin if made else one.origin,
                 path=one.path,
                 place=one.place,
+                mark=made.mark if made else one.mark,
                 finding=one.finding or (made.finding if made else None),
             )
             place = str(one.path)
@@ -115,8 +118,8 @@ def member(part: formats.Part, name: str) -> Path:
     Raises SourceError as source does, and for what is not packed by gzip, bzip2 or xz.
     """
     name = _BAD.sub("_", name)[-100:] or "member"
-    view = packed.member(part, name, limits.most)
     outer = _at(str(part.path))
+    view = packed.member(part, name, limits.most, outer)
     if outer:
         view = replace(view, origin=outer.origin)
     _opened[f"{view.origin}\0{part.offset}"] = view
@@ -184,7 +187,11 @@ def bring(path: Path) -> bool:
 
     For the files that a description names beside itself.
     """
-    return False
+    view = None if os.path.lexists(path) else remote.beside(path)
+    if view is None:
+        return False
+    _opened[view.origin] = view
+    return True
 
 
 def beside(path: Path, name: str) -> Path:
@@ -232,11 +239,18 @@ def marked(vm: VM) -> VM:
         source=vm.source.having(location=location),
         disks=disks,
         grants=grants,
-        findings=(*vm.findings, *(v.finding for v in used if v.finding)),
+        findings=tuple(
+            map(_told, (*vm.findings, *(v.finding for v in used if v.finding)))
+        ),
     )
     for view in used:
-        vm = paths.granted(vm, Path(view.origin).parent)
+        place = remote.standing_for(view.origin) or Path(view.origin).parent
+        vm = paths.granted(vm, place)
     return vm
+
+
+def _told(finding: Finding) -> Finding:
+    return finding.having(message=named(finding.message))
 
 
 def _at(path: str | None) -> View | None:
@@ -254,7 +268,17 @@ def named(text: str) -> str:
     for view in _opened.values():
         for path in (view.path, view.place):
             text = text.replace(str(path), view.origin)
-    return text
+    return remote.named(text)
+
+
+def shown(location: str) -> str:
+    """Return *location*, as the user gave it, without a secret that it may hold."""
+    return urls.shown(location)
+
+
+def mark(origin: str) -> str:
+    """Return what changes when *origin* does; empty if its file tells, or nothing."""
+    return _opened[origin].mark if origin in _opened else ""
 
 
 def kept(vm: VM) -> list[Hold]:
@@ -283,5 +307,6 @@ def sweep() -> None:
 def leave() -> None:
     """Release the views of this process."""
     _opened.clear()
+    remote.leave()
     fuse.leave()
     store.leave()

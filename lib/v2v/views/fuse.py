@@ -42,12 +42,16 @@ def is_there(*programs: str) -> bool:
 def mount(command: Sequence[str], path: Path) -> None:
     """Let *path*, in a folder of this process, be what NBD server *command* serves.
 
+    There must be no such file; other files beside it stay visible.
+
     It stays until this process ends, or leave.  Raises MountError.
     """
     path.parent.mkdir(mode=0o700, exist_ok=True)
+    path.touch()  # a "naked" mount lies over a file, not over its folder
     with ExitStack() as parts:
         uri = parts.enter_context(server.serve(command))
-        asked = ["nbdfuse", "-r", str(path), uri]
+        # What is read once is not fetched again: a view does not change.
+        asked = ["nbdfuse", "-r", "-o", "kernel_cache", str(path), uri]
         helper = parts.enter_context(process.companion(asked))
         end = time.monotonic() + _PATIENCE
         while not _appears(path):
@@ -81,7 +85,8 @@ def _plain(name: bytes) -> str:
 
 
 def _appears(path: Path) -> bool:
+    """Whether *path* is another file system than its folder."""
     try:
-        return path.exists()
+        return path.stat().st_dev != path.parent.stat().st_dev
     except OSError:
         return False  # while it is being mounted

@@ -37,7 +37,7 @@ def permit(origin: str, checked: Checked) -> str | None:
     return None if "://" in origin else os.fspath(checked(origin))
 
 
-def opened(location: str, most: int | None) -> View:
+def opened(location: str, most: int | None, below: View | None = None) -> View:
     """See views.Kind."""
     path = Path(location).resolve()
     packing = packings.of(path)
@@ -45,9 +45,7 @@ def opened(location: str, most: int | None) -> View:
         raise SourceError(f"{path} is no packed file", "describe the source again")
     if most is not None and sizes.declared(path, packing) > most:
         raise unpacking.too_large(path, most)
-    facts = path.stat()
-    mark = (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns)
-    held = store.hold(store.key("packed", path, *mark))
+    held = store.hold(store.key("packed", *_identity(path, below)))
     place = held.place(packings.inner(path))
     own = held.folder / str(os.getpid())
     if packing.name == "xz" and (mounted := _in_place(path, own)):
@@ -55,17 +53,27 @@ def opened(location: str, most: int | None) -> View:
     return _unpacked(formats.part(path, 0, None), packing, place, most)
 
 
-def member(part: Part, name: str, most: int | None) -> View:
+def member(part: Part, name: str, most: int | None, below: View | None = None) -> View:
     """Return the view of *part*, packed with gzip, bzip2 or xz, as the file *name*.
 
     Raises SourceError as opened does.
     """
     packing = packings.of_member(part)
-    facts = part.path.stat()
-    mark = (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns)
-    key = store.key("member", part.path, part.offset, part.length, *mark)
+    identity = _identity(part.path, below)
+    key = store.key("member", part.offset, part.length, *identity)
     view = _unpacked(part, packing, store.hold(key).place(name), most)
     return replace(view, stretch=Stretch(offset=part.offset, length=part.length))
+
+
+def _identity(path: Path, below: View | None) -> tuple[object, ...]:
+    """Return what tells the file *path* from others, and from what it was before.
+
+    One that shows what is at a URL is another file in each process.
+    """
+    if below and below.mark:
+        return below.origin, below.mark
+    facts = path.stat()
+    return path, facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns
 
 
 def _unpacked(part: Part, packing: Packing, place: Path, most: int | None) -> View:

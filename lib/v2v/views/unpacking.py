@@ -33,11 +33,11 @@ def unpack(part: Part, packing: Packing, into: Path, most: int) -> int:
     """
     source, size = part.path, part.length
     # What takes this much packed takes as much again unpacked, if not more.
-    _check_room(source, into.parent, size)
+    check_room(source, into.parent, size)
     try:
         with source.open("rb") as packed, into.open("xb") as plain:
             packed.seek(part.offset)
-            writer = _Writer(source, plain, into.parent, most)
+            writer = Writer(source, plain, into.parent, most)
             shown = time.monotonic()
             log.info("unpacking %s, %s", source, _shown(size))
             for piece in pieces(packing, packed, size):
@@ -53,30 +53,36 @@ def unpack(part: Part, packing: Packing, into: Path, most: int) -> int:
         ) from e
     except OSError as e:
         if e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise _no_room(source, into.parent) from e
+            raise no_room(source, into.parent) from e
         raise SourceError(f"{source} cannot be unpacked: {e.strerror}") from e
 
 
-class _Writer:
-    """Writes pieces one after the other, and leaves holes for zeroes."""
+class Writer:
+    """Writes pieces one after the other, and leaves holes for zeroes.
 
-    def __init__(self, source: Path, file: IO[bytes], folder: Path, most: int) -> None:
+    ``at`` is how many bytes there are by now.
+    """
+
+    def __init__(
+        self, source: Path | str, file: IO[bytes], folder: Path, most: int
+    ) -> None:
+        """Write to *file* in *folder* what *source* holds, at most *most* bytes."""
         self._source = source
         self._file = file
         self._folder = folder
         self._most = most
-        self._at = 0
+        self.at = 0
         self._written = 0
         self._looked = 0
 
     def add(self, piece: bytes) -> None:
         """Write *piece*, at most 1 MiB."""
-        if self._at + len(piece) > self._most:
+        if self.at + len(piece) > self._most:
             raise too_large(self._source, self._most)
         if piece != _ZEROES[: len(piece)]:
             for start in range(0, len(piece), _BLOCK):
-                self._block(piece[start : start + _BLOCK], self._at + start)
-        self._at += len(piece)
+                self._block(piece[start : start + _BLOCK], self.at + start)
+        self.at += len(piece)
 
     def _block(self, block: bytes, at: int) -> None:
         if block == _ZEROES[: len(block)]:
@@ -86,15 +92,20 @@ class _Writer:
         self._written += len(block)
         if self._written - self._looked >= _LOOK:
             self._looked = self._written
-            _check_room(self._source, self._folder, 0)
+            check_room(self._source, self._folder, 0)
+
+    def restarted(self) -> Writer:
+        """Return a writer that writes the file anew, from its start."""
+        self._file.truncate(0)
+        return Writer(self._source, self._file, self._folder, self._most)
 
     def end(self) -> int:
         """Give the file its size, and return that."""
-        self._file.truncate(self._at)
-        return self._at
+        self._file.truncate(self.at)
+        return self.at
 
 
-def too_large(source: Path, most: int) -> SourceError:
+def too_large(source: Path | str, most: int) -> SourceError:
     """Return the error for *source*, which holds more than *most* bytes."""
     return SourceError(
         f"{source} holds more than {most} bytes",
@@ -102,16 +113,18 @@ def too_large(source: Path, most: int) -> SourceError:
     )
 
 
-def _check_room(source: Path, folder: Path, needed: int) -> None:
+def check_room(source: Path | str, folder: Path, needed: int) -> None:
+    """Raise SourceError if *needed* bytes do not fit into *folder*, and some more."""
     facts = os.statvfs(folder)
     if facts.f_bavail * facts.f_frsize < needed + RESERVE:
-        raise _no_room(source, folder)
+        raise no_room(source, folder)
 
 
-def _no_room(source: Path, folder: Path) -> SourceError:
+def no_room(source: Path | str, folder: Path) -> SourceError:
+    """Return the error for *source*, which does not fit into *folder*."""
     place = folder.parents[1]
     return SourceError(
-        f"there is no room in {place} to unpack {source}",
+        f"there is no room in {place} for what {source} holds",
         "make room there, or set XDG_STATE_HOME to a folder on a larger disk",
     )
 

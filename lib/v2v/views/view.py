@@ -14,12 +14,14 @@ class View:
     """The file ``path``, which this process can read, and what it is a view of.
 
     ``place`` is how a document calls it: always the same, though each process has a
-    mount of its own.  ``stretch`` is the part of the origin that was packed, where that
-    is not all of it.  ``finding`` is what the user must know of it, if anything.
+    mount of its own.  ``stretch`` is the part of the origin that was packed, where
+    that is not all of it; ``mark`` changes when the origin does, if no file of its own
+    tells.  ``finding`` is what the user must know of it, if anything.
     """
 
     origin: str
     path: Path
     place: Path
     stretch: Stretch | None = None
+    mark: str = ""
     finding: Finding | None = None
