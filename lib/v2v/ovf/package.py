@@ -177,7 +177,6 @@ class Folder:
 
     def manifest(self) -> tuple[str, Part] | None:
         """See Package."""
-        views.bring(self.path.with_suffix(".mf"))
         return self._beside_ovf(".mf")
 
     def certificate(self) -> tuple[str, Part] | None:
@@ -185,6 +184,7 @@ class Folder:
         return self._beside_ovf(".cert")
 
     def _beside_ovf(self, suffix: str) -> tuple[str, Part] | None:
+        views.bring(self.path.with_suffix(suffix))
         names = [file.name for file in _listed(self._folder)]
         name = _same_name(self.name, suffix, names)
         return (name, self.find(name)) if name else None
