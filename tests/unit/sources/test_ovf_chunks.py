@@ -17,8 +17,6 @@ from v2v.errors import SourceError
 from v2v.sources import Request
 from v2v.sources import ovf as source
 
-ISSUE_189 = "https://github.com/libguestfs/virt-v2v/issues/189"
-
 
 def read(path: Path, **settings: Any) -> VM:
     return next(iter(source.read(Request(location=str(path), **settings))))
@@ -71,7 +69,7 @@ def chunked(size: int, more: str = "") -> str:
     return f"ovf:chunkSize='{size}' {more}"
 
 
-@pytest.mark.report(ISSUE_189)
+@pytest.mark.report("https://github.com/libguestfs/virt-v2v/issues/189")
 @pytest.mark.parametrize("packed", [False, True])
 # A border in the header, in the descriptor within it, in a sector; and none at all.
 @pytest.mark.parametrize("size", [100, 700, 65536, 2**30])
