@@ -25,7 +25,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
-FOLDERS = ("unit", "house", "nbd", "appliance", "boot")
+FOLDERS = ("unit", "house", "fuzz", "nbd", "appliance", "boot")
 STRICT = "CI" in os.environ or "V2V_TESTS_REQUIRE_ALL" in os.environ
 NO_CORPUS = "needs ../shared"
 

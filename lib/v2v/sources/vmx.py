@@ -43,7 +43,11 @@ def read(request: Request) -> Iterator[VM]:
     )
     vm = placing.placed(vm, places)
     if true(values, "disk.enableuuid"):
-        vm = vm.having(disks=tuple(_numbered(disk) for disk in vm.disks))
+        # Of a disk that was not found, the path is but what the file says.
+        lost = {f.disk for f in vm.findings if f.severity == "block"}
+        vm = vm.having(
+            disks=tuple(d if d.id in lost else _numbered(d) for d in vm.disks)
+        )
     yield vm
 
 
@@ -218,7 +222,7 @@ def _numbered(disk: Disk) -> Disk:
         try:
             serial = vmdk.descriptor(Path(file)).uuid
         except SourceError:
-            continue  # a file that is missing has its finding, others no descriptor
+            continue  # it has no descriptor
         if serial:
             return disk.having(serial=serial)
     return disk

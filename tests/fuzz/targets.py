@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What is fuzzed: a reader of ours for each kind of hostile bytes, and how to begin."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+from any_input import gives_a_document_or_one_line
+from v2v import formats, paths, sources, stream
+from v2v.document import decode
+from v2v.sources import Request
+
+KIB = 2**10
+_MOST_PIECES = 20_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A reader of a file called ``name``.
+
+    ``seeds`` are inputs to begin with, ``corpus`` more of them, as a pattern in
+    ../shared/corpus.  ``largest`` is the longest input, in bytes.
+    """
+
+    name: str
+    read: Callable[[Path], None]
+    seeds: tuple[bytes, ...] = (b"",)
+    corpus: str = ""
+    largest: int = 64 * KIB
+
+
+def _source(kind: str) -> Callable[[Path], None]:
+    def read(path: Path) -> None:
+        request = Request(location=str(path))
+        module = sources.load(kind)
+        module.claims(str(path))
+        vms = iter(module.read(request))
+        gives_a_document_or_one_line(lambda: next(vms))
+
+    return read
+
+
+def _image(format: str) -> Callable[[Path], None]:
+    def read(path: Path) -> None:
+        module = formats.load(format)
+        module.matches(*formats.ends(path, 0, None))
+        image = module.examine(path, partial(paths.checked, allowed=(path.parent,)))
+        if image.mapped:
+            list(islice(image.mapped.pieces(), _MOST_PIECES))
+
+    return read
+
+
+def _record(path: Path) -> None:
+    for line in path.read_bytes().decode("utf-8", "replace").splitlines()[:10]:
+        decode(stream.parse(line))
+
+
+def _initramfs(path: Path) -> None:
+    from v2v.guests.linux import initramfs
+
+    initramfs.parse(path.read_bytes())
+
+
+def _hive(path: Path) -> None:
+    from v2v.guests.windows import replay
+
+    data = path.read_bytes()
+    half = len(data) // 2
+    if replay.state(data[:half]) == "dirty":
+        replay.replayed(data[:half], [data[half:]])
+
+
+_VMX = (
+    b'.encoding = "UTF-8"\nmemsize = "512"\nscsi0.present = "TRUE"\n'
+    b'scsi0:0.fileName = "a.vmdk"\nethernet0.present = "TRUE"\n'
+)
+_DISK = b"<disk type='file' device='disk'><source file='a.img'/><target dev='vda'/>"
+_DOMAIN = (
+    b"<domain type='kvm'><name>a</name><memory unit='KiB'>1024</memory><devices>"
+    + _DISK
+    + b"</disk></devices></domain>"
+)
+_OVF = (
+    b'<Envelope xmlns="http://schemas.dmtf.org/ovf/envelope/1" xmlns:ovf="http://'
+    b'schemas.dmtf.org/ovf/envelope/1"><References/><VirtualSystem ovf:id="a"><Info/>'
+    b"</VirtualSystem></Envelope>"
+)
+_VM = {
+    "v2v": 1,
+    "kind": "vm",
+    "id": "a",
+    "name": "a",
+    "memory": 1,
+    "source": {"kind": "vmx", "location": "/a.vmx"},
+}
+
+TARGETS = {
+    "vmx": Target(name="a.vmx", read=_source("vmx"), seeds=(_VMX,), corpus="vmx/*"),
+    "ovf": Target(name="a.ovf", read=_source("ovf"), seeds=(_OVF,), corpus="ovf/*"),
+    "ova": Target(
+        name="a.ova", read=_source("ovf"), seeds=(b"a.ovf".ljust(1536, b"\0"),)
+    ),
+    "libvirt": Target(
+        name="a.xml", read=_source("libvirtxml"), seeds=(_DOMAIN,), corpus="libvirt/*"
+    ),
+    "vbox": Target(
+        name="a.vbox",
+        read=_source("vbox"),
+        seeds=(b"<VirtualBox><Machine name='a'/></VirtualBox>",),
+        corpus="vbox/*",
+    ),
+    "xl": Target(
+        name="a.cfg",
+        read=_source("xl"),
+        seeds=(b"name='a'\nmemory=512\ndisk=['a.img,raw,xvda,w']\n",),
+        corpus="xen/*",
+    ),
+    "parallels": Target(
+        name="config.pvs",
+        read=_source("parallels"),
+        seeds=(b"<ParallelsVirtualMachine/>",),
+        corpus="parallels/*",
+    ),
+    "hyperv": Target(
+        name="a.xml", read=_source("hyperv"), seeds=(b"<configuration/>",)
+    ),
+    "vmcx": Target(
+        name="a.vmcx", read=_source("hyperv"), seeds=(b"\1\0\0\0".ljust(8192, b"\0"),)
+    ),
+    "proxmox": Target(
+        name="100.conf",
+        read=_source("proxmox"),
+        seeds=(b"name: a\nmemory: 512\nscsi0: local:100/vm-100-disk-0.qcow2\n",),
+    ),
+    "xva": Target(
+        name="a.xva", read=_source("xva"), seeds=(b"ova.xml".ljust(1536, b"\0"),)
+    ),
+    "vma": Target(
+        name="a.vma", read=_source("vma"), seeds=(b"VMA\0".ljust(12800, b"\0"),)
+    ),
+    "vmdk": Target(
+        name="a.vmdk",
+        read=_image("vmdk"),
+        seeds=(
+            b"# Disk DescriptorFile\nversion=1\n",
+            b"KDMV\1\0\0\0".ljust(1024, b"\0"),
+        ),
+        corpus="vmdk/*",
+    ),
+    "vhd": Target(
+        name="a.vhd", read=_image("vpc"), seeds=(b"conectix".ljust(2048, b"\0"),)
+    ),
+    "vhdx": Target(
+        name="a.vhdx",
+        read=_image("vhdx"),
+        seeds=(b"vhdxfile".ljust(320 * KIB, b"\0"),),
+        largest=400 * KIB,
+    ),
+    "vdi": Target(
+        name="a.vdi",
+        read=_image("vdi"),
+        seeds=(bytes(64) + b"\x7f\x10\xda\xbe\1\0\1\0".ljust(960, b"\0"),),
+    ),
+    "qcow2": Target(
+        name="a.qcow2",
+        read=_image("qcow2"),
+        seeds=(b"QFI\xfb\0\0\0\3".ljust(1024, b"\0"),),
+    ),
+    "hdd": Target(
+        name="a.hds",
+        read=_image("parallels"),
+        seeds=(b"WithouFreSpacExt".ljust(1024, b"\0"),),
+    ),
+    "record": Target(name="a.json", read=_record, seeds=(json.dumps(_VM).encode(),)),
+    "initramfs": Target(
+        name="initrd",
+        read=_initramfs,
+        seeds=(b"070701".ljust(110, b"0"), b"\x1f\x8b\x08", b"(\xb5/\xfd"),
+    ),
+    "hive": Target(
+        name="SYSTEM",
+        read=_hive,
+        seeds=(b"regf".ljust(4096, b"\0") + b"hbin".ljust(4096, b"\0"),),
+    ),
+}
