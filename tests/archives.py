@@ -128,20 +128,28 @@ def _extent(uid: bytes, clusters: list[tuple[int, int, bytes]]) -> bytes:
 
 def xva_description(name: str, disk: str, size: int) -> bytes:
     """Return an ova.xml of a VM with one disk."""
+    return xva_descriptions(name, {disk: size})
+
+
+def xva_descriptions(name: str, disks: dict[str, int]) -> bytes:
+    """Return an ova.xml of a VM with *disks*: their sizes by name."""
     from xmlrpc.client import dumps
 
+    vbds = [f"VBD:{number}" for number in range(len(disks))]
     machine = {
         "name_label": name,
         "memory_static_max": "1073741824",
         "VCPUs_at_startup": "1",
-        "VBDs": ["Ref:1"],
+        "VBDs": vbds,
         "power_state": "Halted",
     }
-    vbd = {"userdevice": "0", "type": "Disk", "VDI": disk}
-    objects = [
-        {"id": "Ref:0", "class": "VM", "snapshot": machine},
-        {"id": "Ref:1", "class": "VBD", "snapshot": vbd},
-        {"id": disk, "class": "VDI", "snapshot": {"virtual_size": str(size)}},
+    objects: list[dict[str, object]] = [
+        {"id": "Ref:0", "class": "VM", "snapshot": machine}
     ]
+    for number, (disk, size) in enumerate(disks.items()):
+        vbd = {"userdevice": str(number), "type": "Disk", "VDI": disk}
+        objects.append({"id": vbds[number], "class": "VBD", "snapshot": vbd})
+        vdi = {"virtual_size": str(size)}
+        objects.append({"id": disk, "class": "VDI", "snapshot": vdi})
     text = dumps(({"version": {}, "objects": objects},))
     return text[text.index("<value>") : text.rindex("</param>")].encode()

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Read a disk as the stages do, and watch that nothing of it is copied."""
 
+import resource
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -23,12 +26,30 @@ def node(layer: Layer, reach: Access) -> servers.Graph:
     return servers.load(layer.server).graph(layer, reach, write=False)
 
 
+@contextmanager
+def no_file_above(size: int) -> Iterator[None]:
+    """Let neither us nor what we start write a file larger than *size*, anywhere.
+
+    So whoever makes a copy of a larger disk, even of holes or into memory, fails; QEMU
+    may write 16 MiB (v2v.sandbox).
+    """
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
 def served(layer: Layer, reach: Access) -> bytes:
-    """Return the bytes of *layer*, as a server gives them to an NBD client."""
+    """Return the bytes of *layer*, as a server gives them to an NBD client.
+
+    The disk must be larger than 16 MiB: that no copy of it is made is seen.
+    """
     import nbd
 
     disk = Disk(id="sda", source=layer)
-    with layers.served(disk, reach) as uri:
+    with no_file_above(4 * 2**20), layers.served(disk, reach) as uri:
         connection = nbd.NBD()
         connection.connect_uri(uri)
         size = connection.get_size()

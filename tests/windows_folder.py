@@ -13,7 +13,6 @@ from guest_folder import Folder, Volume
 from v2v.guests.appliance import Appliance
 from windows_guest import Phony
 
-
 _LOCKED = "BitLocker"
 
 

@@ -55,6 +55,8 @@ def main(
     only: options.Only = "",
     allow: options.Allow = None,
     allow_path: options.AllowPath = None,
+    allow_url: options.AllowUrl = None,
+    url_password: options.UrlPassword = None,
     tls_psk: options.TlsPsk = None,
     tls_dir: options.TlsDir = None,
     no_check_certificate: options.NoCheckCertificate = False,
@@ -66,6 +68,7 @@ def main(
     from v2v.steps import convert
 
     keys = options.keys(tls_psk, tls_dir, check=not no_check_certificate)
+    options.reach(url_password, tls_dir, allow_url, check=not no_check_certificate)
     asked = convert.Convert(
         output=output,
         format=image_format,

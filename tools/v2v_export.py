@@ -37,6 +37,8 @@ def main(
     run: options.Run = "",
     allow: options.Allow = None,
     allow_path: options.AllowPath = None,
+    allow_url: options.AllowUrl = None,
+    url_password: options.UrlPassword = None,
     tls_psk: options.TlsPsk = None,
     tls_dir: options.TlsDir = None,
     no_check_certificate: options.NoCheckCertificate = False,
@@ -48,6 +50,7 @@ def main(
     from v2v.steps import export
 
     keys = options.keys(tls_psk, tls_dir, check=not no_check_certificate)
+    options.reach(url_password, tls_dir, allow_url, check=not no_check_certificate)
     asked = export.Export(
         servers=ExitStack(),
         overlay=overlay,

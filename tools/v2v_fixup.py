@@ -88,6 +88,8 @@ def main(
     run: options.Run = "",
     allow: options.Allow = None,
     allow_path: options.AllowPath = None,
+    allow_url: options.AllowUrl = None,
+    url_password: options.UrlPassword = None,
     tls_psk: options.TlsPsk = None,
     tls_dir: options.TlsDir = None,
     no_check_certificate: options.NoCheckCertificate = False,
@@ -115,6 +117,7 @@ def main(
         operations=ordered.operations(context),
     )
     keys = options.keys(tls_psk, tls_dir, check=not no_check_certificate)
+    options.reach(url_password, tls_dir, allow_url, check=not no_check_certificate)
     stage.main(
         stage.Stage(
             name="fixup",

@@ -36,6 +36,7 @@ def main(
         bool, typer.Option("--no-guest", help="Do not look into the disks.")
     ] = False,
     key: options.Key = None,
+    max_size: options.MaxSize = "",
     no_verify_manifest: Annotated[
         bool, typer.Option("--no-verify-manifest", help="Do not check an OVA's sums.")
     ] = False,
@@ -54,6 +55,8 @@ def main(
     only: options.Only = "",
     run: options.Run = "",
     allow_path: options.AllowPath = None,
+    allow_url: options.AllowUrl = None,
+    url_password: options.UrlPassword = None,
     tls_psk: options.TlsPsk = None,
     tls_dir: options.TlsDir = None,
     no_check_certificate: options.NoCheckCertificate = False,
@@ -92,12 +95,14 @@ def main(
     if check and not json_:
         shows = partial(summary.verdict, allowed=settings.allow)
     keys = options.keys(tls_psk, tls_dir, check=not no_check_certificate)
+    options.reach(url_password, tls_dir, allow_url, check=not no_check_certificate)
     wanted = inspect.Wanted(
         kind=kind,
         guest=not (no_guest or print_source),
         keys=tuple(key or ()),
         only=only,
         rename=name,
+        max_size=options.size(max_size),
         # MAC:ip:... is for v2v-fixup; v2v hands each stage all that it has.
         macs=tuple(word for word in mac or () if ":ip:" not in word),
     )

@@ -1,9 +1,21 @@
 # Just what v2v uses of python3-libnbd.
+from collections.abc import Callable
+
+CONTEXT_BASE_ALLOCATION: str
+STATE_ZERO: int
+
 class Error(Exception):
     string: str
     errno: str | None
 
 class NBD:
+    def add_meta_context(self, name: str) -> None: ...
+    def block_status(
+        self,
+        count: int,
+        offset: int,
+        extent: Callable[[str, int, list[int], int], object],
+    ) -> None: ...
     def connect_uri(self, uri: str) -> None: ...
     def get_size(self) -> int: ...
     def pread(self, count: int, offset: int) -> bytearray: ...

@@ -23,9 +23,10 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from v2v import process, sandbox, stream
+from v2v import process, sandbox, stream, views
 from v2v.document import VM, End, Failure, decode, decode_end
 from v2v.errors import CUT_OFF, LOCKED, HostError, StreamError
+from v2v.views.store import Hold
 
 STAGES = ("inspect", "export", "fixup", "convert", "define")
 _GRACE = 20  # seconds that stages get to clean up after a signal
@@ -106,7 +107,7 @@ async def _run(plan: Plan) -> list[Result]:
     try:
         async with asyncio.TaskGroup() as tasks:
             async for vm in _described(plan):
-                tasks.create_task(_one(plan, vm, room, results))
+                tasks.create_task(_one(plan, vm, room, results, views.kept(vm)))
     except asyncio.CancelledError:
         if terminated.is_set():
             raise SystemExit(128 + signal.SIGTERM) from None
@@ -142,14 +143,20 @@ async def _described(plan: Plan) -> AsyncIterator[VM]:
 
 
 async def _one(
-    plan: Plan, vm: VM, room: asyncio.Semaphore, results: list[Result]
+    plan: Plan,
+    vm: VM,
+    room: asyncio.Semaphore,
+    results: list[Result],
+    shares: Sequence[Hold],
 ) -> None:
-    """Put into *results* what became of *vm*."""
+    """Put into *results* what became of *vm*, whose views we have *shares* in."""
     async with room:
         started = time.monotonic()
         result = Result(vm=vm)
         if not vm.error:
             await _converted(plan, result)
+        for share in shares:
+            share.release()
         result.seconds = time.monotonic() - started
         results.append(result)
 
@@ -229,7 +236,7 @@ async def _start(
     stdout: int,
 ) -> asyncio.subprocess.Process:
     command = [_path(f"v2v-{name}"), *arguments]
-    log.debug("running %s", shlex.join(command))
+    log.debug("running %s", shlex.join(map(views.shown, command)))
     return await asyncio.create_subprocess_exec(
         *process.tied(command),
         stdin=stdin,

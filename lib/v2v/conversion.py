@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
-from v2v import compose, stage, targets
+from v2v import compose, stage, targets, views
 from v2v.compose import Plan, Result
 from v2v.copying import ownership
 from v2v.document import VM, Failure
@@ -68,6 +68,8 @@ def main(asked: Asked) -> NoReturn:
     except KeyboardInterrupt:
         log.error("v2v: interrupted; run the same command again to go on")
         status = 130
+    finally:
+        views.leave()
     sys.exit(status)
 
 

@@ -51,11 +51,21 @@ class Record(BaseModel):
         return self.model_copy(update=changes)
 
 
+class Stretch(Record):
+    """A part of a file; bytes."""
+
+    offset: Size
+    length: Size
+
+
 class File(Record):
     """One file of a chain of disk images."""
 
     path: str
     format: Format
+    # What ``path`` is v2v's own view of, see Layer.
+    origin: str | None = None
+    stretch: Stretch | None = None
 
 
 class Digest(Record):
@@ -66,6 +76,9 @@ class Digest(Record):
     """
 
     path: str
+    # What ``path`` is v2v's own view of, see Layer.
+    origin: str | None = None
+    stretch: Stretch | None = None
     offset: Size = 0
     length: Size
     algorithm: Literal["sha1", "sha224", "sha256", "sha384", "sha512"]
@@ -92,6 +105,10 @@ class Layer(Record):
     length: Size | None = None
     # The disk's name in a container of several, in which ``length`` is its size.
     member: str | None = None
+    # What ``path`` is v2v's own view of: a packed file, or a URL (without secrets);
+    # of its content that was a member of an archive, the stretch.
+    origin: str | None = None
+    stretch: Stretch | None = None
     uri: str | None = None
     host: str | None = None
     readonly: bool = True

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
-from threading import Event
 
-from v2v import process, sandbox, server, servers
+from v2v import process, sandbox, server, servers, views
 from v2v.document import Disk, Layer, LayerName, layer_of, stack, top
 from v2v.errors import SourceError
 from v2v.servers import Access, Graph
@@ -42,23 +41,15 @@ def graph(
             f"disk {disk.id} has no {name or 'layer'}",
             "see what v2v-inspect says of this disk's files",
         )
-    made = servers.load(layer.server).graph(layer, access, write=write)
+    layer, checked = views.placed(layer, access.checked)
+    opening = replace(access, checked=checked)
+    made = servers.load(layer.server).graph(layer, opening, write=write)
     if name == "overlay" and layer.over:
         below = graph(disk, access, name=layer.over)
         made.node["backing"] = below.node
         made.objects += below.objects
         made.remote |= below.remote
     return made
-
-
-def verifier(disk: Disk, access: Access) -> Callable[[Event], None] | None:
-    """Return what compares the source of *disk* with its own checksums.
-
-    See servers.Verify.  None if it carries none.
-    """
-    layer = disk.source
-    verify = servers.verifier(layer.server) if layer else None
-    return partial(verify, layer, access) if layer and verify else None
 
 
 def topmost(disk: Disk) -> tuple[LayerName, Layer]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -64,6 +65,22 @@ NoCheckCertificate = Annotated[
         "-x", "--no-check-certificate", help="Trust any server's certificate."
     ),
 ]
+MaxSize = Annotated[
+    str,
+    typer.Option(
+        "--max-size", metavar="SIZE", help="Unpack no more than SIZE (20G) of a source."
+    ),
+]
+AllowUrl = Annotated[
+    list[str] | None,
+    typer.Option("--allow-url", metavar="URL", help="Let files below URL be fetched."),
+]
+UrlPassword = Annotated[
+    Path | None,
+    typer.Option(
+        "--url-password", metavar="FILE", help="Password of the user that URLs name."
+    ),
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace what is in the way.")]
 Verbose = Annotated[
     int,
@@ -85,6 +102,33 @@ Version = Annotated[
         "--version", is_eager=True, callback=_show_version, help="Show the version."
     ),
 ]
+
+
+def size(text: str) -> int | None:
+    """Return *text* (20G) in bytes; None if it is empty.  Raises BadParameter."""
+    if not text:
+        return None
+    match = re.fullmatch(r"([0-9]{1,15})([KMGT]?)(?:iB|B)?", text, re.IGNORECASE)
+    if not match:
+        raise typer.BadParameter(f"{text}: no size; write 20G")
+    unit: int = 1024 ** " KMGT".index(match[2].upper() or " ")
+    return int(match[1]) * unit
+
+
+def reach(
+    password: Path | None, tls: Path | None, folders: list[str] | None, *, check: bool
+) -> None:
+    """Let this process read what is at URLs as the options say.
+
+    Raises BadParameter if they cannot be used.
+    """
+    from v2v.errors import Problem
+    from v2v.views import means
+
+    try:
+        means.use(means.given(password, tls, folders or (), check=check))
+    except Problem as e:
+        raise typer.BadParameter(f"{e.message}; {e.remedy}".removesuffix("; ")) from e
 
 
 def keys(psk: Path | None, folder: Path | None, *, check: bool) -> Keys:

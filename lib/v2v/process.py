@@ -14,11 +14,13 @@ import shlex
 import signal
 import subprocess
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import IO, Literal
 
 from v2v.errors import HostError, Problem
 
+_GRACE = 15.0  # seconds that a program gets to end
 # What a signal means that comes from a limit.
 _LIMITS = {
     "SIGXCPU": ": it took more time than any disk needs",
@@ -102,6 +104,78 @@ def filtered(command: Sequence[str], data: bytes, most: int) -> bytes:
             raise _failed(command, done.returncode, done.stderr)
         after.seek(0)
         return after.read()
+
+
+def output(command: Sequence[str], stdin: IO[bytes], most: int) -> Iterator[bytes]:
+    """Yield what *command* makes of the file *stdin*, at most *most* bytes at once.
+
+    Raises as run does, after all that it wrote.
+    """
+    log.debug("running %s", shlex.join(command))
+    with tempfile.TemporaryFile() as said:
+        child = subprocess.Popen(
+            tied(command),
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=said,
+            env={**os.environ, "LC_ALL": "C"},
+            start_new_session=True,
+        )
+        assert child.stdout
+        try:
+            while data := child.stdout.read(most):
+                yield data
+            if child.wait():
+                said.seek(0)
+                raise _failed(command, child.returncode, said.read())
+        finally:
+            child.stdout.close()
+            if child.poll() is None:
+                child.terminate()
+                child.wait()
+
+
+class Companion:
+    """A program that runs beside us."""
+
+    def __init__(self, child: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
+        """Look after *child*, which says what is wrong to the file *errors*."""
+        self._child = child
+        self._errors = errors
+
+    def has_ended(self) -> bool:
+        """Whether it runs no more."""
+        return self._child.poll() is not None
+
+    def said(self) -> str:
+        """Return the last line that it wrote to stderr."""
+        self._errors.seek(0)
+        lines = self._errors.read().decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else ""
+
+
+@contextmanager
+def companion(command: Sequence[str]) -> Iterator[Companion]:
+    """Run *command* beside us in the block; it is ended (SIGTERM) with it."""
+    log.debug("running %s", shlex.join(command))
+    with tempfile.TemporaryFile() as errors:
+        child = subprocess.Popen(
+            tied(command),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+            env={**os.environ, "LC_ALL": "C"},
+            start_new_session=True,
+        )
+        try:
+            yield Companion(child, errors)
+        finally:
+            child.terminate()
+            try:
+                child.wait(_GRACE)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
 
 
 def watch(

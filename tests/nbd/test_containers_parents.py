@@ -14,6 +14,7 @@ from containers import access, allocated, converted, node, served
 from v2v.document import Format
 from v2v.errors import SourceError
 from v2v.sources import images
+from v2v.views import store
 
 MIB = 2**20
 SECTOR = 512
@@ -72,7 +73,7 @@ def test_a_chain_reads_as_the_disk_that_its_guest_saw(
     assert image.size == SIZE
     assert converted(node(layer, reach)) == content
     assert served(layer, reach) == content
-    assert allocated(tmp_path / "private") < 4 * MIB
+    assert allocated(store.root()) < 4 * MIB
 
 
 def test_a_vdi_finds_its_parent_by_its_uuid(tmp_path: Path, content: bytearray) -> None:

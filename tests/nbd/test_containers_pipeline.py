@@ -3,11 +3,14 @@
 
 import json
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import archives
+import ovf_package
 from archives import content
 
 MIB = 2**20
@@ -16,6 +19,13 @@ name: web01
 scsi0: local:100,size=40M
 #qmdump#map:scsi0:drive-scsi0:local:raw:
 """
+
+
+def only_vm(output: bytes) -> Any:
+    """Return the document in a stream of one VM, which may have signs of life too."""
+    records = [json.loads(line) for line in output.splitlines()]
+    (vm,) = (record for record in records if record["kind"] == "vm")
+    return vm
 
 
 @pytest.mark.parametrize("kind", ["vma", "xva"])
@@ -36,7 +46,7 @@ def test_a_container_is_converted_by_the_commands(tmp_path: Path, kind: str) -> 
         stdout=subprocess.PIPE,
         timeout=120,
     )
-    vm = json.loads(done.stdout.splitlines()[0])
+    vm = only_vm(done.stdout)
     assert "error" not in vm
     target = Path(vm["disks"][0]["target"]["path"])
     assert target.read_bytes() == data
@@ -70,7 +80,68 @@ def test_a_damaged_xva_is_not_converted_unless_it_shall_be(tmp_path: Path) -> No
         stdout=subprocess.PIPE,
         timeout=120,
     )
-    vm = json.loads(taken.stdout.splitlines()[0])
+    vm = only_vm(taken.stdout)
     wanted = bytearray(data)
     wanted[100] ^= 1
     assert Path(vm["disks"][0]["target"]["path"]).read_bytes() == wanted
+
+
+def _many_xva(path: Path, disks: dict[str, bytes]) -> None:
+    named = {f"Ref:9{name}": data for name, data in disks.items()}
+    made = archives.xva_descriptions("many", {n: len(d) for n, d in named.items()})
+    archives.xva(path, made, named)
+
+
+def _many_vma(path: Path, disks: dict[str, bytes]) -> None:
+    lines = ["name: many"]
+    for number in range(len(disks)):
+        lines.append(f"scsi{number}: local:{number},size=1M")
+        lines.append(f"#qmdump#map:scsi{number}:drive-scsi{number}:local:raw:")
+    named = {f"drive-scsi{n}": data for n, data in enumerate(disks.values())}
+    text = "\n".join([*lines, ""]).encode()
+    archives.vma(path, {"qemu-server.conf": text}, named, list(range(32)))
+
+
+def _many_ova(path: Path, disks: dict[str, bytes]) -> None:
+    items = "".join(
+        ovf_package.disk_item(10 + n, f"d{name}", AddressOnParent=n)
+        for n, name in enumerate(disks)
+    )
+    text = ovf_package.ovf(
+        "".join(ovf_package.file_of(f"{n}.img", f"f{n}") for n in disks),
+        "".join(ovf_package.disk_of(ovf_package.RAW, f"d{n}", f"f{n}") for n in disks),
+        ovf_package.system(items, id="many"),
+    )
+    members = {"a.ovf": text.encode(), **{f"{n}.img": d for n, d in disks.items()}}
+    ovf_package.archive(path, members)
+
+
+@pytest.mark.parametrize(
+    ("name", "make"), [("a.xva", _many_xva), ("a.vma", _many_vma), ("a.ova", _many_ova)]
+)
+def test_thirty_disks_keep_their_order(
+    tmp_path: Path, name: str, make: Callable[[Path, dict[str, bytes]], None]
+) -> None:
+    disks = {
+        f"{number:02}": f"disk {number:3}".encode() * 52429 for number in range(30)
+    }
+    disks = {key: data[: 2**19 - 512] for key, data in disks.items()}
+    make(tmp_path / name, disks)
+    done = subprocess.run(
+        [
+            "bash",
+            "-o",
+            "pipefail",
+            "-c",
+            f"v2v-inspect --no-guest {name} | v2v-convert -f raw -o out",
+        ],
+        check=True,
+        stdout=subprocess.PIPE,
+        cwd=tmp_path,
+        timeout=300,
+    )
+    vm = only_vm(done.stdout)
+    assert [disk["id"] for disk in vm["disks"]][25:28] == ["sdz", "sdaa", "sdab"]
+    for disk, data in zip(vm["disks"], disks.values(), strict=True):
+        copied = Path(disk["target"]["path"]).read_bytes()
+        assert copied == data.ljust(MIB, b"\0")

@@ -15,7 +15,7 @@ import struct
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from v2v import charsets
+from v2v import charsets, views
 from v2v.document import File
 from v2v.errors import SourceError
 from v2v.formats import Checked, Image, checked_size, ends, read, truncated
@@ -215,7 +215,7 @@ def _examine_extent(path: Path, extent: Extent, checked: Checked) -> None:
             "a VMDK from elsewhere must not name other files of this host; correct "
             "the descriptor if it is yours",
         )
-    file = checked(path.parent / name)
+    file = checked(views.beside(path, name))
     if not file.is_file():
         raise SourceError(f"{file}, a part of {path}, is no regular file")
     if extent.type in ("FLAT", "VMFS"):
@@ -351,5 +351,5 @@ def _parent(path: Path, child: Descriptor, checked: Checked) -> Path:
     if not hint:
         raise SourceError(f"{path} is a snapshot and names no parent", "copy it again")
     named = path.parent / hint
-    beside = path.parent / hint.rpartition("/")[2]
+    beside = views.beside(path, hint.rpartition("/")[2])
     return checked(beside if beside.exists() or not named.exists() else named)

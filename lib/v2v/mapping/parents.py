@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from v2v import views
 from v2v.document import File, Format
 from v2v.errors import SourceError
 from v2v.formats import Checked
@@ -47,6 +48,7 @@ def beside(path: Path, names: Iterable[str], checked: Checked) -> Path:
     names = [name.replace("\\", "/") for name in names if name and "\0" not in name]
     for name in names:
         base = name.rpartition("/")[2]
+        views.beside(path, base)
         near = [path.parent / folder / base for folder in _FOLDERS]
         # ./base.vhdx or ../disks/base.vhdx; not C:/disks/base.vhdx
         if name.startswith("."):

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 from urllib.parse import unquote
 
-from v2v import formats, paths
+from v2v import formats, paths, views
 from v2v.errors import SourceError
 from v2v.formats import Part
 from v2v.ovf import archive, text
@@ -141,6 +141,7 @@ class Folder:
 
     def manifest(self) -> tuple[str, Part] | None:
         """See Package."""
+        views.bring(self.path.with_suffix(".mf"))
         names = [file.name for file in _listed(self._folder)]
         name = _manifest_name(self.name, names)
         return (name, self.find(name)) if name else None
@@ -170,7 +171,7 @@ class Folder:
         if max(len(part.encode()) for part in name.split("/")) > _LONGEST_PART:
             return None
         file = self._folder / name
-        if file.is_file():
+        if file.is_file() or views.bring(file):
             return file
         same = [f for f in _listed(file.parent) if f.name.lower() == file.name.lower()]
         return same[0] if len(same) == 1 else None

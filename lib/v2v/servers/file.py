@@ -14,8 +14,16 @@ def graph(address: Layer, access: Access, *, write: bool) -> Graph:
     if address.offset or address.length is not None:
         part = {"offset": address.offset or 0}
         if address.length is not None:
-            part["size"] = address.length
+            part["size"] = sectors(address.length)
     return Graph(node={"driver": "raw", **part, "file": storage(path, write=write)})
+
+
+def sectors(length: int) -> int:
+    """Return *length* in whole sectors, as qemu wants a stretch of a file.
+
+    The last one may reach into a tar archive's padding.
+    """
+    return -(-length // 512) * 512
 
 
 def storage(path: object, *, write: bool) -> Node:

@@ -8,21 +8,16 @@ of the host, and qemu opens those even when the format is pinned (CVE-2022-47951
 
 from __future__ import annotations
 
-import hashlib
-import os
-import tempfile
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 
 from v2v import formats
 from v2v.document import File, Layer
 from v2v.errors import SourceError
 from v2v.formats import Image
-from v2v.mapping import tables
-from v2v.mapping.pieces import Mapped
+from v2v.mapping import kept, tables
 from v2v.servers import Access, Graph, Node
-from v2v.servers.file import storage
+from v2v.servers.file import sectors, storage
 
 
 def graph(address: Layer, access: Access, *, write: bool) -> Graph:
@@ -63,30 +58,13 @@ def _opened(
     module = formats.load(file.format)
     image = module.examine(path, access.checked, offset or 0, length)
     if image.mapped:
-        top, bottom = mapped(image.mapped, access, parent=image.differencing)
+        folder = kept.written(image.mapped, parent=image.differencing)
+        top, bottom = tables.nodes(folder)
         return _Opened(image=image, top=top, bottom=bottom)
     protocol = storage(path, write=write)
     if length is not None:
-        # qemu wants whole sectors; the last one may reach into tar's padding.
-        size = -(-length // 512) * 512
-        raw = {"driver": "raw", "offset": offset or 0, "size": size}
+        raw = {"driver": "raw", "offset": offset or 0, "size": sectors(length)}
         protocol = {**raw, "file": protocol, "read-only": not write}
     node: Node = {"driver": file.format, "file": protocol, "read-only": not write}
     node |= image.options
     return _Opened(image=image, top=node, bottom=node)
-
-
-def mapped(what: Mapped, access: Access, *, parent: bool) -> tuple[Node, Node]:
-    """Return the top and the bottom node for a container that is read by its map.
-
-    The map is written once by each process, into its private folder.
-    """
-    facts = what.file.stat()
-    key = f"{what.file}\0{what.label}\0{facts.st_size}\0{facts.st_mtime_ns}\0{parent}"
-    name = hashlib.sha256(os.fsencode(key)).hexdigest()[:24]
-    folder = access.private() / f"map-{name}"
-    if not folder.exists():
-        with tempfile.TemporaryDirectory(dir=access.private()) as unfinished:
-            tables.write(what, Path(unfinished) / "map", parent=parent)
-            (Path(unfinished) / "map").rename(folder)
-    return tables.nodes(folder)

@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 from v2v.document import Layer
-from v2v.mapping import vma
+from v2v.mapping import kept, tables, vma
 from v2v.servers import Access, Graph
-from v2v.servers.qemu import mapped
 
 
 def graph(address: Layer, access: Access, *, write: bool) -> Graph:
     """See servers.Server."""
     path = access.checked(address.path or "")
     what = vma.mapped(path, address.member or "")
-    top, _ = mapped(what, access, parent=False)
+    top, _ = tables.nodes(kept.written(what, parent=False))
     return Graph(node=top)

@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from v2v import paths
+from v2v import paths, views
 from v2v.document import Finding
 from v2v.errors import SourceError
 
@@ -62,9 +62,12 @@ def beside(folder: Path, name: str) -> Path:
 
 
 def _there(path: Path) -> bool:
-    """Path.exists() raises where a folder may not be searched or a name is too long."""
+    """Whether *path* exists, or could be made to: as the view of another file.
+
+    Path.exists() raises where a folder may not be searched or a name is too long.
+    """
     try:
-        return path.exists()
+        return path.exists() or views.bring(path)
     except (OSError, ValueError):
         return False
 

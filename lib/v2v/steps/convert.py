@@ -10,12 +10,22 @@ import re
 import socket
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal, cast
 
-from v2v import digests, layers, names, overlays, paths, process, sandbox
+from v2v import (
+    digests,
+    layers,
+    names,
+    overlays,
+    paths,
+    process,
+    sandbox,
+    servers,
+    views,
+)
 from v2v.copying import engine, ownership, progress, verify
 from v2v.copying.engine import Output
 from v2v.document import VM, Disk, Layer, LayerName, layer_of, next_generation, top
@@ -194,19 +204,21 @@ def _compared(
     disk: Disk, options: Convert, access: Access
 ) -> AbstractContextManager[Callable[[float], float]]:
     """Compare the files of *disk* with what proves them, if they are of this host."""
-    source = disk.source
-    listed = source.digests if source else ()
-    verify = layers.verifier(disk, access) if options.checksums else None
-    endpoint = disk.endpoint
-    elsewhere = endpoint and (endpoint.host or "") != socket.gethostname()
-    if elsewhere and (listed or verify):
+    source, endpoint = disk.source, disk.endpoint
+    proof = options.checksums and source and servers.verifier(source.server)
+    if source is None or not (source.digests or proof):
+        return digests.compared((), access.checked)
+    if endpoint and (endpoint.host or "") != socket.gethostname():
         log.warning(
             "disk %s comes from another host, so its manifest or its checksums are not "
             "checked; convert it there, or check it by v2v-inspect --check",
             disk.id,
         )
-        listed, verify = (), None
-    return digests.compared(listed, access.checked, [verify] if verify else [])
+        return digests.compared((), access.checked)
+    source, checked = views.placed(source, access.checked)
+    opening = replace(access, checked=checked)
+    others = [partial(proof, source, opening)] if proof else []
+    return digests.compared(source.digests, checked, others)
 
 
 def _output(vm: VM, disk: Disk, folder: Path, options: Convert) -> Output:

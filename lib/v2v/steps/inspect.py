@@ -12,10 +12,10 @@ import logging
 import socket
 import uuid
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from v2v import layers, metadata, sources
+from v2v import layers, metadata, sources, views
 from v2v.document import VM, Disk, Failure, Source
 from v2v.errors import SourceError
 from v2v.metadata import Store
@@ -38,6 +38,8 @@ class Wanted:
     keys: tuple[str, ...] = ()
     only: str = ""
     rename: str = ""
+    # The most bytes that a packed source may hold.
+    max_size: int | None = None
     macs: tuple[str, ...] = ()
 
 
@@ -57,6 +59,7 @@ def describe(
     One that *store* knows from an earlier run, and whose source has not changed, is
     yielded as it is known: that is how the same command resumes.
     """
+    views.limits.most = wanted.max_size
     seen = preflight.Seen()
     for request in requests:
         for vm in _of_source(request, wanted):
@@ -67,21 +70,29 @@ def describe(
 
 def _of_source(request: Request, wanted: Wanted) -> Iterator[VM]:
     try:
-        for vm in sources.read(request, wanted.kind):
-            yield _identified(vm)
+        for vm in sources.read(_viewed(request, wanted), wanted.kind):
+            yield _identified(views.marked(vm))
     except SourceError as e:
+        e.message = views.named(e.message)
         log.error("error: %s%s", e.message, f"; {e.remedy}" if e.remedy else "")
         yield _unread(request, e)
 
 
+def _viewed(request: Request, wanted: Wanted) -> Request:
+    """Return *request* with the local file to read for what is packed."""
+    location = sources.resolve(request.location)
+    return replace(request, location=views.source(location))
+
+
 def _unread(request: Request, e: SourceError) -> VM:
     """Return a document for a source that could not be read."""
-    name = Path(request.location).stem or request.location
+    location = views.shown(request.location)
+    name = Path(location).stem or location
     return VM(
         id=new_id(),
         name=name[:255],
         memory=0,
-        source=Source(kind="unknown", location=request.location),
+        source=Source(kind="unknown", location=location),
         error=Failure(
             stage="inspect", code=e.status, message=e.message, remedy=e.remedy
         ),
@@ -131,9 +142,11 @@ def _fingerprinted(vm: VM) -> VM:
     files = [vm.source.location]
     for layer in (disk.source for disk in vm.disks):
         if layer and layer.path:
-            files += [layer.path, *(file.path for file in layer.backing)]
+            files.append(layer.origin or layer.path)
+            files += [file.origin or file.path for file in layer.backing]
     for file in files:
         found.update(file.encode("utf-8", "surrogateescape"))
+        found.update(views.mark(file).encode())
         # The names of files that are missing may be relative, and mean nothing here.
         if Path(file).is_absolute():
             found.update(_facts(Path(file)))

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Ask nbdkit for the size of what a plugin of it serves, and for all of it."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+
+from v2v import process
+from v2v.views.transports.found import BrokenOffError
+
+_PATIENCE = 90.0  # seconds; connecting takes at most 30
+PIECE = 2**20
+# As nbdkit says whose error it is: "nbdkit: ssh[1]: error: ".
+_WHOSE = re.compile(r"^nbdkit: (?:\w+(?:\[\d+\])?: )?(?:error: )?")
+
+
+class RefusedError(Exception):
+    """nbdkit cannot serve it; has the lines that it said, without its name."""
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        """Keep *lines*."""
+        super().__init__(lines[0] if lines else "nbdkit gives no reason")
+        self.text = "\n".join(lines)
+
+
+def command(plugin: Sequence[str], *, retry: bool = True) -> list[str]:
+    """Return the argv that serves *plugin*, a plugin's name and parameters.
+
+    With *retry* a connection that is lost is made again.
+    """
+    filters = ["--filter=retry"] if retry else []
+    return ["nbdkit", "-f", "-r", *filters, *plugin]
+
+
+def size(plugin: Sequence[str]) -> int:
+    """Return the size in bytes of what *plugin* serves.  Raises RefusedError."""
+    server = ["[", *command(plugin, retry=False), "]"]
+    asked = ["nbdinfo", "--size", "--", *server]
+    done = process.run(asked, seconds=_PATIENCE, ok=range(127))
+    if done.returncode:
+        raise RefusedError(_said(done.stderr))
+    return int(done.stdout)
+
+
+def pieces(plugin: Sequence[str]) -> Iterator[bytes]:
+    """Yield all that *plugin* serves.  Raises BrokenOffError if it ends too early."""
+    asked = ["nbdcopy", "--", "[", *command(plugin), "]", "-"]
+    with tempfile.TemporaryFile() as nothing:
+        try:
+            yield from process.output(asked, nothing, PIECE)
+        except process.ToolError as e:
+            raise BrokenOffError(e.message) from e
+
+
+def _said(stderr: bytes) -> list[str]:
+    """Return the lines of nbdkit in *stderr*, and not those of its client."""
+    lines = stderr.decode(errors="replace").splitlines()
+    return [_WHOSE.sub("", line) for line in lines if not line.startswith("nbdinfo:")]
