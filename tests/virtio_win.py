@@ -75,7 +75,7 @@ _DRIVERS = (
     (
         *("viogpudo", "viogpudo", "VioGpuDod", _DISPLAY, 3),
         (r"PCI\VEN_1AF4&DEV_1050",),
-        _10,
+        ("2k12R2", *_10),
     ),
     ("fwcfg", "fwcfg", "FwCfg", _SYSTEM, 3, (r"ACPI\QEMU0002",), _8),
     ("qemufwcfg", "qemufwcfg", "", _SYSTEM, 3, (r"ACPI\QEMU0002",), _10),
@@ -86,12 +86,42 @@ _DRIVERS = (
     ),
     ("sriov", "netkvmno", "netkvm", _NET, 3, _ids("1000", "1041", "0001"), _8),
 )
+# As a catalogue has it that Microsoft signed.
+SIGNED = b"0\x82 Microsoft Windows Hardware Compatibility Publisher0"
 _BITS_32 = ("w7", "w8.1", "w10")
 # What the INFs of disks set below their services.
 _PARAMETERS = {
     "viostor": ((r"Parameters\PnpInterface", "5", 1), ("Parameters", "BusType", 1)),
     "vioscsi": ((r"Parameters\PnpInterface", "5", 1), ("Parameters", "BusType", 10)),
 }
+
+
+def certificate(issuer: bytes, serial: int) -> bytes:
+    """Return what begins as a certificate of X.509 does, in DER."""
+    fields = (
+        *(_der(0xA0, _der(2, b"\2")), _der(2, bytes([serial])), _der(0x30)),
+        _der(0x30, _der(0x13, issuer)),
+    )
+    return _der(0x30, _der(0x30, *fields), _der(0x30), _der(3, b"\0"))
+
+
+def catalogue(signer: bytes, *others: bytes, order: int = 1) -> bytes:
+    """Return a catalogue that has certificates, of which *signer* is who signed it."""
+    own = (_der(0x30, _der(0x13, b"issuer")), _der(2, b"\7"))
+    signed = _der(
+        0x30,
+        *(_der(2, b"\1"), _der(0x31), _der(0x30, _der(6, b"\x2a"))),
+        _der(0xA0, *(signer, *others)[::order]),
+        _der(0x31, _der(0x30, _der(2, b"\1"), _der(0x30, *own), _der(0x30))),
+    )
+    return _der(0x30, _der(6, b"\x2a\x86\x48"), _der(0xA0, signed))
+
+
+def _der(tag: int, *parts: bytes) -> bytes:
+    content = b"".join(parts)
+    size = len(content)
+    length = bytes([size]) if size < 128 else bytes([0x82, size >> 8, size & 255])
+    return bytes([tag]) + length + content
 
 
 def program(
@@ -110,6 +140,7 @@ def inf(name: str, service: str, guid: str, start: int, ids: tuple[str, ...]) ->
     """Return an INF for x86 and x86-64."""
     models = "".join(f"%Disk% = inst, {i}\n" for i in ids)
     added = f"{service}, 2, service" if service else ",2"
+    more = "blnsvr.exe = 1\n" if name == "balloon" else ""
     parameters = "".join(
         f'HKR, "{key}", "{value}", 0x00010001, {number}\n'
         for key, value, number in _PARAMETERS.get(name, ())
@@ -128,7 +159,7 @@ CatalogFile={name}.cat
 {models}[Models.NTx86]
 {models}[SourceDisksFiles]
 {name}.sys = 1
-[inst.NT]
+{more}[inst.NT]
 CopyFiles=@{name}.sys
 [inst.NT.Services]
 AddService = {added}
@@ -146,7 +177,9 @@ Disk="{name} of a test"
 """
 
 
-def files(without: tuple[str, ...] = ()) -> dict[str, bytes]:
+def files(
+    without: tuple[str, ...] = (), *, catalogue: bytes = b"catalogue"
+) -> dict[str, bytes]:
     """Return all files of an ISO by path, but for those that begin as *without*."""
     made: dict[str, bytes] = {}
     for folder, name, service, guid, start, ids, systems in _DRIVERS:
@@ -156,13 +189,28 @@ def files(without: tuple[str, ...] = ()) -> dict[str, bytes]:
                 at = f"{folder}/{system}/{arch}"
                 machine = 0x8664 if arch == "amd64" else 0x14C
                 made[f"{at}/{name}.inf"] = text
-                made[f"{at}/{name}.cat"] = b"catalogue"
+                made[f"{at}/{name}.cat"] = catalogue
                 made[f"{at}/{name}.sys"] = program(machine=machine)
                 made[f"{at}/{name}.pdb"] = b"symbols"
+                if name == "balloon":
+                    made[f"{at}/blnsvr.exe"] = program(machine=machine)
     made["guest-agent/qemu-ga-x86_64.msi"] = b"agent of 64 bits"
     made["guest-agent/qemu-ga-i386.msi"] = b"agent of 32 bits"
     made["NetKVM/w10/amd64/README.txt"] = b"read me"
     return {k: v for k, v in made.items() if not k.startswith(without)}
+
+
+def old_files() -> dict[str, bytes]:
+    """Return files of an ISO that has drivers for XP yet, which know no virtio 1.0."""
+    made: dict[str, bytes] = {}
+    for place, name, service, guid, start, ids, _ in _DRIVERS:
+        if name in ("viostor", "netkvm", "balloon", "vioser"):
+            text = inf(name, service, guid, start, ids[:1])
+            at = f"{place}/xp/x86"
+            made[f"{at}/{name}.inf"] = text.replace("NTx86", "NTx86.5.1").encode()
+            made[f"{at}/{name}.cat"] = b"catalogue"
+            made[f"{at}/{name}.sys"] = program((62, 77, 104, 17200), 0x14C)
+    return made
 
 
 def folder(root: Path, made: dict[str, bytes]) -> Path:

@@ -13,6 +13,12 @@ from guest_folder import Folder, Volume
 from v2v.guests.appliance import Appliance
 from windows_guest import Phony
 
+# What ntfs-3g gives to all that it makes: everyone may do everything.
+OPEN = (
+    "0x010004801400000024000000000000003400000001020000000000052000000020020000"
+    "0102000000000005200000002002000002001c000100000000031400ff011f00"
+    "010100000000000100000000"
+)
 _LOCKED = "BitLocker"
 
 
@@ -76,12 +82,26 @@ class _Disk(Folder):
         return {folders[place]: point for point, place in self.mounted.items()}
 
     def debug(self, command: str, arguments: list[str]) -> str:
-        """Set an extended attribute, or show one."""
+        """Set the descriptor of files, or show those of some."""
         assert command == "sh"
-        words = shlex.split(arguments[0])
+        words = shlex.split(arguments[0].partition("; do ")[0])
         if words[0] == "setfattr":
-            self.attributes[words[-1]] = f"{words[2]}={words[4]}"
-        return self.attributes[words[-1]]
+            assert words[1:4] == ["-h", "-n", "system.ntfs_acl"]
+            self.attributes |= dict.fromkeys(words[6:], words[5])
+            return ""
+        assert words[:3] == ["for", "f", "in"]
+        return "".join(f"{self._attribute(path)}\n" for path in words[3:])
+
+    def _attribute(self, path: str) -> str:
+        if not self.exists(path.removeprefix("/sysroot")):
+            return "none"
+        return f"system.ntfs_acl={self.attributes.get(path, OPEN)}"
+
+    def mv(self, source: str, to: str) -> None:
+        super().mv(source, to)
+        self.attributes[f"/sysroot{to}"] = self.attributes.pop(
+            f"/sysroot{source}", OPEN
+        )
 
     def rmdir(self, path: str) -> None:
         self.host(path).rmdir()

@@ -16,7 +16,7 @@ from v2v.document import Change, Devices, Finding, Guest
 from v2v.errors import GuestError
 from v2v.guests import inspection
 from v2v.guests.appliance import Appliance
-from v2v.guests.windows import family
+from v2v.guests.windows import entering, family
 from v2v.guests.windows.family import Job
 from windows_guest import Phony
 
@@ -32,6 +32,7 @@ SECTIONS: Table = (
     ("Windows keeps the files of a driver", r"/.*", "§2.4"),
     ("Windows installs virtio's drivers from", r".*/Drivers/VirtIO/.*", "§2.4"),
     ("Windows loads the drivers of its disk", r".*/drivers/vio.*\.sys", "§2.4"),
+    ("Windows asks nobody whether", r"SOFTWARE\\.*\\Blob", "§3.4, B4"),
     ("Windows looks there for drivers", r"SOFTWARE\\.*\\DevicePath", "§2.4, B1"),
     ("the guest agent is installed from there", r".*/qemu-ga/.*", "§5.1"),
     ("the guest does what is left", r".*/v2v/firstboot/.*", "§3.3, §3.4"),
@@ -53,8 +54,8 @@ SECTIONS: Table = (
     ("the console has no picture", r"BCD\\.*\\16000046", "§6, C1"),
     ("a reset in the first boots", r"BCD\\.*\\250000E0\\Element", "§4.6, C2"),
     ("the firmware of a new machine", r".*/(?i:EFI/Boot)/boot.*\.efi", "§6 NVRAM"),
-    (r"\d+ values or keys of the hive", r".*/(?i:SYSTEM|SOFTWARE|DRIVERS)", "§0"),
-    (r"\d+ values or keys of the hive", r".*/BCD", "§0, §6"),
+    (r"\d+ values? or keys? of the hive", r".*/(?i:SYSTEM|SOFTWARE|DRIVERS)", "§0"),
+    (r"\d+ values? or keys? of the hive", r".*/BCD", "§0, §6"),
 )
 _SHOWN = 200  # characters of a value
 
@@ -115,12 +116,17 @@ def _head(guest: Guest, devices: Devices, findings: Sequence[Finding]) -> Iterat
     assert guest.windows
     facts = guest.windows
     edition = facts.edition or "of no edition"
-    yield f"# {facts.id} build {facts.build} {facts.installation} {edition}"
-    yield f"# {guest.arch} {guest.firmware or 'bios'} {facts.system_root}"
+    patched = f".{facts.patch} ({facts.release})" if facts.patch else ""
+    yield f"# {facts.id} build {facts.build}{patched} {facts.installation} {edition}"
+    yield f"# {guest.arch} {guest.firmware} {facts.system_root} {facts.timezone}"
+    for drive in facts.drives:
+        by = drive.partition or f"{drive.signature:08x} at {drive.offset}"
+        yield f"# drive {drive.letter} {by}"
     for verdict in guest.verdicts:
         yes = "yes" if verdict.boots else "no"
         yield f"# verdict {verdict.bus}: {yes}, {verdict.reason}"
     yield f"# hardware: {' '.join(_words(devices))}"
+    assert entering.BOOT not in str(guest)
     for finding in findings:
         yield f"# finding {finding.code} ({finding.severity}): {finding.message}"
     yield ""

@@ -105,6 +105,7 @@ class Phony:
             vcpus=said.get("vcpus", 2),
             cpu=Cpu(sockets=said.get("vcpus", 2), cores=1),
             firmware="efi" if self.efi else "bios",
+            secure_boot=said.get("secure_boot", False),
             disks=tuple(
                 Disk(id=f"sd{chr(97 + i)}", bus="scsi")
                 for i in range(said.get("disks", 1))
@@ -119,9 +120,16 @@ class Phony:
         media = None
         if said.get("virtio_win", False):
             folder.mkdir(exist_ok=True)
-            media = virtio_win.folder(folder, virtio_win.files())
+            # The community's: of somebody else than Microsoft.
+            other = virtio_win.catalogue(virtio_win.certificate(b"issuer", 7))
+            own = virtio_win.SIGNED if said.get("signed", False) else other
+            made = virtio_win.files(catalogue=own)
+            if said.get("old", False):
+                made = virtio_win.old_files()
+            media = virtio_win.folder(folder, made)
         return Wanted(
             virtio_win=media,
+            trust_publisher=said.get("trust_publisher", False),
             firstboot=said.get("firstboot", "service"),
             remove_tools=said.get("remove_tools", False),
             addresses=addresses.asked(said.get("macs", ())),
@@ -437,6 +445,8 @@ def software(phony: Phony) -> Keys:
     if major > 5:
         current["EditionID"] = said["edition"]
         current["InstallationType"] = said.get("installation", "Client")
+    if "release" in said:
+        current |= {"DisplayVersion": said["release"], "UBR": said["patch"]}
     if major > 6:
         current |= {"CurrentMajorVersionNumber": major, "CurrentMinorVersionNumber": 0}
     found: Keys = {

@@ -57,6 +57,12 @@ def main(
             help="Where the drivers for Windows are.",
         ),
     ] = None,
+    trust_publisher: Annotated[
+        bool,
+        typer.Option(
+            "--trust-publisher", help="Have Windows trust who signed its drivers."
+        ),
+    ] = False,
     firstboot_method: Annotated[
         Literal["service", "setup", "none"],
         typer.Option(
@@ -109,6 +115,7 @@ def main(
         macs=tuple(mac or ()),
         remove_tools=remove_tools,
         virtio_win=virtio_win,
+        trust_publisher=trust_publisher,
         firstboot=firstboot_method,
         discard_hibernation=discard_hibernation,
         force_dirty_hive=force_dirty_hive,

@@ -40,6 +40,13 @@ def main(
     no_verify_manifest: Annotated[
         bool, typer.Option("--no-verify-manifest", help="Do not check an OVA's sums.")
     ] = False,
+    verify_certificate: Annotated[
+        str,
+        typer.Option(metavar="TRUST", help="Whose signature an OVA must bear."),
+    ] = "",
+    deployment_option: Annotated[
+        str, typer.Option(metavar="ID", help="Take this deployment option of an OVF.")
+    ] = "",
     check: Annotated[
         bool, typer.Option("--check", help="Say whether all can be converted.")
     ] = False,
@@ -81,12 +88,16 @@ def main(
     allowed = tuple(allow_path or ())
     if name and len(sources) > 1:
         raise typer.BadParameter("--name goes with one SOURCE")
+    if verify_certificate and no_verify_manifest:
+        raise typer.BadParameter("a signature is one of the manifest: verify both")
     requests = [
         Request(
             location=location,
             format=image_format or None,  # type: ignore[arg-type]
             allow=allowed,
             verify_manifest=not no_verify_manifest,
+            trust=verify_certificate,
+            option=deployment_option,
             digests_now=check,
         )
         for location in sources
@@ -102,6 +113,7 @@ def main(
         keys=tuple(key or ()),
         only=only,
         rename=name,
+        trust=verify_certificate,
         max_size=options.size(max_size),
         # MAC:ip:... is for v2v-fixup; v2v hands each stage all that it has.
         macs=tuple(word for word in mac or () if ":ip:" not in word),

@@ -87,6 +87,17 @@ class Digest(Record):
     said_by: str
 
 
+class Chunk(Record):
+    """A piece of an image that is stored in several: ``length`` bytes of a file."""
+
+    path: str
+    # What ``path`` is v2v's own view of, see Layer.
+    origin: str | None = None
+    stretch: Stretch | None = None
+    offset: Size = 0
+    length: Size
+
+
 class Layer(Record):
     """A place where a disk's bytes are, as an address and not a path.
 
@@ -103,6 +114,8 @@ class Layer(Record):
     # A part of a file, for members of an OVA: bytes.
     offset: Size | None = None
     length: Size | None = None
+    # In place of the file at ``path``, which is the first one's: the image in pieces.
+    parts: tuple[Chunk, ...] = ()
     # The disk's name in a container of several, in which ``length`` is its size.
     member: str | None = None
     # What ``path`` is v2v's own view of: a packed file, or a URL (without secrets);
@@ -287,6 +300,9 @@ class Windows(Record):
 
     id: str
     build: int
+    # As Windows writes them behind each other: 22H2, and 19045.3324.
+    release: str | None = None
+    patch: int | None = None
     edition: str | None = None
     installation: Literal["client", "server", "server-core", "nano"] = "client"
     control_set: str = "ControlSet001"

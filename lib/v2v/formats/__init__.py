@@ -11,9 +11,11 @@ import os
 import pkgutil
 import sys
 from array import array
-from collections.abc import Callable, Iterator
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast
 
@@ -82,6 +84,42 @@ class Part:
             yield numbers
 
 
+@dataclass(frozen=True, kw_only=True)
+class Strung(Part):
+    """An image in pieces, one after another; ``path`` is the first one's file.
+
+    ``starts`` says where in the image each piece begins.
+    """
+
+    pieces: tuple[Part, ...]
+    starts: tuple[int, ...]
+
+    def read(self, at: int, count: int) -> bytes:
+        """See Part."""
+        if at + count > self.length:
+            raise truncated(self.path)
+        found = []
+        number = max(0, bisect_right(self.starts, at) - 1)
+        while count:
+            piece, inside = self.pieces[number], at - self.starts[number]
+            some = min(count, piece.length - inside)
+            found.append(piece.read(inside, some))
+            at, count, number = at + some, count - some, number + 1
+        return b"".join(found)
+
+
+def strung(pieces: Sequence[Part]) -> Strung:
+    """Return *pieces*, at least one, as one image."""
+    *starts, length = accumulate((piece.length for piece in pieces), initial=0)
+    return Strung(
+        path=pieces[0].path,
+        offset=0,
+        length=length,
+        pieces=tuple(pieces),
+        starts=tuple(starts),
+    )
+
+
 class ImageFormat(Protocol):
     """What every module of this package offers."""
 
@@ -91,9 +129,13 @@ class ImageFormat(Protocol):
         ...
 
     def examine(
-        self, path: Path, checked: Checked, offset: int = 0, length: int | None = None
+        self,
+        place: Path | Part,
+        checked: Checked,
+        offset: int = 0,
+        length: int | None = None,
     ) -> Image:
-        """Return what the header of the image at *offset* of *path* says.
+        """Return what the header of the image at *offset* of *place* says.
 
         Every other file that it names goes through *checked*.  Raises SourceError if
         it is broken, truncated, or names what must not be opened.
@@ -111,22 +153,31 @@ def load(name: str) -> ImageFormat:
     return cast(ImageFormat, import_module(f"{__name__}.{name}"))
 
 
-def recognise(path: Path, offset: int = 0, length: int | None = None) -> Format | None:
-    """Return the format whose magic the image at *path* bears, or None.
+def recognise(
+    place: Path | Part, offset: int = 0, length: int | None = None
+) -> Format | None:
+    """Return the format whose magic the image at *place* bears, or None.
 
     None is not "raw": it says that no container was recognised.
     """
-    head, tail = ends(path, offset, length)
+    head, tail = ends(place, offset, length)
     for name in names():
         if name != "raw" and load(name).matches(head, tail):
             return cast(Format, name)
     return None
 
 
-def ends(path: Path, offset: int, length: int | None) -> tuple[bytes, bytes]:
+def ends(
+    place: Path | Part, offset: int = 0, length: int | None = None
+) -> tuple[bytes, bytes]:
     """Return the first 4096 and the last 512 bytes.  Raises SourceError."""
+    if isinstance(place, Strung):
+        some, last = min(4096, place.length), min(512, place.length)
+        return place.read(0, some), place.read(place.length - last, last)
+    if isinstance(place, Part):
+        return ends(place.path, place.offset, place.length)
     try:
-        with path.open("rb") as file:
+        with place.open("rb") as file:
             end = file.seek(0, os.SEEK_END)
             stop = end if length is None else min(end, offset + length)
             file.seek(offset)
@@ -134,7 +185,7 @@ def ends(path: Path, offset: int, length: int | None) -> tuple[bytes, bytes]:
             file.seek(max(offset, stop - 512))
             tail = file.read(max(0, stop - file.tell()))
     except OSError as e:
-        raise SourceError(f"{path}: {e.strerror}") from e
+        raise SourceError(f"{place}: {e.strerror}") from e
     return head, tail
 
 
@@ -159,20 +210,23 @@ def truncated(path: Path) -> SourceError:
     )
 
 
-def part(path: Path, offset: int, length: int | None) -> Part:
-    """Return the image at *offset* of *path*; *length* None is up to the end.
+def part(place: Path | Part, offset: int = 0, length: int | None = None) -> Part:
+    """Return the image at *offset* of *place*; *length* None is up to the end.
 
-    Raises SourceError if the file ends before.
+    What is a Part already is returned as it is.  Raises SourceError if the file ends
+    before.
     """
+    if isinstance(place, Part):
+        return place
     try:
-        with path.open("rb") as file:
+        with place.open("rb") as file:
             end = file.seek(0, os.SEEK_END)
     except OSError as e:
-        raise SourceError(f"{path}: {e.strerror}") from e
+        raise SourceError(f"{place}: {e.strerror}") from e
     rest = max(0, end - offset)
     if length is not None and length > rest:
-        raise truncated(path)
-    return Part(path=path, offset=offset, length=rest if length is None else length)
+        raise truncated(place)
+    return Part(path=place, offset=offset, length=rest if length is None else length)
 
 
 def checked_size(path: Path, size: int) -> int:

@@ -29,13 +29,13 @@ def matches(head: bytes, tail: bytes) -> bool:
 
 
 def examine(
-    path: Path, checked: Checked, offset: int = 0, length: int | None = None
+    place: Path | Part, checked: Checked, offset: int = 0, length: int | None = None
 ) -> Image:
     """See formats.ImageFormat."""
-    image = part(path, offset, length)
+    image = part(place, offset, length)
     if not matches(image.read(0, min(16, image.length)), b""):
         raise SourceError(
-            f"{path} is no expanding disk of Parallels",
+            f"{image.path} is no expanding disk of Parallels",
             "a plain one is raw: --input-format raw",
         )
     head = image.read(0, _HEADER)
@@ -45,15 +45,15 @@ def examine(
     if head[:16] == _OLD:
         sectors &= 0xFFFF_FFFF
     if version != _VERSION or not 0 < cluster <= _MAX_CLUSTER:
-        raise broken(path, f"version {version}, clusters of {cluster} sectors")
+        raise broken(image.path, f"version {version}, clusters of {cluster} sectors")
     if used == _IN_USE:
         raise SourceError(
-            f"{path} was not closed",
+            f"{image.path} was not closed",
             "shut the VM down on the source, and copy it again",
         )
-    size = checked_size(path, sectors * SECTOR)
+    size = checked_size(image.path, sectors * SECTOR)
     if entries * cluster < sectors:
-        raise broken(path, "its block table is too small for the disk")
+        raise broken(image.path, "its block table is too small for the disk")
     unit = cluster if head[:16] == _NEW else 1
     return Image(size=size, mapped=_mapped(image, cluster * SECTOR, unit, size))
 

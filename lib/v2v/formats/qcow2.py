@@ -65,15 +65,15 @@ def matches(head: bytes, tail: bytes) -> bool:
 
 
 def examine(
-    path: Path, checked: Checked, offset: int = 0, length: int | None = None
+    place: Path | Part, checked: Checked, offset: int = 0, length: int | None = None
 ) -> Image:
     """See formats.ImageFormat.
 
     ``differencing`` where the header names a backing file; that is not opened.
     """
-    image = part(path, offset, length)
+    image = part(place, offset, length)
     header = _header(image)
-    _refuse(path, header)
+    _refuse(image.path, header)
     _check_tables(image, header)
     if not _is_surely_whole(image, header):
         _check_clusters(image, header)

@@ -3,11 +3,9 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-from v2v.errors import SourceError
-from v2v.formats import Checked, Image
+from v2v.formats import Checked, Image, Part, part
 
 
 def matches(head: bytes, tail: bytes) -> bool:
@@ -16,12 +14,9 @@ def matches(head: bytes, tail: bytes) -> bool:
 
 
 def examine(
-    path: Path, checked: Checked, offset: int = 0, length: int | None = None
+    place: Path | Part, checked: Checked, offset: int = 0, length: int | None = None
 ) -> Image:
     """See formats.ImageFormat."""
-    try:
-        with path.open("rb") as file:
-            end = file.seek(0, os.SEEK_END)
-    except OSError as e:
-        raise SourceError(f"{path}: {e.strerror}") from e
-    return Image(size=end - offset if length is None else length)
+    # A member of an OVA may end before its last sector does, and the archive with it.
+    image = part(place, offset, None)
+    return Image(size=image.length if length is None else length)

@@ -46,23 +46,24 @@ def matches(head: bytes, tail: bytes) -> bool:
 
 
 def examine(
-    path: Path, checked: Checked, offset: int = 0, length: int | None = None
+    place: Path | Part, checked: Checked, offset: int = 0, length: int | None = None
 ) -> Image:
     """See formats.ImageFormat."""
-    image = part(path, offset, length)
+    image = part(place, offset, length)
     head = image.read(0, min(_HEADER, image.length))
     if not matches(head, b""):
         raise SourceError(
-            f"{path} is no VDI image", "give its real format with --input-format"
+            f"{image.path} is no VDI image", "give its real format with --input-format"
         )
     head = image.read(0, _HEADER)
     version, _, kind = struct.unpack_from("<III", head, 68)
     if version != _VERSION:
         raise SourceError(
-            f"{path} is of version {version >> 16}.{version & 0xFFFF} of VDI, not 1.1",
+            f"{image.path} is of version {version >> 16}.{version & 0xFFFF} of VDI, "
+            "not 1.1",
             "open it once in a newer VirtualBox, or clone it there",
         )
-    size = checked_size(path, struct.unpack_from("<Q", head, 368)[0])
+    size = checked_size(image.path, struct.unpack_from("<Q", head, 368)[0])
     parent = uuid.UUID(bytes_le=head[424:440])
     if kind not in _WHOLE or parent.int:
         name = str(parent) if parent.int else None

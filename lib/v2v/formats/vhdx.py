@@ -54,13 +54,13 @@ def matches(head: bytes, tail: bytes) -> bool:
 
 
 def examine(
-    path: Path, checked: Checked, offset: int = 0, length: int | None = None
+    place: Path | Part, checked: Checked, offset: int = 0, length: int | None = None
 ) -> Image:
     """See formats.ImageFormat."""
-    image = part(path, offset, length)
+    image = part(place, offset, length)
     if not matches(image.read(0, min(8, image.length)), b""):
         raise SourceError(
-            f"{path} is no VHDX image", "give its real format with --input-format"
+            f"{image.path} is no VHDX image", "give its real format with --input-format"
         )
     _check_log(image)
     regions = _regions(image)
@@ -68,10 +68,10 @@ def examine(
     block, flags = struct.unpack("<II", _item(image, items, _PARAMETERS, 8))
     (size,) = struct.unpack("<Q", _item(image, items, _DISK_SIZE, 8))
     (sector,) = struct.unpack("<I", _item(image, items, _SECTOR_SIZE, 4))
-    checked_size(path, size)
+    checked_size(image.path, size)
     if sector != 512:
         raise SourceError(
-            f"{path} has sectors of {sector} bytes, which qemu cannot read",
+            f"{image.path} has sectors of {sector} bytes, which qemu cannot read",
             "copy the disk to one with 512-byte sectors on the source "
             "(New-VHD -LogicalSectorSizeBytes 512)",
         )

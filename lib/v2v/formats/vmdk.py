@@ -18,7 +18,7 @@ from pathlib import Path
 from v2v import charsets, views
 from v2v.document import File
 from v2v.errors import SourceError
-from v2v.formats import Checked, Image, checked_size, ends, read, truncated
+from v2v.formats import Checked, Image, Part, checked_size, ends, part, truncated
 from v2v.mapping import vmfs
 from v2v.mapping.pieces import Mapped
 
@@ -68,15 +68,6 @@ class Descriptor:
         return sum(extent.sectors for extent in self.extents) * SECTOR
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Part:
-    """The file, or the member of an OVA, that holds a sparse extent; bytes."""
-
-    path: Path
-    offset: int
-    end: int
-
-
 def matches(head: bytes, tail: bytes) -> bool:
     """See formats.ImageFormat."""
     return head[:4] in (b"KDMV", b"COWD") or _is_text(head)
@@ -87,24 +78,26 @@ def _is_text(head: bytes) -> bool:
 
 
 def examine(
-    path: Path, checked: Checked, offset: int = 0, length: int | None = None
+    place: Path | Part, checked: Checked, offset: int = 0, length: int | None = None
 ) -> Image:
     """See formats.ImageFormat."""
-    head, _ = ends(path, offset, length)
+    image = part(place, offset, length)
+    path = image.path
+    head, _ = ends(image)
     if head[:4] == b"COWD":
         raise SourceError(
             f"{path} is the data of a snapshot, without its descriptor",
             f"name the small text file beside it: {path.name.replace('-delta', '')}",
         )
     if head[:4] == b"KDMV":
-        return _examine_sparse(path, head, offset, length)
+        return _examine_sparse(image, head)
     if not _is_text(head):
         raise SourceError(
             f"{path} is no VMDK: it has neither a sparse header nor a descriptor",
             "if this is the -flat.vmdk, name the descriptor beside it, or give "
             "--input-format raw",
         )
-    found = descriptor(path)
+    found = descriptor(image)
     for extent in found.extents:
         _examine_extent(path, extent, checked)
     return Image(
@@ -126,20 +119,20 @@ def _mapped(path: Path, found: Descriptor) -> Mapped | None:
     return replace(mapped, size=found.size) if mapped else None
 
 
-def descriptor(path: Path, offset: int = 0, length: int | None = None) -> Descriptor:
-    """Return the descriptor of the VMDK at *path*, in text or embedded.
+def descriptor(place: Path | Part) -> Descriptor:
+    """Return the descriptor of the VMDK at *place*, in text or embedded.
 
     Raises SourceError if there is none, or it cannot be read.
     """
-    head, _ = ends(path, offset, length)
+    image = part(place)
+    path = image.path
+    head, _ = ends(image)
+    at, length = 0, image.length
     if head[:4] == b"KDMV":
-        at, sectors = struct.unpack_from("<QQ", head, 28)
-        if not at or not sectors:
+        at, length = (n * SECTOR for n in struct.unpack_from("<QQ", head, 28))
+        if not at or not length:
             raise SourceError(f"{path} has no descriptor of its own")
-        data = read(path, offset + at * SECTOR, _bounded(path, sectors * SECTOR))
-    else:
-        data = read(path, 0, _bounded(path, path.stat().st_size))
-    return parse(path, data)
+    return parse(path, image.read(at, _bounded(path, length)))
 
 
 def _bounded(path: Path, count: int) -> int:
@@ -221,12 +214,13 @@ def _examine_extent(path: Path, extent: Extent, checked: Checked) -> None:
     if extent.type in ("FLAT", "VMFS"):
         if file.stat().st_size < (extent.offset + extent.sectors) * SECTOR:
             raise truncated(file)
-    elif (head := read(file, 0, 512))[:4] == b"KDMV":
-        _examine_sparse(file, head, 0, None)
+    elif (head := ends(file)[0])[:4] == b"KDMV":
+        _examine_sparse(part(file), head)
 
 
-def _examine_sparse(path: Path, head: bytes, offset: int, length: int | None) -> Image:
+def _examine_sparse(image: Part, head: bytes) -> Image:
     """Check the sparse header *head*: what it places must lie within the file."""
+    path = image.path
     if len(head) < SECTOR:
         raise truncated(path)
     flags, capacity, grain, _, _, per_table, _, directory = struct.unpack_from(
@@ -240,43 +234,41 @@ def _examine_sparse(path: Path, head: bytes, offset: int, length: int | None) ->
     checked_size(path, capacity * SECTOR)
     if not grain or grain > 2**16 or not per_table or per_table > 2**16:
         raise SourceError(f"{path}: the header is broken", "copy it again")
-    end = path.stat().st_size - offset if length is None else length
     if directory == _GD_AT_END:
-        _examine_stream_end(path, offset, end)
+        _examine_stream_end(image)
     else:
         tables = -(-capacity // (grain * per_table))
-        part = _Part(path=path, offset=offset, end=end)
-        last = _last_grain(part, directory, tables, per_table)
-        if last and _grain_end(part, last, grain, flags) > end:
+        last = _last_grain(image, directory, tables, per_table)
+        if last and _grain_end(image, last, grain, flags) > image.length:
             raise truncated(path)
-    return _embedded(path, offset, length, capacity)
+    return _embedded(image, capacity)
 
 
-def _examine_stream_end(path: Path, offset: int, end: int) -> None:
+def _examine_stream_end(image: Part) -> None:
     """A streamOptimized VMDK ends with a footer and an end-of-stream marker."""
-    if end < 3 * SECTOR:
-        raise truncated(path)
-    tail = read(path, offset + end - 2 * SECTOR, 2 * SECTOR)
+    if image.length < 3 * SECTOR:
+        raise truncated(image.path)
+    tail = image.read(image.length - 2 * SECTOR, 2 * SECTOR)
     # Some writers pad the file after the marker; qemu needs the footer right here.
     if tail[:4] != b"KDMV" or tail[SECTOR : SECTOR + 16].strip(b"\0"):
-        raise truncated(path)
+        raise truncated(image.path)
 
 
-def _last_grain(part: _Part, directory: int, tables: int, per_table: int) -> int:
+def _last_grain(image: Part, directory: int, tables: int, per_table: int) -> int:
     """Return the sector of the grain that is last in the file; 0 if there is none.
 
     Raises SourceError if a grain table lies outside the file.
     """
     if tables > 2**24:
-        raise SourceError(f"{part.path}: the header is broken", "copy it again")
+        raise SourceError(f"{image.path}: the header is broken", "copy it again")
     last = 0
-    for place in filter(None, _words(part, directory, tables)):
+    for place in filter(None, _words(image, directory, tables)):
         # 1 marks a grain of zeroes.
-        last = max(last, *(n for n in _words(part, place, per_table) if n != 1), 0)
+        last = max(last, *(n for n in _words(image, place, per_table) if n != 1), 0)
     return last
 
 
-def _grain_end(part: _Part, sector: int, grain: int, flags: int) -> int:
+def _grain_end(image: Part, sector: int, grain: int, flags: int) -> int:
     """Return where the grain at *sector* ends: bytes from the start of the extent.
 
     Behind the end of a file qemu reads zeroes without a word, so a grain that is cut
@@ -285,24 +277,18 @@ def _grain_end(part: _Part, sector: int, grain: int, flags: int) -> int:
     if not flags & _COMPRESSED:
         return (sector + grain) * SECTOR
     # Grain marker: u64 sector of the disk, u32 size of the compressed data.
-    (size,) = struct.unpack_from("<I", _bytes(part, sector * SECTOR, 12), 8)
+    (size,) = struct.unpack_from("<I", image.read(sector * SECTOR, 12), 8)
     return sector * SECTOR + 12 + int(size)
 
 
-def _words(part: _Part, sector: int, count: int) -> tuple[int, ...]:
-    return struct.unpack(f"<{count}I", _bytes(part, sector * SECTOR, count * 4))
+def _words(image: Part, sector: int, count: int) -> tuple[int, ...]:
+    return struct.unpack(f"<{count}I", image.read(sector * SECTOR, count * 4))
 
 
-def _bytes(part: _Part, at: int, count: int) -> bytes:
-    if at + count > part.end:
-        raise truncated(part.path)
-    return read(part.path, part.offset + at, count)
-
-
-def _embedded(path: Path, offset: int, length: int | None, capacity: int) -> Image:
+def _embedded(image: Part, capacity: int) -> Image:
     """A sparse extent of a split disk has no descriptor of its own."""
     try:
-        found = descriptor(path, offset, length)
+        found = descriptor(image)
     except SourceError:
         return Image(size=capacity * SECTOR)
     # The embedded extent line names this very file, often by an old name: qemu does
@@ -341,7 +327,7 @@ def chain(path: Path, checked: Checked) -> tuple[File, ...]:
 
 
 def _descriptor_or_none(path: Path) -> Descriptor | None:
-    head, _ = ends(path, 0, None)
+    head, _ = ends(path)
     return descriptor(path) if matches(head, b"") and head[:4] != b"COWD" else None
 
 

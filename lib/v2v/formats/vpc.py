@@ -64,18 +64,18 @@ def matches(head: bytes, tail: bytes) -> bool:
 
 
 def examine(
-    path: Path, checked: Checked, offset: int = 0, length: int | None = None
+    place: Path | Part, checked: Checked, offset: int = 0, length: int | None = None
 ) -> Image:
     """See formats.ImageFormat.
 
     ``options`` makes qemu take the size that the VHD's creator meant.
     """
-    image = part(path, offset, length)
+    image = part(place, offset, length)
     footer = _footer(image)
-    size = checked_size(path, footer.size)
+    size = checked_size(image.path, footer.size)
     if footer.kind == _FIXED:
         if size > image.length - _FOOTER:
-            raise truncated(path)
+            raise truncated(image.path)
         return Image(size=size, options=_options(footer))
     header = _dynamic_header(image, footer)
     if footer.kind == _DIFFERENCING:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from v2v.document import Guest
+from v2v.document import Filesystem, Guest
 from v2v.errors import GuestError
 from v2v.guests.appliance import Appliance
 from v2v.guests.plan import Action
@@ -28,7 +28,7 @@ def gate(guest: Guest, actions: Sequence[Action]) -> Guest:
         count = needed[fs.mountpoint or ""]
         if count and fs.free is not None and count + _SPARE > fs.free:
             raise GuestError(
-                f"{fs.mountpoint} in the guest has {fs.free / 2**20:.1f} MiB free and "
+                f"{_named(fs)} in the guest has {fs.free / 2**20:.1f} MiB free and "
                 f"needs {(count + _SPARE) / 2**20:.1f} MiB",
                 "remove old kernels or files there on the source",
             )
@@ -38,6 +38,12 @@ def gate(guest: Guest, actions: Sequence[Action]) -> Guest:
             for fs in guest.filesystems
         )
     )
+
+
+def _named(fs: Filesystem) -> str:
+    """Return what a person knows *fs* by: one that v2v mounted for itself by device."""
+    own = fs.mountpoint is None or fs.mountpoint.startswith("/.v2v-")
+    return fs.device if own else f"{fs.mountpoint}"
 
 
 def _place(path: str, points: list[str]) -> str:

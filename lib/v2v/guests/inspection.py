@@ -184,8 +184,9 @@ def locked(guest: Guest) -> Finding | None:
         "warn",
         f"{', '.join(closed[:10])}: encrypted, so the system cannot be looked into; "
         "the VM gets emulated hardware (SATA, e1000e)",
-        "give the passphrase with --key all:file:FILE; or see that the guest's "
-        "initramfs has virtio, then change the VM's devices",
+        "give the passphrase with --key all:file:FILE; or see that the guest has "
+        "virtio's drivers where it starts (a Linux in its initramfs), then change the "
+        "VM's devices",
     )
 
 

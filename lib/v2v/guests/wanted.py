@@ -24,8 +24,8 @@ class Wanted:
     is customised by, with ``folder`` for their secrets; ``operations`` are the options
     that they were made of.
 
-    Of Windows: ``virtio_win`` is the ISO or folder with its drivers, ``firstboot`` how
-    a script is started there.
+    Of Windows: ``virtio_win`` is the ISO or folder with its drivers, whose publisher is
+    to be trusted there or not; ``firstboot`` is how a script is started.
     """
 
     made_for: str = "libvirt"
@@ -37,4 +37,5 @@ class Wanted:
     remove_tools: bool = False
     folder: Path | None = None
     virtio_win: Path | None = None
+    trust_publisher: bool = False
     firstboot: Firstboot = "service"

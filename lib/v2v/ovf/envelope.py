@@ -27,7 +27,13 @@ class FileRef:
     href: str
     size: int | None = None
     compression: str = ""
-    chunked: bool = False
+    # The length in bytes of the pieces that it is stored in; 0 if that is no number.
+    chunk_size: int | None = None
+
+    @property
+    def chunked(self) -> bool:
+        """Whether the OVF says that it is stored in pieces."""
+        return self.chunk_size is not None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,10 +67,11 @@ class Envelope:
     by_href: Mapping[str, FileRef]
 
 
-def read(root: Element, name: str) -> Envelope:
-    """Return what the OVF *root* says.
+def read(root: Element, name: str, option: str = "") -> Envelope:
+    """Return what the OVF *root* says; *option* is the deployment option to take.
 
-    Raises SourceError, which calls the file *name*, if it describes no VM.
+    Raises SourceError, which calls the file *name*, if it describes no VM, or has no
+    such option.
     """
     systems = tuple(_systems(root))
     if not systems:
@@ -76,17 +83,23 @@ def read(root: Element, name: str) -> Envelope:
     if len(systems) > _MAX_SYSTEMS or max(len(files), len(disks)) > _MAX_ENTRIES:
         raise _too_many(f"{name} describes more VMs, files or disks than any package")
     options = [
-        (attribute(option, "id"), attribute(option, "default"))
+        (attribute(choice, "id"), attribute(choice, "default"))
         for section in children(root, "DeploymentOptionSection")
-        for option in children(section, "Configuration")
+        for choice in children(section, "Configuration")
     ]
-    names = tuple(option for option, _ in options)
-    default = [option for option, flag in options if flag.lower() in ("true", "1")]
+    names = tuple(label for label, _ in options)
+    default = [label for label, flag in options if flag.lower() in ("true", "1")]
+    if option and option not in names:
+        shown = ", ".join(names[:20])
+        raise SourceError(
+            f"{name} has no deployment option {option!r:.100}",
+            f"one of: {shown:.1000}" if names else "leave --deployment-option out",
+        )
     return Envelope(
         files=files,
         disks=disks,
         configurations=names,
-        configuration=next(iter((*default, *names)), ""),
+        configuration=option or next(iter((*default, *names)), ""),
         systems=systems,
         by_file=_by_file(disks.values()),
         by_href={file.href: file for file in files.values()},
@@ -123,8 +136,12 @@ def _files(root: Element) -> Iterator[FileRef]:
                 href=attribute(file, "href"),
                 size=units.number(attribute(file, "size")),
                 compression=attribute(file, "compression").lower(),
-                chunked=bool(attribute(file, "chunkSize")),
+                chunk_size=_chunk_size(attribute(file, "chunkSize")),
             )
+
+
+def _chunk_size(text: str) -> int | None:
+    return (units.number(text) or 0) if text else None
 
 
 def _disks(root: Element, files: Mapping[str, FileRef]) -> Iterator[DiskRef]:

@@ -8,20 +8,21 @@ and the disk has no layer then.  A file that is not what the OVF says raises.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from v2v import formats
 from v2v.document import File, Finding, Format, Layer
 from v2v.errors import SourceError
-from v2v.formats import Part
+from v2v.formats import Part, Strung
+from v2v.ovf import chunks, stored
+from v2v.ovf.chunks import Whole
 from v2v.ovf.envelope import DiskRef, Envelope, FileRef
 from v2v.ovf.package import Archive, MissingError, Package, RefusedError
 from v2v.sources import disks, images
 from v2v.sources.disk import RAW_SUFFIXES, SUFFIXES
 
 _SECTOR = 512
-_GZIP = b"\x1f\x8b"
 _BINARY_VMDK = (b"KDMV", b"COWD")
 _MAX_PARENTS = 32
 # Parts of the format's URI.  The longer of two goes first.
@@ -68,14 +69,16 @@ def find(
         id=disk, ref=ref, file=ref.file, package=package, capacity=capacity
     )
     try:
-        part, findings = _part(wanted)
-        if part is None:
-            return Found(size=capacity, findings=findings)
-        return _opened(wanted, part, findings, envelope)
+        whole = stored.find(wanted.file, package, _declared(ref))
+        return _opened(wanted, whole, envelope)
     except RefusedError as e:
         return _blocked(wanted, "path-refused", e.message, e.remedy)
     except MissingError as e:
         return _missing(wanted, e)
+    except chunks.UnclearError as e:
+        return _unclear(wanted, e.message)
+    except stored.PackedPiecesError as e:
+        return _compressed(wanted, e.message)
 
 
 def _blank(disk: str, ref: DiskRef, capacity: int | None) -> Found:
@@ -116,38 +119,13 @@ def _missing(wanted: _Wanted, e: SourceError) -> Found:
     )
 
 
-def _part(wanted: _Wanted) -> tuple[Part | None, tuple[Finding, ...]]:
-    """Return the file of the disk; None if it is in pieces, which the finding says.
-
-    Raises MissingError if there is no such file, RefusedError if it must not be read.
-    """
-    try:
-        return wanted.package.find(wanted.file.href), ()
-    except MissingError:
-        pieces = wanted.package.pieces(wanted.file.href)
-        if not pieces:
-            raise
-    if len(pieces) == 1:
-        return pieces[0], ()
-    if wanted.file.chunked or not all(map(_is_image, pieces)):
-        return None, _chunked(wanted, len(pieces)).findings
-    # Without chunkSize such numbers are snapshots (virt-v2v: test-i-ova-snapshots).
-    text = f"{wanted.id}: of {len(pieces)} whole images of {wanted.file.href} the last"
-    finding = _finding("disk-snapshots", "warn", f"{text} is taken", wanted.id)
-    return pieces[-1], (finding,)
-
-
-def _is_image(part: Part) -> bool:
-    return formats.recognise(part.path, part.offset, part.length) is not None
-
-
-def _chunked(wanted: _Wanted, count: int) -> Found:
+def _unclear(wanted: _Wanted, message: str) -> Found:
     href = wanted.file.href
     unpack = "unpack the OVA with tar, " if _packed(wanted) else ""
     return _blocked(
         wanted,
         "disk-chunked",
-        f"{href} is cut into {count} pieces, which cannot be read as one in place",
+        message,
         f"{unpack}join them: cat {href}.[0-9]* >{href}; then remove chunkSize from the "
         "OVF" + (" and name that" if unpack else ""),
     )
@@ -157,51 +135,50 @@ def _packed(wanted: _Wanted) -> bool:
     return isinstance(wanted.package, Archive)
 
 
-def _opened(
-    wanted: _Wanted, part: Part, findings: tuple[Finding, ...], envelope: Envelope
-) -> Found:
-    """Return the layer for the file *part*, after a look into it."""
-    head, _ = formats.ends(part.path, part.offset, part.length)
-    declared = _declared(wanted.ref)
-    # The bytes of a raw disk are the guest's, and prove nothing alone.
-    gzip = wanted.file.compression == "gzip" or declared != "raw"
-    if gzip and head.startswith(_GZIP):
-        return _compressed(wanted)
+def _opened(wanted: _Wanted, whole: Whole, envelope: Envelope) -> Found:
+    """Return the layer for the file *whole*, after a look into it."""
+    part = whole.part
     format, more = _format(wanted, part)
-    if format == "vmdk" and _packed(wanted) and not head.startswith(_BINARY_VMDK):
+    head, _ = formats.ends(part)
+    is_apart = isinstance(part, Strung) or whole.stored is not None
+    is_text = format == "vmdk" and not head.startswith(_BINARY_VMDK)
+    if is_text and (_packed(wanted) or is_apart):
         return _blocked(
             wanted,
             "disk-split",
             f"{wanted.file.href} only lists other files, which cannot be read in place",
             "unpack the OVA with tar, and name the .ovf in it",
         )
-    backing: tuple[File, ...] = ()
-    if wanted.ref.parent:
-        if _packed(wanted) or not _is_whole(part):
-            return _delta(wanted)
-        backing = tuple(_parents(wanted, envelope))
-    findings = (*findings, *more, *_sizes(wanted, part))
-    return _layer(wanted, part, format, backing, findings)
+    parents = tuple(_parents(wanted, envelope))
+    if parents and not all(map(_is_file, (part, *(parent for parent, _ in parents)))):
+        return _delta(wanted)
+    findings = (
+        *(_named(wanted, finding) for finding in whole.findings),
+        *more,
+        *_sizes(wanted, whole),
+    )
+    return _layer(wanted, part, format, parents, findings)
+
+
+def _named(wanted: _Wanted, finding: Finding) -> Finding:
+    text = f"{wanted.id}: {finding.message}"
+    return finding.having(message=text, disk=wanted.id)
 
 
 def _layer(
     wanted: _Wanted,
     part: Part,
     format: Format,
-    backing: tuple[File, ...],
+    parents: tuple[tuple[Part, Format], ...],
     findings: tuple[Finding, ...],
 ) -> Found:
-    length = part.length
-    if format == "raw":
-        # qemu wants whole sectors; tar pads to as much.
-        length = -(-length // _SECTOR) * _SECTOR
-    stretch = images.Part(offset=part.offset, length=length)
+    backing = [File(path=str(parent.path), format=f) for parent, f in parents]
     layer, image = images.layer(
-        part.path,
+        part if isinstance(part, Strung) else part.path,
         format,
         wanted.package.checked,
         backing=backing,
-        part=None if _is_whole(part) else stretch,
+        part=None if part.offset == 0 else _stretch(part, format),
     )
     if image.size and wanted.capacity and wanted.capacity > image.size:
         text = f"{wanted.id} holds {image.size} bytes and the OVF says "
@@ -212,20 +189,33 @@ def _layer(
     return Found(layer=layer, size=image.size, findings=findings)
 
 
-def _is_whole(part: Part) -> bool:
-    """Whether *part* is a file of its own: a member of an archive has a header."""
-    return part.offset == 0
+def _stretch(part: Part, format: Format) -> images.Part:
+    length = part.length
+    if format == "raw":
+        # qemu wants whole sectors; tar pads to as much.
+        length = -(-length // _SECTOR) * _SECTOR
+    return images.Part(offset=part.offset, length=length)
 
 
-def _compressed(wanted: _Wanted) -> Found:
+def _is_file(part: Part) -> bool:
+    """Whether *part* is a file of its own: a member of an archive has a header.
+
+    Of a chain qemu takes no other: the upper one's header names a file too, and that
+    gives way only to the name of a file.
+    """
+    return part.offset == 0 and not isinstance(part, Strung)
+
+
+def _compressed(wanted: _Wanted, message: str) -> Found:
     href = wanted.file.href
     unpack = "unpack the OVA with tar, " if _packed(wanted) else ""
     return _blocked(
         wanted,
         "disk-compressed",
-        f"{href} is compressed with gzip and cannot be read in place",
-        f"{unpack}unpack the disk: gzip -dc {href} >DISK; then name DISK in the OVF "
-        "without ovf:compression" + (", and name that OVF" if unpack else ""),
+        message,
+        f"{unpack}unpack the disk: cat {href}.[0-9]* | gzip -dc >DISK; then name DISK "
+        "in the OVF without ovf:compression and ovf:chunkSize"
+        + (", and name that OVF" if unpack else ""),
     )
 
 
@@ -233,13 +223,18 @@ def _delta(wanted: _Wanted) -> Found:
     return _blocked(
         wanted,
         "disk-delta",
-        f"{wanted.file.href} holds only what differs from disk {wanted.ref.parent}",
-        "unpack the OVA with tar, and name the .ovf in it",
+        f"{wanted.file.href} holds only what differs from disk {wanted.ref.parent}, "
+        "and they cannot be read together in an OVA or in pieces",
+        "unpack the OVA with tar, join pieces with cat in the order of their numbers, "
+        "and name the .ovf",
     )
 
 
-def _parents(wanted: _Wanted, envelope: Envelope) -> Iterator[File]:
-    """Yield the disks that the delta lies on, nearest first.  Raises SourceError."""
+def _parents(wanted: _Wanted, envelope: Envelope) -> Iterator[tuple[Part, Format]]:
+    """Yield the disks that the delta lies on, nearest first.
+
+    Raises SourceError if one is not there, or is not what the OVF says.
+    """
     seen = {wanted.ref.id}
     name = wanted.ref.parent
     while name:
@@ -256,15 +251,9 @@ def _parents(wanted: _Wanted, envelope: Envelope) -> Iterator[File]:
                 "export the VM again, without its snapshots",
             )
         seen.add(name)
-        part = wanted.package.find(ref.file.href)
-        parent = _Wanted(
-            id=wanted.id,
-            ref=ref,
-            file=ref.file,
-            package=wanted.package,
-            capacity=None,
-        )
-        yield File(path=str(part.path), format=_format(parent, part)[0])
+        part = stored.find(ref.file, wanted.package, _declared(ref)).part
+        parent = replace(wanted, ref=ref, file=ref.file, capacity=None)
+        yield part, _format(parent, part)[0]
         name = ref.parent
 
 
@@ -286,7 +275,7 @@ def _format(wanted: _Wanted, part: Part) -> tuple[Format, tuple[Finding, ...]]:
     if declared == "raw":
         return declared, ()
     href = wanted.file.href
-    magic = formats.recognise(part.path, part.offset, part.length)
+    magic = formats.recognise(part)
     if declared and magic == declared:
         return declared, ()
     if declared:
@@ -295,7 +284,7 @@ def _format(wanted: _Wanted, part: Part) -> tuple[Format, tuple[Finding, ...]]:
             f"{href}: the OVF says that it is {declared}, and the file {shown}",
             "export the VM again, or correct ovf:format in the OVF",
         )
-    suffix = _suffix(href)
+    suffix = _suffix(stored.name(wanted.file))
     assumed = magic or "raw"
     plain = magic is None and suffix in ("", *RAW_SUFFIXES)
     if not plain and (magic is None or SUFFIXES.get(suffix) != magic):
@@ -312,10 +301,12 @@ def _suffix(href: str) -> str:
     return PurePosixPath(href.replace("\\", "/")).suffix.lower()
 
 
-def _sizes(wanted: _Wanted, part: Part) -> Iterator[Finding]:
-    given = wanted.file.size
-    if given is not None and given != part.length and not wanted.file.chunked:
-        text = f"{wanted.file.href} has {part.length} bytes and the OVF says {given}"
+def _sizes(wanted: _Wanted, whole: Whole) -> Iterator[Finding]:
+    given, length = wanted.file.size, whole.part.length
+    # DSP0243 means the file as it is stored; some give what it holds.
+    if given not in (None, length, whole.stored):
+        length = length if whole.stored is None else whole.stored
+        text = f"{wanted.file.href} has {length} bytes and the OVF says {given}"
         yield _finding("size-differs", "warn", f"{wanted.id}: {text}", wanted.id)
 
 

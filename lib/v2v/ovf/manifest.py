@@ -15,9 +15,10 @@ from v2v.document import Digest, Finding
 from v2v.formats import Part
 from v2v.ovf.package import MissingError, Package, RefusedError, whole
 
-_MAX_SIZE = 4 * 2**20
+MAX_SIZE = 4 * 2**20
 _LINE = re.compile(r"\s*([A-Za-z0-9-]{3,12})\s*\((.{1,1000})\)\s*=\s*([0-9A-Fa-f]+)\s*")
 Algorithm = Literal["sha1", "sha224", "sha256", "sha384", "sha512"]
+_PIECE = re.compile(r"\.[0-9]{1,9}$")
 _ALGORITHMS: dict[str, Algorithm] = {
     "SHA1": "sha1",
     "SHA224": "sha224",
@@ -61,7 +62,7 @@ def listed(
         text = f"{package.name} has no manifest, so its files are not verified"
         return [], [Finding(code="manifest-missing", severity="info", message=text)]
     name, part = found
-    entries, odd = parse(whole(part, name, _MAX_SIZE))
+    entries, odd = parse(whole(part, name, MAX_SIZE))
     odd += [f"the digest of {e.name[:200]}" for e in entries if not e.algorithm]
     findings = [
         _doubt("manifest-unreadable", f"{name}: not understood: {line[:200]!r}")
@@ -74,7 +75,10 @@ def listed(
         except (MissingError, RefusedError) as e:
             findings.append(_doubt("manifest-incomplete", f"{name}: {e.message}"))
     own = package.name.rpartition("/")[2]
-    for href in sorted({own, *hrefs} - {entry.name for entry in entries}):
+    known = {entry.name for entry in entries}
+    # Of a file in pieces each of these has its digest.
+    known |= {_PIECE.sub("", name) for name in known}
+    for href in sorted({own, *hrefs} - known):
         text = f"{name} has no digest of {href[:200]}"
         findings.append(_doubt("manifest-incomplete", text))
     return digests, findings

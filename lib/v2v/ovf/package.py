@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Protocol
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple, Protocol
 from urllib.parse import unquote
 
 from v2v import formats, paths, views
@@ -21,6 +22,7 @@ from v2v.ovf import archive, text
 
 _REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 _DRIVE = re.compile(r"[A-Za-z]:")
+_NUMBER = re.compile(r"[0-9]{1,9}")
 _LONGEST = 4095
 _LONGEST_PART = 255
 
@@ -31,6 +33,13 @@ class RefusedError(SourceError):
 
 class MissingError(SourceError):
     """There is no file of that name."""
+
+
+class Piece(NamedTuple):
+    """A piece of a file that is stored in several."""
+
+    number: int
+    part: Part
 
 
 class Package(Protocol):
@@ -54,6 +63,10 @@ class Package(Protocol):
         """Return the name of the manifest, and the manifest; None if there is none."""
         ...
 
+    def certificate(self) -> tuple[str, Part] | None:
+        """Return the name of the certificate, and the certificate; None if none."""
+        ...
+
     def find(self, href: str) -> Part:
         """Return the file that *href* means.
 
@@ -61,7 +74,7 @@ class Package(Protocol):
         """
         ...
 
-    def pieces(self, href: str) -> list[Part]:
+    def pieces(self, href: str) -> list[Piece]:
         """Return the files HREF.000000000, HREF.000000001 …, in order."""
         ...
 
@@ -87,7 +100,14 @@ class Archive:
 
     def manifest(self) -> tuple[str, Part] | None:
         """See Package."""
-        name = _manifest_name(self.name, self.members)
+        return self._beside_ovf(".mf")
+
+    def certificate(self) -> tuple[str, Part] | None:
+        """See Package."""
+        return self._beside_ovf(".cert")
+
+    def _beside_ovf(self, suffix: str) -> tuple[str, Part] | None:
+        name = _same_name(self.name, suffix, self.members)
         return (name, self.members[name]) if name else None
 
     def find(self, href: str) -> Part:
@@ -98,7 +118,7 @@ class Archive:
             if _leads_away(name):
                 raise _refused(href)
         # Exporters do not agree with themselves on case: .VMDK.
-        same = [n for n in self.members if n.lower() == _readings(href)[0].lower()]
+        same = self._any_case.get(_readings(href)[0].lower(), [])
         if len(same) == 1:
             return self.members[same[0]]
         raise MissingError(
@@ -106,10 +126,23 @@ class Archive:
             "copy or export the OVA again: it is not whole",
         )
 
-    def pieces(self, href: str) -> list[Part]:
+    @cached_property
+    def _any_case(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for name in self.members:
+            found.setdefault(name.lower(), []).append(name)
+        return found
+
+    @cached_property
+    def _numbered(self) -> dict[str, list[tuple[int, str]]]:
+        return _numbered(self.members)
+
+    def pieces(self, href: str) -> list[Piece]:
         """See Package."""
-        name = _readings(href)[0]
-        return [self.members[piece] for piece in _pieces(name, self.members)]
+        for name in _readings(href):
+            if found := self._numbered.get(name):
+                return [Piece(number, self.members[piece]) for number, piece in found]
+        return []
 
     def checked(self, path: str | Path) -> Path:
         """See Package."""
@@ -125,6 +158,9 @@ class Folder:
 
     path: Path
     allow: tuple[Path, ...] = ()
+    _listings: dict[str, dict[str, list[tuple[int, str]]]] = field(
+        default_factory=dict, compare=False
+    )
 
     @property
     def name(self) -> str:
@@ -141,9 +177,16 @@ class Folder:
 
     def manifest(self) -> tuple[str, Part] | None:
         """See Package."""
-        views.bring(self.path.with_suffix(".mf"))
+        return self._beside_ovf(".mf")
+
+    def certificate(self) -> tuple[str, Part] | None:
+        """See Package."""
+        return self._beside_ovf(".cert")
+
+    def _beside_ovf(self, suffix: str) -> tuple[str, Part] | None:
+        views.bring(self.path.with_suffix(suffix))
         names = [file.name for file in _listed(self._folder)]
-        name = _manifest_name(self.name, names)
+        name = _same_name(self.name, suffix, names)
         return (name, self.find(name)) if name else None
 
     def find(self, href: str) -> Part:
@@ -187,16 +230,25 @@ class Folder:
                 raise _refused(href) from e
         raise _refused(href)
 
-    def pieces(self, href: str) -> list[Part]:
+    def pieces(self, href: str) -> list[Piece]:
         """See Package."""
-        name = _readings(href)[0]
-        if _leads_away(name):
-            return []
-        place = self._folder / PurePosixPath(name).parent
-        names = [file.name for file in _listed(place)]
-        prefix = "" if "/" not in name else name.rpartition("/")[0] + "/"
-        base = name.rpartition("/")[2]
-        return [self.find(prefix + piece) for piece in _pieces(base, names)]
+        for name in _readings(href):
+            place, _, base = name.rpartition("/")
+            found = None if _leads_away(name) else self._numbered_in(place).get(base)
+            if found:
+                files = (f"{place}/{piece}" if place else piece for _, piece in found)
+                return [
+                    Piece(number, self.find(file))
+                    for (number, _), file in zip(found, files, strict=True)
+                ]
+        return []
+
+    def _numbered_in(self, place: str) -> dict[str, list[tuple[int, str]]]:
+        """Return the pieces in the folder *place* of the package."""
+        if place not in self._listings:
+            names = [file.name for file in _listed(self._folder / place)]
+            self._listings[place] = _numbered(names)
+        return self._listings[place]
 
     def checked(self, path: str | Path) -> Path:
         """See Package."""
@@ -254,17 +306,23 @@ def _refused(href: str) -> RefusedError:
     )
 
 
-def _pieces(name: str, names: Iterable[str]) -> list[str]:
-    """Return those of *names* that are *name*.NUMBER, by number."""
-    number = re.compile(re.escape(name) + r"\.([0-9]{1,9})")
-    found = [(int(match[1]), n) for n in names if (match := number.fullmatch(n))]
-    return [piece for _, piece in sorted(found)]
+def _numbered(names: Iterable[str]) -> dict[str, list[tuple[int, str]]]:
+    """Return those of *names* that are NAME.NUMBER, by NAME and in order."""
+    found: dict[str, list[tuple[int, str]]] = {}
+    for full in names:
+        name, _, number = full.rpartition(".")
+        if name and _NUMBER.fullmatch(number):
+            found.setdefault(name, []).append((int(number), full))
+    return {name: sorted(pieces) for name, pieces in found.items()}
 
 
-def _manifest_name(ovf: str, names: Iterable[str]) -> str:
-    """Return which of *names* is the manifest of *ovf*; empty if none is."""
-    found = [name for name in names if name.lower().endswith(".mf")]
-    own = f"{ovf.rpartition('.')[0]}.mf".lower()
+def _same_name(ovf: str, suffix: str, names: Iterable[str]) -> str:
+    """Return which of *names* is that of *ovf* with *suffix*; empty if none is.
+
+    The only one of that suffix is it, under whatever name, if *ovf* is the only OVF.
+    """
+    found = [name for name in names if name.lower().endswith(suffix)]
+    own = f"{ovf.rpartition('.')[0]}{suffix}".lower()
     same = [name for name in found if name.lower() == own]
     others = [name for name in names if name.lower().endswith(".ovf")]
     if not same and len(found) == 1 and len(others) == 1:

@@ -3,12 +3,25 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import resource
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from v2v import formats
 from v2v.document import Layer
+from v2v.formats import Strung
+from v2v.mapping import strung
 from v2v.servers import Access, Graph, Node
 
 
 def graph(address: Layer, access: Access, *, write: bool) -> Graph:
     """See servers.Server."""
+    if address.parts:
+        _, below = joined(address, access)
+        return Graph(node={"driver": "raw", "file": below, "read-only": True})
     path = access.checked(address.path or "")
     part: Node = {}
     if address.offset or address.length is not None:
@@ -28,10 +41,54 @@ def sectors(length: int) -> int:
 
 def storage(path: object, *, write: bool) -> Node:
     """Return the protocol node of the file or block device at *path*."""
-    from pathlib import Path
-
     driver = "host_device" if Path(str(path)).is_block_device() else "file"
     node: Node = {"driver": driver, "filename": str(path), "read-only": not write}
     if write:
         node["discard"] = "unmap"
     return node
+
+
+def joined(address: Layer, access: Access) -> tuple[Strung, Node]:
+    """Return the image whose parts *address* names, and the protocol node of it.
+
+    Raises SourceError if one must not be opened or ends before, or they are too many.
+    """
+    strung.check_count(Path(address.path or ""), len(address.parts))
+    checked = {path: access.checked(path) for path in {p.path for p in address.parts}}
+    pieces = [
+        formats.part(checked[part.path], part.offset, part.length)
+        for part in address.parts
+    ]
+    image = formats.strung(pieces)
+    _allow_open(len(pieces))
+    marks = [f"{p.path}\0{p.offset}\0{p.length}" for p in pieces]
+    marks += [f"{path}\0{_mark(path)}" for path in checked.values()]
+    folder = once("\0".join(marks), access, lambda place: strung.write(image, place))
+    return image, strung.node(folder)
+
+
+def _mark(path: Path) -> str:
+    facts = path.stat()
+    return f"{facts.st_size}\0{facts.st_mtime_ns}"
+
+
+def once(key: str, access: Access, write: Callable[[Path], None]) -> Path:
+    """Return the folder of this process that *write* fills once for each *key*."""
+    name = hashlib.sha256(os.fsencode(key)).hexdigest()[:24]
+    folder = access.private() / f"map-{name}"
+    if not folder.exists():
+        with tempfile.TemporaryDirectory(dir=access.private()) as unfinished:
+            write(Path(unfinished) / "map")
+            (Path(unfinished) / "map").rename(folder)
+    return folder
+
+
+def _allow_open(count: int) -> None:
+    """Let qemu, our child, open *count* files besides its own.
+
+    A limit that may not be raised so far shows when it opens them.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = count + 200
+    if resource.RLIM_INFINITY not in (soft, hard) and soft < needed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(needed, hard), hard))

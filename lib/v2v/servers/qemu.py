@@ -17,14 +17,17 @@ from v2v.errors import SourceError
 from v2v.formats import Image
 from v2v.mapping import kept, tables
 from v2v.servers import Access, Graph, Node
-from v2v.servers.file import sectors, storage
+from v2v.servers.file import joined, sectors, storage
 
 
 def graph(address: Layer, access: Access, *, write: bool) -> Graph:
     """See servers.Server."""
     top = File(path=address.path or "", format=address.format)
-    part = (address.offset, address.length)
-    parts = [_opened(top, access, write=write, part=part)]
+    if address.parts:
+        parts = [_in_pieces(address, access)]
+    else:
+        part = (address.offset, address.length)
+        parts = [_opened(top, access, write=write, part=part)]
     for file in address.backing:
         parts.append(_opened(file, access, write=False, part=(None, None)))
     inner = parts[-1].image
@@ -66,5 +69,18 @@ def _opened(
         raw = {"driver": "raw", "offset": offset or 0, "size": sectors(length)}
         protocol = {**raw, "file": protocol, "read-only": not write}
     node: Node = {"driver": file.format, "file": protocol, "read-only": not write}
+    node |= image.options
+    return _Opened(image=image, top=node, bottom=node)
+
+
+def _in_pieces(address: Layer, access: Access) -> _Opened:
+    place, protocol = joined(address, access)
+    image = formats.load(address.format).examine(place, access.checked)
+    if image.mapped:
+        raise SourceError(
+            f"{place.path} is the first piece of an image that is not read in pieces",
+            "join them first, with cat, in the order of their numbers",
+        )
+    node: Node = {"driver": address.format, "file": protocol, "read-only": True}
     node |= image.options
     return _Opened(image=image, top=node, bottom=node)

@@ -35,6 +35,8 @@ class Request:
     allow: tuple[Path, ...] = ()
     name: str | None = None
     verify_manifest: bool = True
+    trust: str = ""
+    option: str = ""
     digests_now: bool = False
 
 
@@ -65,7 +67,7 @@ _DESCRIPTIONS = (".vmx", ".vmtx", ".ovf", ".ova", ".vbox", ".pvs", ".xva", ".vma
 _HELPERS = {
     *("bare", "descriptions", "disks", "images", "libvirtdisk", "macs", "placing"),
     *("hdd", "hypervdisks", "proxmoxdisks", "vboxdisks", "vmcx", "xldisks", "xltext"),
-    *("libvirtdevices", "vmxdevices", "vmxtext"),
+    *("libvirtdevices", "vmxdevices", "vmxtext", "xvafolder"),
 }
 # Files that hold a part of a VMDK: flat data, a delta, a piece, changed blocks.
 _PART = re.compile(r"-(flat|delta|sesparse|ctk|[fs][0-9]{3})\.vmdk$", re.IGNORECASE)
@@ -105,7 +107,14 @@ def read(request: Request, kind: str = "") -> Iterator[VM]:
     if kind and kind not in names():
         raise UsageError(f"{kind} is no kind of source", f"one of {', '.join(names())}")
     request = replace(request, location=resolve(request.location))
-    yield from load(kind or detect(request.location)).read(request)
+    kind = kind or detect(request.location)
+    if kind != "ovf" and (request.trust or request.option):
+        given = "--verify-certificate" if request.trust else "--deployment-option"
+        raise SourceError(
+            f"{request.location} is no OVF, and only OVFs have what {given} is for",
+            f"describe it without {given}",
+        )
+    yield from load(kind).read(request)
 
 
 def resolve(location: str) -> str:
@@ -139,7 +148,7 @@ def resolve(location: str) -> str:
 
 def _wanted(files: Iterable[Path]) -> Iterator[list[Path]]:
     """Yield which of *files* can be meant: descriptions, libvirt's, disk images."""
-    from v2v.sources import disk, hyperv, libvirtxml, parallels, proxmox, xl
+    from v2v.sources import disk, hyperv, libvirtxml, parallels, proxmox, xl, xvafolder
 
     files = list(files)
     exports = [f for f in files if f.name.lower() == hyperv.MACHINES and f.is_dir()]
@@ -148,6 +157,7 @@ def _wanted(files: Iterable[Path]) -> Iterator[list[Path]]:
     yield [f for f in files if parallels.claims(str(f))]
     inside = [f for folder in exports for f in sorted(folder.iterdir())]
     yield [f for f in (*files, *inside) if hyperv.claims(str(f))]
+    yield [f for f in files if xvafolder.claims(f)]
     yield [f for f in files if libvirtxml.is_domain(f)]
     yield [f for f in files if proxmox.claims(str(f)) or xl.claims(str(f))]
     images = (*disk.SUFFIXES, *disk.RAW_SUFFIXES)

@@ -33,7 +33,8 @@ SUFFIXES: dict[str, Format] = {
 }
 RAW_SUFFIXES = (".img", ".raw", ".bin")
 _PACKED = (".gz", ".xz", ".zst", ".bz2", ".lz4", ".zip", ".7z", ".rar", ".tar")
-_SECTOR = 512
+_SECTOR, _LARGE_SECTOR = 512, 4096
+_GPT = b"EFI PART"
 # Partition types: UEFI's own partition, and the place of GRUB for a BIOS.
 _ESP = uuid.UUID("c12a7328-f81f-11d2-ba4b-00a0c93ec93b")
 _BIOS_BOOT = uuid.UUID("21686148-6449-6e6f-744e-656564454649")
@@ -64,7 +65,11 @@ def read(request: Request) -> Iterator[VM]:
         Disk(id=name, boot=1, size=image.size, source=layer),
         Source(kind="disk", location=str(path)),
         firmware=_firmware(real) if format == "raw" else "bios",
-        findings=[*_in_use(real, name), *images.snapshots(real, format, name)],
+        findings=[
+            *_in_use(real, name),
+            *(_large_sectors(real, name) if format == "raw" else ()),
+            *images.snapshots(real, format, name),
+        ],
     )
     # A device grants itself alone, not all of /dev.
     yield paths.granted(vm, real if is_device else real.parent)
@@ -150,12 +155,35 @@ def _in_use(real: Path, name: str) -> list[Finding]:
     return []
 
 
+def _large_sectors(real: Path, name: str) -> list[Finding]:
+    """Return a finding if the partition table is for sectors of 4096 bytes (4Kn).
+
+    It lies in the second sector, and numbers in it count sectors.
+    """
+    with real.open("rb") as file:
+        head = file.read(_LARGE_SECTOR + 8)
+    if head[_SECTOR : _SECTOR + 8] == _GPT or head[_LARGE_SECTOR:] != _GPT:
+        return []
+    return [
+        Finding(
+            code="disk-sectors",
+            severity="block",
+            message=f"{name}: {real} has a partition table for sectors of 4096 bytes, "
+            "and the new disk has such of 512: no partition would be found",
+            remedy="copy the partitions onto a disk with sectors of 512 bytes; or "
+            "accept it (--allow disk-sectors), and set logical_block_size=4096 "
+            "on the new VM",
+            disk=name,
+        )
+    ]
+
+
 def _firmware(real: Path) -> Firmware:
     """Guess from the partition table of a raw disk; BIOS where both would start."""
     with real.open("rb") as file:
         sectors = file.read(2 * _SECTOR)
         table = sectors[_SECTOR:]
-        if table[:8] == b"EFI PART":
+        if table[:8] == _GPT:
             at, count, size = struct.unpack_from("<QII", table.ljust(88, b"\0"), 72)
             kinds = _kinds(real, at * _SECTOR, count, size)
             return "efi" if _ESP in kinds and _BIOS_BOOT not in kinds else "bios"

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from v2v import formats
-from v2v.document import File, Finding, Format, Layer
+from v2v.document import Chunk, File, Finding, Format, Layer
 from v2v.errors import SourceError
-from v2v.formats import Checked, Image, qcow2, vdi, vhdx, vmdk, vpc
+from v2v.formats import Checked, Image, Strung, qcow2, vdi, vhdx, vmdk, vpc
 
 # Those whose headers name their parents in a way that can be checked.
 _CHAINS: dict[Format, Callable[[Path, Checked], tuple[File, ...]]] = {
@@ -38,20 +38,27 @@ class Part:
 
 
 def layer(
-    file: Path,
+    place: Path | Strung,
     format: Format,
     checked: Checked,
     *,
     backing: Sequence[File] = (),
     part: Part | None = None,
 ) -> tuple[Layer, Image]:
-    """Return the layer for the image *file*, and what its header says.
+    """Return the layer for the image at *place*, and what its header says.
 
     *backing* are the parents that the description names, nearest first.  Raises
     SourceError if one of them is broken or must not be opened, or one is lacking.
     """
     start, length = (part.offset, part.length) if part else (0, None)
-    image = formats.load(format).examine(file, checked, start, length)
+    image = formats.load(format).examine(place, checked, start, length)
+    file = place.path if isinstance(place, Strung) else place
+    pieces = place.pieces if isinstance(place, Strung) else ()
+    if pieces and (image.differencing or image.mapped):
+        raise SourceError(
+            f"{file} is the first piece of a {format} image that is not read in pieces",
+            "join the pieces with cat, in the order of their numbers",
+        )
     if image.differencing and not backing and format in _CHAINS:
         backing = _CHAINS[format](file, checked)
     last = image
@@ -66,6 +73,9 @@ def layer(
         backing=tuple(backing),
         offset=part.offset if part else None,
         length=part.length if part else None,
+        parts=tuple(
+            Chunk(path=str(p.path), offset=p.offset, length=p.length) for p in pieces
+        ),
     )
     return made, image
 

@@ -16,6 +16,7 @@ from v2v.document import VM, Bus, Digest, Disk, Finding, Source, disk_id
 from v2v.errors import SourceError
 from v2v.ovf import (
     archive,
+    certificate,
     devices,
     envelope,
     items,
@@ -79,12 +80,8 @@ def read(request: Request) -> Iterator[VM]:
     _refuse(path)
     found = package.of(path, request.allow)
     root, repaired = text.tree(found.ovf(), found.name)
-    known = envelope.read(root, found.name)
-    common: list[Finding] = []
-    listed: list[Digest] = []
-    if request.verify_manifest:
-        hrefs = [file.href for file in known.files.values()]
-        listed, common = manifest.listed(found, hrefs)
+    known = envelope.read(root, found.name, request.option)
+    listed, common = _proofs(request, known, found)
     if repaired:
         common.append(
             _finding("xml-repaired", "warn", f"{found.name} uses undeclared prefixes")
@@ -103,6 +100,22 @@ def read(request: Request) -> Iterator[VM]:
         disks = tuple(_with_digests(disk, later) for disk in vm.disks)
         vm = vm.having(disks=disks, findings=(*common, *vm.findings))
         yield paths.granted(vm, found.path.parent)
+
+
+def _proofs(
+    request: Request, known: Envelope, found: Package
+) -> tuple[list[Digest], list[Finding]]:
+    """Return the digests of the package, and what is odd of them and its signature."""
+    listed: list[Digest] = []
+    common: list[Finding] = []
+    hrefs = [file.href for file in known.files.values()]
+    if request.verify_manifest:
+        listed, common = manifest.listed(found, hrefs)
+    if request.trust:
+        common += certificate.verify(found, request.trust, listed, hrefs)
+    else:
+        common += certificate.unchecked(found)
+    return listed, common
 
 
 def _vms(known: Envelope, found: Package) -> list[VM]:
@@ -132,6 +145,8 @@ def _places(disk: Disk) -> Iterator[tuple[str, int]]:
     """Yield where the files of *disk* begin: path and offset."""
     if layer := disk.source:
         yield layer.path or "", layer.offset or 0
+        for part in layer.parts:
+            yield part.path, part.offset
         for file in layer.backing:
             yield file.path, 0
 

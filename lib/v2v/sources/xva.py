@@ -31,7 +31,7 @@ from v2v.document import (
 from v2v.errors import SourceError
 from v2v.formats import MAX_SIZE, ends
 from v2v.mapping import xva
-from v2v.sources import Request, descriptions, disks, macs, new_id
+from v2v.sources import Request, descriptions, disks, macs, new_id, xvafolder
 
 _NULL = "OpaqueRef:NULL"
 _MAX_MEMORY = 2**50
@@ -47,6 +47,8 @@ def claims(location: str) -> bool:
     path = Path(location)
     if not path.is_file():
         return False
+    if xvafolder.claims(path):
+        return True
     head, _ = ends(path, 0, None)
     return re.match(rb"(\./)?ova\.xml\0", head) is not None
 
@@ -54,6 +56,9 @@ def claims(location: str) -> bool:
 def read(request: Request) -> Iterator[VM]:
     """See sources.Source."""
     path = Path(request.location).absolute()
+    if xvafolder.claims(path):
+        yield from xvafolder.read(path)
+        return
     machines = parse(xva.description(path), path)
     present = xva.disks(path)
     for vm in machines:
@@ -138,7 +143,7 @@ def _machine(machine: Snapshot, objects: Objects, path: Path) -> VM:
     hvm = bool(machine.get("HVM_boot_policy")) or machine.get("domain_type") == "hvm"
     return VM(
         id=vm_id,
-        name=_text(machine, "name_label")[:255] or path.stem,
+        name=descriptions.name(_text(machine, "name_label"), path.stem),
         uuid=_uuid(_text(machine, "uuid")),
         description=_text(machine, "name_description") or None,
         memory=min(_number(machine.get("memory_static_max")), _MAX_MEMORY),

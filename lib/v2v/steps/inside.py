@@ -48,6 +48,7 @@ class Fixup:
     remove_tools: bool = False
     # The ISO or folder of virtio-win; by default where distributions have it.
     virtio_win: Path | None = None
+    trust_publisher: bool = False
     firstboot: Literal["service", "setup", "none"] = "service"
     discard_hibernation: bool = False
     force_dirty_hive: bool = False
@@ -248,6 +249,7 @@ def _wanted(vm: VM, options: Fixup, *, write: bool) -> Wanted:
         remove_tools=options.remove_tools,
         folder=paths.work_folder(vm, options.work) if write else None,
         virtio_win=options.virtio_win,
+        trust_publisher=options.trust_publisher,
         firstboot=options.firstboot,
     )
 

@@ -38,13 +38,22 @@ class Wanted:
     keys: tuple[str, ...] = ()
     only: str = ""
     rename: str = ""
+    # Whose signature an OVF must bear, see ovf.certificate.
+    trust: str = ""
     # The most bytes that a packed source may hold.
     max_size: int | None = None
     macs: tuple[str, ...] = ()
 
 
 def check(wanted: Wanted) -> None:
-    """Raise UsageError or HostError if a key cannot be had.  Its file is read now."""
+    """Raise UsageError or HostError if a key or a trusted certificate cannot be had.
+
+    The file of a key is read now.
+    """
+    if wanted.trust:
+        from v2v.ovf import certificate
+
+        certificate.check_trust(wanted.trust)
     if wanted.keys:
         from v2v.guests import encryption
 
@@ -144,6 +153,7 @@ def _fingerprinted(vm: VM) -> VM:
         if layer and layer.path:
             files.append(layer.origin or layer.path)
             files += [file.origin or file.path for file in layer.backing]
+            files += [part.origin or part.path for part in layer.parts]
     for file in files:
         found.update(file.encode("utf-8", "surrogateescape"))
         found.update(views.mark(file).encode())

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from v2v import formats, paths
-from v2v.document import VM, Digest, File, Finding, Layer
+from v2v.document import VM, Chunk, Digest, File, Finding, Layer
 from v2v.errors import SourceError
 from v2v.formats import Checked
 from v2v.views import fuse, packed, remote, store, urls
@@ -28,7 +28,7 @@ from v2v.views.view import View
 # What is left out of the name of a member.
 _BAD = re.compile(r"[^A-Za-z0-9._-]|^\.+")
 # What names a file in a document.
-Named = Layer | File | Digest
+Named = Layer | Chunk | File | Digest
 
 
 class Kind(Protocol):
@@ -133,7 +133,7 @@ def placed(layer: Layer, checked: Checked) -> tuple[Layer, Checked]:
     or *checked* does not let its origin pass: where a document says that the view lies
     means nothing.
     """
-    parts: tuple[Named, ...] = (layer, *layer.backing, *layer.digests)
+    parts: tuple[Named, ...] = (layer, *layer.parts, *layer.backing, *layer.digests)
     if all(part.origin is None for part in parts):
         return layer, checked
     seen: list[Path] = []
@@ -145,6 +145,7 @@ def placed(layer: Layer, checked: Checked) -> tuple[Layer, Checked]:
         return part.having(path=str(seen[-1]))
 
     layer = put(layer).having(
+        parts=tuple(map(put, layer.parts)),
         backing=tuple(map(put, layer.backing)),
         digests=tuple(map(put, layer.digests)),
     )
@@ -222,6 +223,7 @@ def marked(vm: VM) -> VM:
 
     def marked_layer(layer: Layer | None) -> Layer | None:
         return layer and mark(layer).having(
+            parts=tuple(map(mark, layer.parts)),
             backing=tuple(map(mark, layer.backing)),
             digests=tuple(map(mark, layer.digests)),
         )
@@ -284,6 +286,7 @@ def kept(vm: VM) -> list[Hold]:
     layers = [layer for disk in vm.disks if (layer := disk.source)]
     places = {layer.path for layer in layers if layer.origin}
     places |= {f.path for layer in layers for f in layer.backing if f.origin}
+    places |= {c.path for layer in layers for c in layer.parts if c.origin}
     return [share for path in places if path and (share := store.share(Path(path)))]
 
 

@@ -154,3 +154,9 @@ def test_a_parent_outside_the_folder_is_not_opened(tmp_path: Path) -> None:
     child.write_text(text('RW 1 FLAT "d" 0', parent="1", hint="../base.vmdk"))
     with pytest.raises(SourceError, match="outside"):
         vmdk.chain(child, within(folder))
+
+
+@pytest.mark.parametrize("name", ["undefined", "punycode", "zlib_codec", "no-such"])
+def test_an_encoding_that_is_none_is_passed_over(tmp_path: Path, name: str) -> None:
+    text = f'encoding="{name}"\nCID=1\nRW 8 ZERO\n'
+    assert vmdk.parse(tmp_path, text.encode()).size == 4096

@@ -266,3 +266,16 @@ def test_the_vm_of_a_folder_is_read(tmp_path: Path) -> None:
 def test_an_unknown_kind_of_source_is_a_mistake_of_usage() -> None:
     with pytest.raises(UsageError, match="floppynet"):
         list(sources.read(Request(location="x"), "floppynet"))
+
+
+def test_a_partition_table_for_large_sectors_blocks(tmp_path: Path) -> None:
+    data = bytearray(2**20)
+    data[4096:4104] = b"EFI PART"
+    (tmp_path / "a.img").write_bytes(data)
+    (vm,) = sources.read(Request(location=str(tmp_path / "a.img")))
+    (finding,) = vm.findings
+    assert (finding.code, finding.severity) == ("disk-sectors", "block")
+    data[512:520] = b"EFI PART"
+    (tmp_path / "a.img").write_bytes(data)
+    (vm,) = sources.read(Request(location=str(tmp_path / "a.img")))
+    assert vm.findings == ()

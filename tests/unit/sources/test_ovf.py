@@ -422,3 +422,28 @@ def wanted_disk(known: dict[str, Any]) -> tuple[object, ...]:
         known["capacity_bytes"],
         None if name and ".." in name else name,
     )
+
+
+OPTIONS = (
+    "<DeploymentOptionSection><Configuration ovf:id='small'/>"
+    "<Configuration ovf:id='big' ovf:default='true'/></DeploymentOptionSection>"
+)
+
+
+def test_the_user_chooses_the_deployment_option(tmp_path: Path) -> None:
+    more = item(2, 4, "ovf:configuration='small'", VirtualQuantity=64) + item(
+        2, 4, "ovf:configuration='big'", VirtualQuantity=8192
+    )
+    path = tmp_path / "web01.ovf"
+    path.write_text(ovf(systems=system(more), sections=OPTIONS))
+    assert [vm.memory for vm in read(path, option="small")] == [64 * MIB]
+    with pytest.raises(SourceError, match="no deployment option 'huge'") as e:
+        read(path, option="huge")
+    assert "small, big" in e.value.remedy
+
+
+def test_an_option_of_an_ovf_that_offers_none_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "web01.ovf"
+    path.write_text(ovf())
+    with pytest.raises(SourceError, match="no deployment option"):
+        read(path, option="small")

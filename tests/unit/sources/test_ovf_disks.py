@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-import gzip
 import io
 import subprocess
 import tarfile
@@ -231,73 +230,6 @@ def test_a_disk_elsewhere_is_opened_if_the_user_allows_it(
 def test_a_grant_opens_the_folder_of_the_source_and_no_other(tmp_path: Path) -> None:
     vm = read(put(tmp_path, ovf()))
     assert [grant.folder for grant in vm.grants] == [str(tmp_path)]
-
-
-@pytest.mark.parametrize("packed", [False, True])
-@pytest.mark.parametrize("attribute", ["", "ovf:compression='gzip'"])
-def test_a_compressed_disk_is_described_and_blocked(
-    tmp_path: Path, stream: tuple[bytes, bytes], attribute: str, packed: bool
-) -> None:
-    text = one_disk("a.vmdk", of_file=attribute)
-    data = gzip.compress(stream[0])
-    if packed:
-        members = {"web01.ovf": text.encode(), "a.vmdk": data}
-        vm = read(build.archive(tmp_path / "a.ova", members))
-    else:
-        (tmp_path / "a.vmdk").write_bytes(data)
-        vm = read(put(tmp_path, text))
-    found = finding(vm, "disk-compressed")
-    assert found.severity == "block" and "gzip -dc a.vmdk" in found.remedy
-
-
-def test_a_disk_that_only_claims_to_be_compressed_is_read(
-    tmp_path: Path, stream: tuple[bytes, bytes]
-) -> None:
-    (tmp_path / "a.vmdk").write_bytes(stream[0])
-    vm = read(put(tmp_path, one_disk("a.vmdk", of_file="ovf:compression='gzip'")))
-    assert content(vm, vm.disks[0], tmp_path) == stream[1]
-
-
-CHUNKED = "ovf:chunkSize='65536'"
-
-
-def test_a_disk_in_pieces_is_described_and_blocked(
-    tmp_path: Path, stream: tuple[bytes, bytes]
-) -> None:
-    for number in range(2):
-        piece = stream[0][number * 65536 : (number + 1) * 65536]
-        (tmp_path / f"a.vmdk.00000000{number}").write_bytes(piece)
-    vm = read(put(tmp_path, one_disk("a.vmdk", of_file=CHUNKED)))
-    found = finding(vm, "disk-chunked")
-    assert found.severity == "block"
-    # The remedy works as it is written.
-    join = found.remedy.partition("join them: ")[2].partition(";")[0]
-    subprocess.run(["sh", "-c", join], cwd=tmp_path, check=True)
-    assert (tmp_path / "a.vmdk").read_bytes() == stream[0][:131072]
-
-
-@pytest.mark.parametrize("packed", [False, True])
-def test_a_disk_in_one_piece_is_read(
-    tmp_path: Path, stream: tuple[bytes, bytes], packed: bool
-) -> None:
-    text = one_disk("a.vmdk", of_file=CHUNKED)
-    if packed:
-        members = {"web01.ovf": text.encode(), "a.vmdk.000000000": stream[0]}
-        vm = read(build.archive(tmp_path / "a.ova", members))
-    else:
-        (tmp_path / "a.vmdk.000000000").write_bytes(stream[0])
-        vm = read(put(tmp_path, text))
-    assert content(vm, vm.disks[0], tmp_path) == stream[1]
-
-
-def test_of_numbered_whole_images_the_last_is_taken(
-    tmp_path: Path, stream: tuple[bytes, bytes]
-) -> None:
-    for number in (9, 10):
-        build.image(tmp_path / f"a.vmdk.{number}", *STREAM, size=number * MIB)
-    vm = read(put(tmp_path, one_disk("a.vmdk")))
-    assert vm.disks[0].size == 10 * MIB
-    assert finding(vm, "disk-snapshots").severity == "warn"
 
 
 def delta(folder: Path) -> tuple[str, bytes]:

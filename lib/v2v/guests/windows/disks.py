@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import cast
 
 from v2v.document import Devices, Verdict, Windows
@@ -15,6 +16,7 @@ from v2v.guests.windows import (
     driverdb,
     packages,
     presence,
+    signing,
     staging,
     storage,
 )
@@ -107,7 +109,9 @@ def _package(
     work: Work, name: str, inf: Inf, files: Mapping[str, bytes]
 ) -> packages.Package:
     file = f"{name}.inf"
-    return described.package(inf, file, files[file], _arch(work), _folder(work, name))
+    made = described.package(inf, file, files[file], _arch(work), _folder(work, name))
+    catalogue = files.get((inf.catalog or "").lower(), b"")
+    return replace(made, microsofts=signing.is_microsofts(catalogue))
 
 
 def _publishes(work: Work) -> Callable[[str], bool]:

@@ -132,8 +132,15 @@ def _with_boot(
     device, path = stores[0]
     if device == root.device:
         return places, path
-    appliance.g.mkdir_p(BOOT)
-    appliance.g.mount(device, BOOT)
+    g = appliance.g
+    # A link would have the volume mounted in the appliance's own system.
+    if g.is_symlink(BOOT) or (g.exists(BOOT) and not g.is_dir(BOOT)):
+        raise GuestError(
+            f"{BOOT} in the guest is no folder, and one must be made there",
+            "remove it on the source",
+        )
+    g.mkdir_p(BOOT)
+    g.mount(device, BOOT)
     return places | {BOOT: device}, f"{BOOT}/{path.lstrip('/')}"
 
 
@@ -156,6 +163,16 @@ def named(places: Mapping[str, str], change: Change) -> Change:
     )
 
 
+def without_boot(guest: Guest) -> Guest:
+    """Return *guest* with its boot store's volume mounted nowhere, as it is there."""
+    return guest.having(
+        filesystems=tuple(
+            fs.having(mountpoint=None) if fs.mountpoint == BOOT else fs
+            for fs in guest.filesystems
+        )
+    )
+
+
 def left(appliance: Appliance) -> None:
     """Undo what entering made in the guest, when all else is done."""
     if appliance.g.is_dir(BOOT):
@@ -175,22 +192,20 @@ def looked(appliance: Appliance, root: Root, wish: Wish) -> tuple[Guest, list[Fi
         opened = opening.registry(appliance, root, wish.folder, force=True)
         guest = described(appliance, root, opened.registry, wish.nics)
     except GuestError as e:
-        told = Finding(
-            code="windows-unreadable",
-            severity="block",
-            message=e.message,
-            remedy=e.remedy,
-        )
-        return Guest(type="windows", root=root.name), [told]
+        return Guest(type="windows", root=root.name), [_unreadable(e)]
     found = [
         *opened.findings,
         *filter(None, [state.asleep(state.sleep(appliance, opened.registry))]),
         *_told(appliance, root, opened.registry, wish),
     ]
-    store = _stored(appliance, root, stores, wish.folder)
-    if store:
-        found += bcd.findings(store, bcd.volumes(appliance))
-    return guest.having(firmware=_firmware(guest, store)), found
+    store, told = _stored(appliance, root, stores, wish.folder)
+    return guest.having(firmware=_firmware(guest, store)), [*found, *told]
+
+
+def _unreadable(e: GuestError) -> Finding:
+    return Finding(
+        code="windows-unreadable", severity="block", message=e.message, remedy=e.remedy
+    )
 
 
 def _stored(
@@ -198,19 +213,24 @@ def _stored(
     root: Root,
     stores: Sequence[tuple[str, str]],
     folder: Path,
-) -> Hive | None:
-    """Return a copy of the boot store.  Raises GuestError if it is broken."""
+) -> tuple[Hive | None, list[Finding]]:
+    """Return a copy of the boot store, if it can be read, and what is to be told."""
     if not stores:
-        return None
+        return None, []
     device, path = stores[0]
     if device != root.device:
         appliance.g.umount_all()
         appliance.g.mount_ro(device, "/")
-    file = appliance.fetched(path, folder)
+    store = None
+    try:
+        store, left = opening.store(appliance, path, folder, force=True)
+        found = [*filter(None, [left]), *bcd.findings(store, bcd.volumes(appliance))]
+    except GuestError as e:
+        found = [_unreadable(e)]
     if device != root.device:
         appliance.g.umount_all()
         appliance.g.mount_ro(root.device, "/")
-    return Hive("BCD", file)
+    return store, found
 
 
 def _firmware(guest: Guest, store: Hive | None) -> Literal["bios", "efi"] | None:

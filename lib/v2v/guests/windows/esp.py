@@ -16,7 +16,7 @@ from v2v.guests.plan import Action
 from v2v.guests.windows.files import read, spelled
 from v2v.guests.windows.place import Work
 
-FINDINGS = frozenset({"efi-other-loader", "efi-no-boot-manager"})
+FINDINGS = frozenset({"efi-other-loader", "efi-no-boot-manager", "efi-narrow"})
 _MANAGER = "EFI/Microsoft/Boot/bootmgfw.efi"
 _SUFFIXES = {"x86_64": "x64", "i386": "ia32", "aarch64": "aa64"}
 _MOST = 16 * 2**20  # bytes of a boot manager; those of Microsoft have two
@@ -43,6 +43,14 @@ def plan(work: Work) -> Iterator[Action]:
 def findings(work: Work) -> Iterator[Finding]:
     """Yield what else the firmware of a new machine would start."""
     fallback, manager = _paths(work)
+    if fallback and work.guest.arch == "i386":
+        yield Finding(
+            code="efi-narrow",
+            severity="warn",
+            message="this Windows of 32 bits starts by UEFI, which must have 32 bits "
+            "too: the firmware of most hosts has 64",
+            remedy="give the VM a firmware for IA32 (ovmf-ia32) when it is defined",
+        )
     if fallback and not manager:
         yield Finding(
             code="efi-no-boot-manager",

@@ -30,6 +30,7 @@ from v2v.guests.windows import (
     opening,
     placing,
     registry,
+    security,
     tools,
 )
 from v2v.guests.windows.entering import Entered
@@ -47,9 +48,13 @@ FINDINGS = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What is to be done to one guest; ``guest`` has the room that it takes."""
+    """What is to be done to one guest; ``guest`` has the room that it takes.
+
+    ``mounted`` is it as the appliance has it: with all that is mounted.
+    """
 
     guest: Guest
+    mounted: Guest
     devices: Devices
     actions: Sequence[Action]
     work: Work
@@ -63,9 +68,11 @@ class Job:
         what is in the guest now, read again.
         """
         appliance = self.work.appliance
-        gates.prove_writable(appliance, self.guest, self.actions)
+        gates.prove_writable(appliance, self.mounted, self.actions)
+        before = security.noted(appliance, self.actions)
         for action in self.actions:
             action.apply(appliance)
+        security.closed(appliance, before)
         with tempfile.TemporaryDirectory(dir=self.entered.folder) as folder:
             again = opening.registry(appliance, self.entered.root, Path(folder))
             work = dataclasses.replace(self.work, registry=again.registry)
@@ -96,7 +103,9 @@ def job(
 
     Raises GuestError if it cannot be done.
     """
-    drivers, of_drivers = placing.given(wanted, guest, entered.registry.software)
+    drivers, of_drivers = placing.given(
+        wanted, guest, entered.registry.software, secure_boot=vm.secure_boot
+    )
     work = Work(
         appliance=appliance,
         registry=entered.registry,
@@ -123,7 +132,8 @@ def job(
     actions += registry.actions(work.registry, entered.folder)
     guest = gates.gate(guest.having(verdicts=verdicts), actions)
     return Job(
-        guest=guest,
+        guest=entering.without_boot(guest),
+        mounted=guest,
         devices=devices,
         actions=actions,
         work=work,
@@ -160,7 +170,7 @@ def _steps(work: Work) -> Iterator[Step]:
     if chosen and work.guest.windows:
         names = [driver.name for driver in chosen.drivers]
         yield from agents.drivers(names, work.guest.windows.build)
-        if "balloon" in names:
+        if any(agents.BALLOON_SERVICE in driver.files for driver in chosen.drivers):
             yield agents.balloon()
         if chosen.agent and work.wanted.agent:
             folder = rf"%SystemRoot%\{placing.FOLDER}\{placing.AGENT}"

@@ -18,6 +18,7 @@ from v2v.guests.plan import Action
 
 _PIECE = 2**20  # bytes; a message to the appliance is 4 MiB at most
 _MAX_PARTS = 8
+_NEW = ".v2v-new"
 
 
 def child(appliance: Appliance, folder: str, name: str) -> str | None:
@@ -118,9 +119,14 @@ def _is(appliance: Appliance, path: str, content: bytes) -> bool:
 
 def _put(path: str, content: bytes) -> Callable[[Appliance], None]:
     def apply(appliance: Appliance) -> None:
-        appliance.g.mkdir_p(path.rpartition("/")[0])
+        g = appliance.g
+        g.mkdir_p(path.rpartition("/")[0])
+        # Never over what is there: it may be a hard link, as Windows makes them of
+        # drivers, whose other name is in the driver store.
+        g.rm_f(path + _NEW)
         with tempfile.NamedTemporaryFile(prefix="v2v-") as file:
             Path(file.name).write_bytes(content)
-            appliance.g.upload(file.name, path)
+            g.upload(file.name, path + _NEW)
+        g.mv(path + _NEW, path)
 
     return apply

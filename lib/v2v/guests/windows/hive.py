@@ -26,6 +26,9 @@ SZ, EXPAND_SZ, BINARY, DWORD, MULTI_SZ, QWORD = 1, 2, 3, 4, 7, 11
 MAX_WRITTEN = 16344  # bytes
 MAX_SIZE = 512 * 2**20  # bytes of a hive
 _SHOWN = 300  # characters of a value
+# hivex deletes by recursion: a tree that was made to be deep would end this process.
+_MAX_REMOVED = 10_000  # keys
+_MAX_READ = 16  # keys whose values are remembered
 _REMEDY = "see that the guest starts on the source, and shut it down there"
 
 
@@ -117,6 +120,10 @@ class Hive:
         """
         self.name = name
         self._changes: dict[str, Change] = {}
+        # hivex looks through all names for each: that takes its time where there are
+        # many, so they are remembered.
+        self._children: dict[int, dict[str, int]] = {}
+        self._read: dict[int, tuple[tuple[str, Value], ...]] = {}
         if file.stat().st_size > MAX_SIZE:
             raise GuestError(
                 f"the guest's {name} hive is too large: "
@@ -189,6 +196,7 @@ class Hive:
             spelled = next(
                 (n for n, _ in self._values(node) if n.lower() == name.lower()), name
             )
+            self._read.pop(node, None)
             self._hivex.node_set_value(
                 node, {"key": spelled, "t": value.type, "value": value.data}
             )
@@ -206,6 +214,7 @@ class Hive:
                 for n, v in self._values(node)
                 if n.lower() != name.lower()
             ]
+            self._read.pop(node, None)
             self._hivex.node_set_values(node, kept)
         self._record(f"{key}\\{name or '(default)'}", reason, before, None)
 
@@ -218,6 +227,9 @@ class Hive:
             if node == self._root:
                 raise ValueError("the root of a hive cannot be removed")
             values = "; ".join(f"{n or '(default)'}={v}" for n, v in self._values(node))
+            self._prove_small(node, key)
+            self._children.clear()
+            self._read.clear()
             self._hivex.node_delete_child(node)
         path = f"{self.name}\\{key}"
         self._changes[path] = Change(
@@ -250,35 +262,64 @@ class Hive:
         else:
             self._changes[path] = change
 
+    def _prove_small(self, node: int, key: str) -> None:
+        """Raise GuestError if there is more in *node* than Windows puts anywhere."""
+        left, count = [node], 0
+        while left:
+            left += self._hivex.node_children(left.pop())
+            count += 1
+            if count > _MAX_REMOVED:
+                raise GuestError(
+                    f"{self.name}\\{key} has more than {_MAX_REMOVED} keys",
+                    "see on the source what fills it, and remove it there",
+                )
+
     def _node(self, key: str) -> int | None:
         node: int | None = self._root
         for name in filter(None, key.split("\\")):
             if node is None:
                 return None
-            node = self._hivex.node_get_child(node, name)
+            node = self._within(node).get(name.lower())
         return node
 
     def _made(self, key: str) -> int:
         node = self._root
         for name in filter(None, key.split("\\")):
-            child = self._hivex.node_get_child(node, name)
+            children = self._within(node)
+            child = children.get(name.lower())
             if child is None:
                 child = self._hivex.node_add_child(node, name)
+                children[name.lower()] = child
             node = child
         return node
 
-    def _values(self, node: int) -> Iterator[tuple[str, Value]]:
+    def _within(self, node: int) -> dict[str, int]:
+        """Return the keys in *node* by their names in lower case; of two the first."""
+        known = self._children.get(node)
+        if known is None:
+            known = self._children[node] = {}
+            for child in self._hivex.node_children(node):
+                known.setdefault(self._hivex.node_name(child).lower(), child)
+        return known
+
+    def _values(self, node: int) -> tuple[tuple[str, Value], ...]:
+        known = self._read.get(node)
+        if known is None:
+            known = tuple(self._values_of(node))
+            if len(self._read) >= _MAX_READ:
+                self._read.clear()
+            self._read[node] = known
+        return known
+
+    def _values_of(self, node: int) -> Iterator[tuple[str, Value]]:
         for value in self._hivex.node_values(node):
             kind, data = self._hivex.value_value(value)
             yield self._hivex.value_key(value), Value(kind, data)
 
     def _value(self, node: int, name: str) -> Value | None:
         # node_get_value raises an error that says "Success" for what is not there.
-        for value in self._hivex.node_values(node):
-            if self._hivex.value_key(value).lower() == name.lower():
-                kind, data = self._hivex.value_value(value)
-                return Value(kind, data)
-        return None
+        wanted = name.lower()
+        return next((v for n, v in self._values(node) if n.lower() == wanted), None)
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[None]:

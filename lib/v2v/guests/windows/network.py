@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Interface, ip_address
 
 from v2v.document import Interface
+from v2v.guests.appliance import printable
 from v2v.guests.windows import stored
 from v2v.guests.windows.hive import MULTI_SZ, Hive, Value
 from v2v.guests.windows.registry import Registry
@@ -22,7 +23,7 @@ KEPT = "v2v-"  # before the names of values that were moved aside
 CLASS = "{4D36E972-E325-11CE-BFC1-08002BE10318}"  # of network cards
 _GUID = re.compile(r"\{[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\}", re.I)
 # DNS names; what else a suffix may be is not worth a quote in a script.
-_SUFFIX = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63}){0,10}", re.I)
+_SUFFIX = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63}){0,10}", re.I | re.A)
 # Buses of what is no card: tunnels, WAN ports, teams, Bluetooth, Wi-Fi's own.
 _SOFTWARE = ("ROOT", "SWD", "SW", "BTH", "COMPOSITEBUS", "HTREE", "{")
 _METRIC = re.compile(r"[0-9]{1,4}", re.A)
@@ -101,7 +102,7 @@ def described(
     """Return *all_* for the document; ``macs`` are those that are known, by GUID."""
     return tuple(
         Interface(
-            name=connection.name or connection.guid,
+            name=printable(connection.name or connection.guid),
             config=f"{registry.system.name}\\"
             + key_of(registry.current, connection.guid),
             method=connection.method,

@@ -114,6 +114,17 @@ def registry(
     return Opened(registry=own, findings=tuple(findings))
 
 
+def store(
+    appliance: Appliance, path: str, folder: Path, *, force: bool = False
+) -> tuple[Hive, Finding | None]:
+    """Return the boot store at *path*, copied into *folder*, and how it was left.
+
+    Raises GuestError as registry() does.
+    """
+    file, found = _fetched(appliance, "BCD", path, folder, force=force)
+    return Hive("BCD", file), found
+
+
 def with_store(
     appliance: Appliance, opened: Opened, path: str, folder: Path, *, force: bool
 ) -> Opened:
@@ -121,10 +132,10 @@ def with_store(
 
     Raises GuestError as registry() does.
     """
-    file, found = _fetched(appliance, "BCD", path, folder, force=force)
+    bcd, found = store(appliance, path, folder, force=force)
     own = replace(
         opened.registry,
-        bcd=Hive("BCD", file),
+        bcd=bcd,
         paths={**opened.registry.paths, "BCD": path},
     )
     told = (found,) if found else ()
@@ -193,6 +204,8 @@ def described(appliance: Appliance, root: Root, own: Registry) -> Guest:
         windows=Windows(
             id=version.id,
             build=version.build,
+            release=printable(version.display) if version.display else None,
+            patch=version.patch,
             edition=printable(version.edition) if version.edition else None,
             installation=version.installation,
             control_set=own.current,
@@ -216,17 +229,23 @@ def stores(appliance: Appliance, devices: Sequence[Device]) -> list[tuple[str, s
 
     With UEFI it is on the ESP, else on the active partition, which may be a small one.
     """
-    found = []
+    found: list[tuple[str, str]] = []
     for device in devices:
         if device.type in ("ntfs", "vfat"):
             with shown(appliance, device.name) as is_mounted:
-                paths = [below(appliance, "", p) for p in _STORES if is_mounted]
-                found += [
-                    (device.name, path)
-                    for path in paths
-                    if path and appliance.g.is_file(path)
-                ]
+                paths = _stores(appliance) if is_mounted else []
+            found += [(device.name, path) for path in paths]
     return found
+
+
+def _stores(appliance: Appliance) -> list[str]:
+    """Return the boot stores of what is mounted; none, if it cannot be read."""
+    try:
+        paths = [below(appliance, "", path) for path in _STORES]
+        return [path for path in paths if path and appliance.g.is_file(path)]
+    except RuntimeError as e:
+        log.warning("warning: a volume cannot be read: %s", printable(str(e)))
+        return []
 
 
 def mount(appliance: Appliance, root: Root, *, discard: bool = False) -> None:

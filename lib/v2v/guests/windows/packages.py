@@ -34,11 +34,15 @@ Arch = Literal["i386", "x86_64", "aarch64"]
 LABELS: dict[str, str] = {"i386": "x86", "x86_64": "amd64", "aarch64": "arm64"}
 _NUMBERS: dict[str, int] = {"i386": 0, "x86_64": 9, "aarch64": 12}
 
+# Who signs what Microsoft has tested (WHQL) or only attested: in the certificates of a
+# catalogue, which is PKCS #7, by its name.
+MICROSOFT = "Microsoft Windows Hardware Compatibility Publisher"
 REG_NONE = 0
-# What Windows notes of a package that has configurations and whose catalogue is signed
-# by its vendor.  A real import of the same INF by pnputil ranks no worse, and is taken.
-_SIGNER_SCORE = 0x0F000000
-_STATUS_FLAGS = 0x16
+# What Windows notes of a package that has configurations: score and flags, where its
+# catalogue is signed by its vendor, and where by Microsoft.  A real import of the same
+# INF by pnputil ranks no worse, and is taken.
+_BY_VENDOR = (0x0F000000, 0x16)
+_BY_MICROSOFT = (0x0D000005, 0x12)
 _CONFIG_SCOPE = 7
 _EPOCH = datetime.date(1601, 1, 1)
 _PUBLISHED = re.compile(r"oem(\d{1,5})\.inf", re.I)
@@ -66,7 +70,7 @@ class Package:
 
     ``inf`` is the file's name, ``content`` its bytes; ``version`` are four numbers;
     ``folder`` is where it came from, as the guest will see it; the image of the
-    ``service`` is where Windows keeps drivers.
+    ``service`` is where Windows keeps drivers.  ``microsofts``: Microsoft signed it.
     """
 
     inf: str
@@ -80,6 +84,7 @@ class Package:
     devices: tuple[Device, ...]
     service: Service
     folder: str
+    microsofts: bool = False
 
     @property
     def label(self) -> str:
@@ -196,15 +201,16 @@ def register(hive: Hive, package: Package, name: str) -> None:
 
 
 def _properties(package: Package, name: str) -> dict[str, Value]:
+    score, flags = _BY_MICROSOFT if package.microsofts else _BY_VENDOR
     found = {
         "": sz(name),
         "Version": binary(version_blob(package)),
         "Provider": sz(package.provider),
         "InfName": sz(package.inf),
         "OemPath": sz(package.folder),
-        "SignerName": sz(package.provider),
-        "SignerScore": dword(_SIGNER_SCORE),
-        "StatusFlags": dword(_STATUS_FLAGS),
+        "SignerName": sz(MICROSOFT if package.microsofts else package.provider),
+        "SignerScore": dword(score),
+        "StatusFlags": dword(flags),
         # The driver's own date: a second run must find what the first one wrote.
         "ImportDate": binary(filetime(package.date).to_bytes(8, "little")),
     }

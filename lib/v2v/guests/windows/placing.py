@@ -13,7 +13,15 @@ from v2v.document import Finding, Guest
 from v2v.guests.appliance import Appliance
 from v2v.guests.plan import Action
 from v2v.guests.wanted import Wanted
-from v2v.guests.windows import facts, files, peversion, selection, signing, virtio_win
+from v2v.guests.windows import (
+    facts,
+    files,
+    peversion,
+    publisher,
+    selection,
+    signing,
+    virtio_win,
+)
 from v2v.guests.windows.disks import DRIVERS
 from v2v.guests.windows.hive import EXPAND_SZ, Hive, Value, expand_sz
 from v2v.guests.windows.place import Work
@@ -31,7 +39,7 @@ _MAX_PATH = 4000  # characters of DevicePath
 
 
 def given(
-    wanted: Wanted, guest: Guest, software: Hive
+    wanted: Wanted, guest: Guest, software: Hive, *, secure_boot: bool = False
 ) -> tuple[Selection | None, list[Finding]]:
     """Return the drivers for *guest* of the virtio-win that is there, and what of them.
 
@@ -44,7 +52,11 @@ def given(
     chosen = selection.selected(media, windows, arch) if media else None
     found = [*selection.findings(chosen, windows, arch)]
     if chosen:
-        found += signing.findings(chosen, windows, arch, software)
+        found += signing.findings(
+            chosen, windows, arch, software, secure_boot=secure_boot
+        )
+        if not wanted.trust_publisher:
+            found += signing.untrusted(chosen)
         if signing.is_refused(chosen, windows, arch, software):
             return None, found
     return (chosen if chosen and chosen.drivers else None), found
@@ -66,6 +78,9 @@ def plan(work: Work) -> Iterator[Action]:
         path = work.path(rf"{FOLDER}\{AGENT}\{name}")
         reason = "the guest agent is installed from there at the first boot"
         yield from files.written(work.appliance, path, content, reason)
+    if work.wanted.trust_publisher:
+        for certificate in dict.fromkeys(signing.others(chosen)):
+            publisher.trust(work.registry.software, certificate)
     search(
         work.registry.software,
         [driver.name for driver in chosen.drivers],

@@ -88,13 +88,19 @@ def actions(registry: Registry, folder: Path) -> Iterator[Action]:
             change=Change(
                 path=path,
                 kind="edit",
-                reason=f"{len(hive.changes)} values or keys of the hive are changed; "
+                reason=f"{_counted(len(hive.changes))} changed; "
                 f"the hive before is kept as {path}{KEPT}",
             ),
             apply=_given_back(file, path),
             space=2 * size,
             also=(path + KEPT, path + _NEW),
         )
+
+
+def _counted(number: int) -> str:
+    if number == 1:
+        return "1 value or key of the hive is"
+    return f"{number} values or keys of the hive are"
 
 
 def _nothing(appliance: Appliance) -> None:
@@ -104,6 +110,8 @@ def _nothing(appliance: Appliance) -> None:
 def _given_back(file: Path, path: str) -> Callable[[Appliance], None]:
     def apply(appliance: Appliance) -> None:
         g = appliance.g
+        # Into a FIFO, which NTFS may have too, we would write for ever.
+        g.rm_f(path + _NEW)
         g.upload(str(file), path + _NEW)
         if g.filesize(path + _NEW) != file.stat().st_size:
             raise GuestError(
@@ -112,7 +120,8 @@ def _given_back(file: Path, path: str) -> Callable[[Appliance], None]:
             )
         if not g.exists(path + KEPT):
             # The first of all: a later run must not make its own result the old one.
-            g.cp(path, path + KEPT)
+            # Not a copy: who may read it stays.
+            g.mv(path, path + KEPT)
         g.mv(path + _NEW, path)
 
     return apply

@@ -8,6 +8,7 @@ where that does not decide a person has to.
 
 from __future__ import annotations
 
+import logging
 import re
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from v2v.errors import GuestError
-from v2v.guests.appliance import Appliance
+from v2v.guests.appliance import Appliance, printable
 from v2v.guests.devices import Device
 from v2v.guests.windows import bcd, volumes
 from v2v.guests.windows.bcd import Default
@@ -39,6 +40,8 @@ _LINE = re.compile(
 )
 _NUMBER = re.compile(r"\d+$")
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Root:
@@ -60,9 +63,15 @@ def found(appliance: Appliance, devices: Sequence[Device]) -> list[Root]:
         if device.type not in _FILESYSTEMS:
             continue
         with shown(appliance, device.name) as is_mounted:
-            if is_mounted:
+            if not is_mounted:
+                continue
+            try:
                 roots += _named(device.name, _folders(appliance))
                 places += _boot_ini(appliance)
+            except RuntimeError as e:
+                # A data disk that is damaged must not hold up the system.
+                said = printable(str(e))
+                log.warning("warning: %s cannot be read: %s", device.name, said)
     if not roots:
         roots = list(dict.fromkeys(_elsewhere(appliance, devices, places)))
     return roots[:_MAX_ROOTS]

@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 FINDINGS = ("virtio-win-missing", "virtio-win-fallback", "virtio-win-incomplete")
 # Without these there is no disk, no network, or no agent.
 REQUIRED = ("viostor", "vioscsi", "netkvm", "vioser")
+# There was none for Windows before Vista.
+_NEVER_OLD = frozenset({"vioscsi"})
+_VISTA = 6000  # build
 # In the order in which the first boot installs them; each may fail there.  Not
 # qemufwcfg, which fwcfg replaces, nor smbus and qemupciserial, which only give names
 # and once made the first boot fail for ever (virt-v2v issue 178).
@@ -178,6 +181,7 @@ def findings(
             f"earlier or the same kernel are taken: {names}",
         )
     there = {driver.name for driver in selection.drivers}
+    there |= _NEVER_OLD if windows.build < _VISTA else frozenset()
     if missing := [name for name in REQUIRED if name not in there]:
         yield Finding(
             code="virtio-win-incomplete",
@@ -298,7 +302,9 @@ def _files(media: Media, found: _Found, inf: Inf) -> list[str]:
 
 def _is_used(path: str) -> bool:
     name = path.rpartition("/")[2]
-    return not name.endswith(_UNUSED) and not name.startswith("readme")
+    # A backslash would lead to another folder of the guest, a colon into a stream.
+    is_plain = name.isprintable() and not set(name) & set('\\:*?"<>|')
+    return is_plain and not name.endswith(_UNUSED) and not name.startswith("readme")
 
 
 def _agent(media: Media, arch: str) -> tuple[str, bytes] | None:

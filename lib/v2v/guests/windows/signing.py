@@ -6,10 +6,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from v2v.document import Finding, Windows
+from v2v.guests.windows import publisher
 from v2v.guests.windows.hive import Hive
+from v2v.guests.windows.packages import MICROSOFT
 from v2v.guests.windows.selection import Selection
 
-FINDINGS = ("driver-signature", "driver-not-cross-signed", "driver-no-catalogue")
+FINDINGS = (
+    *("driver-signature", "driver-not-cross-signed", "driver-no-catalogue"),
+    *("driver-secure-boot", "driver-publisher"),
+)
+_OF_DISKS = ("viostor", "vioscsi")
 _PACKAGES = r"Microsoft\Windows\CurrentVersion\Component Based Servicing\Packages"
 # Either lets Windows 7 and 2008 R2 check signatures of SHA-2.
 _UPDATES = ("package_for_kb3033929", "package_for_kb4474419")
@@ -29,11 +35,25 @@ def is_refused(
     return arch != "i386" and _is_unknown(selection, windows, software)
 
 
+def is_microsofts(catalogue: bytes) -> bool:
+    """Whether *catalogue* has a certificate of who signs drivers at Microsoft."""
+    return MICROSOFT.encode() in catalogue or (
+        MICROSOFT.encode("utf-16-be") in catalogue
+    )
+
+
 def findings(
-    selection: Selection, windows: Windows, arch: str, software: Hive
+    selection: Selection,
+    windows: Windows,
+    arch: str,
+    software: Hive,
+    *,
+    secure_boot: bool = False,
 ) -> Iterator[Finding]:
     """Yield the drivers that *windows* may refuse to load."""
     yield from _without_catalogue(selection)
+    if secure_boot:
+        yield from _others(selection)
     release = selection.release
     name = ".".join(map(str, release)) if release else "of an unknown release"
     if _is_unknown(selection, windows, software):
@@ -54,6 +74,48 @@ def findings(
             message=f"the drivers of virtio-win {name} may not be cross-signed, and "
             f"then {windows.id} stops with 0xC0000428",
             remedy="give virtio-win 0.1.173, or a distribution's, with --virtio-win",
+        )
+
+
+def others(selection: Selection) -> Iterator[bytes]:
+    """Yield the certificates, in DER, of those but Microsoft who signed drivers."""
+    for driver in selection.drivers:
+        catalogue = driver.files.get((driver.inf.catalog or "").lower(), b"")
+        found = None if is_microsofts(catalogue) else publisher.signer(catalogue)
+        if found:
+            yield found
+
+
+def untrusted(selection: Selection) -> Iterator[Finding]:
+    """Yield that Windows would ask whether to trust the publisher of the drivers."""
+    if any(others(selection)):
+        yield Finding(
+            code="driver-publisher",
+            severity="warn",
+            message="the drivers of virtio-win are not signed by Microsoft: before it "
+            "installs them Windows asks whether to trust their publisher, and nobody "
+            "answers at the first boot",
+            remedy="trust it with --trust-publisher, or give a distribution's "
+            "virtio-win",
+        )
+
+
+def _others(selection: Selection) -> Iterator[Finding]:
+    """Yield that drivers of disks are signed by somebody else than Microsoft."""
+    names = [
+        driver.name
+        for driver in selection.drivers
+        if driver.name in _OF_DISKS
+        and not is_microsofts(driver.files.get((driver.inf.catalog or "").lower(), b""))
+    ]
+    if names:
+        yield Finding(
+            code="driver-secure-boot",
+            severity="warn",
+            message=f"of virtio-win, {', '.join(names)} is not signed by Microsoft, "
+            "and with secure boot Windows does not start with such drivers",
+            remedy="give a distribution's virtio-win with --virtio-win, or define the "
+            "VM without secure boot",
         )
 
 

@@ -85,7 +85,7 @@ KINDS = {
         services=(
             *("xenbus", "xenfilt", "xenvbd", "xendisk", "xenvif", "xennet"),
             *("xeniface", "xenbus_monitor", "xenagent", "xensvc", "xenpci", "xenlite"),
-            *("rhelscsi", "rhelnet", "rhelfltr"),
+            *("rhelscsi", "rhelnet", "rhelfltr", "xenscsi", "xenusb", "xenstub"),
         ),
         disks=("xenvbd", "xendisk", "rhelscsi"),
     ),
@@ -174,6 +174,10 @@ def disable(registry: Registry, *, kept: tuple[str, ...] = ()) -> None:
             filters.removed(registry.system, control_set, names, reason)
             _stop(registry, control_set, names, reason)
             _forget(registry.system, control_set, tools, reason)
+            if kind == "parallels":
+                # Its uninstaller leaves the driver as long as that counts users.
+                key = rf"{control_set}\Services\prl_strg\DriverInfo"
+                registry.system.unset(key, "RefCount", reason)
         for key in _RUN:
             for name in list(registry.software.values(key)):
                 if name.lower() in tools.run:

@@ -86,18 +86,26 @@ def version(registry: Registry) -> Version:
     build = _build(registry)
     installation = _installation(registry)
     product = software.text(VERSION, "ProductName")
+    id_ = _id((major, minor), build, product or "", installation != "client")
     return Version(
-        id=_id((major, minor), build, product or "", installation != "client"),
+        id=id_,
         major=major,
         minor=minor,
         build=build,
         installation=installation,
-        product=product,
+        product=_sold_as(id_, product),
         edition=software.text(VERSION, "EditionID"),
         display=software.text(VERSION, "DisplayVersion")
         or software.text(VERSION, "ReleaseId"),
         patch=software.number(VERSION, "UBR"),
     )
+
+
+def _sold_as(id_: str, product: str | None) -> str | None:
+    """Return *product* as it is sold: Windows 11 goes on calling itself 10 there."""
+    if id_ == "win11" and product and product.startswith("Windows 10"):
+        return product.replace("Windows 10", "Windows 11", 1)
+    return product
 
 
 def _numbers(registry: Registry) -> tuple[int, int]:

@@ -159,12 +159,12 @@ def test_without_a_first_boot_the_card_is_in_the_store(
     actions = [*disks.plan(made), *disks.plan_others(made)]
     drivers = made.registry.drivers
     assert drivers
-    names = [f"oem{number}.inf" for number in range(14, 19)]
+    names = [f"oem{number}.inf" for number in range(14, 23)]
     assert drivers.keys(r"DriverDatabase\DriverInfFiles") == names
     device = r"DriverDatabase\DeviceIds\PCI\VEN_1AF4&DEV_1041"
     assert list(drivers.values(device)) == ["oem14.inf"]
     of_all = made.registry.system.value("DriverDatabase", "OemInfMap")
-    assert of_all and of_all.data == b"\xff\xff\xe0"
+    assert of_all and of_all.data == b"\xff\xff\xfe"
     paths = guest_folder.applied(made.appliance, actions)
     assert "/Windows/INF/oem14.inf" in paths
     assert any(path.endswith("/netkvm.sys") for path in paths)

@@ -66,6 +66,7 @@ def test_the_name_is_the_processor_s(arch: tuple[str, str], tmp_path: Path) -> N
     guest = Guest(type="windows", arch=arch[0])
     there = work(tmp_path, {MANAGER: NEW}, guest=guest)
     assert done(there) == [f"/efi/EFI/Boot/boot{arch[1]}.efi"]
+    assert codes(there) == (["efi-narrow"] if arch[0] == "i386" else [])
 
 
 def test_a_shim_is_kept_and_told_of(tmp_path: Path) -> None:

@@ -19,10 +19,11 @@ from v2v.document import VM, Disk, Guest, Source, Windows
 from v2v.errors import GuestError
 from v2v.guests.plan import Action
 from v2v.guests.wanted import Firstboot, Wanted
-from v2v.guests.windows import customized
-from v2v.guests.windows.firstboot import Step, access, agents, plan, restore
+from v2v.guests.windows import customized, security
+from v2v.guests.windows.firstboot import Step, agents, plan, restore
 from v2v.guests.windows.firstboot.planning import IMAGE, NAME
 from v2v.guests.windows.firstboot.steps import crlf
+from v2v.guests.windows.hive import Value, dword, sz
 from v2v.guests.windows.place import Work
 from v2v.operations import Operation
 
@@ -238,7 +239,9 @@ def test_tools_are_removed_by_their_guid_alone(tmp_path: Path) -> None:
         tmp_path, software=hives.with_keys(hives.SOFTWARE, software)
     )
     (step,) = agents.removals(registry.software)
-    assert f"/x {VMWARE} /qn" in step.script
+    line = rf'call "%SYS%\msiexec" /x {VMWARE} /qn /norestart'
+    assert f"{line} REBOOT=ReallySuppress REMOVE=ALL" in step.script.splitlines()
+    assert list(batch_checker.faults(crlf(step.script).encode())) == []
     assert not step.required
 
 
@@ -254,7 +257,7 @@ def test_a_second_run_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_the_descriptor_lets_two_in_and_inherits_nothing() -> None:
-    data = access.descriptor()
+    data = security.descriptor()
     control, owner, group, _, acl = struct.unpack_from("<2xHIIII", data)
     assert control == 0x9004
     count = struct.unpack_from("<H", data, acl + 4)[0]
@@ -290,3 +293,35 @@ def test_what_windows_cannot_be_asked_for_is_refused(
 ) -> None:
     with pytest.raises(GuestError, match=said):
         list(customized.steps([Operation(name=name, value=value)]))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SystemSetupInProgress", dword(1)),
+        ("OOBEInProgress", dword(1)),
+        ("CmdLine", sz(r"oobe\windeploy.exe")),
+    ],
+)
+def test_setup_s_own_command_line_is_not_taken_away(
+    tmp_path: Path, name: str, value: Value
+) -> None:
+    own = work(tmp_path, method="setup")
+    own.registry.system.set("Setup", name, value, "")
+    own.steps.append(Step(name="x", script="exit /b 0\n"))
+    with pytest.raises(GuestError, match="is not set up yet"):
+        list(plan(own))
+
+
+def test_boots_are_counted_anew_after_a_first_boot_that_is_over(tmp_path: Path) -> None:
+    own = work(tmp_path)
+    for path in ("complete", "state/boot.5", "state/result"):
+        guest_folder.put(tmp_path / "files", f"{HOME[1:]}/{path}", "1")
+    own.steps.append(Step(name="x", script="exit /b 0\n"))
+    actions = list(plan(own))
+    assert f"{HOME}/state" in written(iter(actions))
+    for action in actions:
+        if action.change.kind == "delete":
+            action.apply(own.appliance)
+    assert not (tmp_path / "files" / HOME[1:] / "state").exists()
+    assert not (tmp_path / "files" / HOME[1:] / "complete").exists()

@@ -96,7 +96,7 @@ def test_windows_searches_each_folder_once_and_the_type_is_kept(tmp_path: Path) 
         r"%systemroot%\drivers\virtio\VIOSTOR",
         r"%SystemRoot%\Drivers\VirtIO\vioscsi",
     ]
-    assert len({part.lower() for part in parts}) == len(parts) == 8
+    assert len({part.lower() for part in parts}) == len(parts) == 12
 
 
 def test_a_registry_without_a_path_gets_windows_own(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_what_is_given_is_chosen_from_and_told_of(tmp_path: Path) -> None:
     )
     software = registry(tmp_path).software
     found, told = placing.given(Wanted(virtio_win=root), guest, software)
-    assert found and len(found.drivers) == 7
+    assert found and len(found.drivers) == 11
     assert [finding.code for finding in told] == ["virtio-win-fallback"]
     assert {finding.code for finding in told} <= {*placing.FINDINGS}
 

@@ -14,7 +14,10 @@ from v2v.guests.windows import described, selection, virtio_win
 from v2v.guests.windows.selection import Selection
 
 BUILDS = {"win7": 7601, "win2k8r2": 7601, "win8.1": 9600, "win2k12r2": 9600}
-USUAL = ["viostor", "vioscsi", "netkvm", "vioser", "balloon", "viorng", "fwcfg"]
+USUAL = [
+    *("viostor", "vioscsi", "netkvm", "vioser", "balloon", "viorng", "pvpanic"),
+    *("fwcfg", "vioinput", "viofs", "viogpudo"),
+]
 
 
 def chosen(
@@ -120,8 +123,9 @@ def test_the_layouts_of_packages_are_known(tmp_path: Path, layout: str) -> None:
     found = chosen(tmp_path, "win2k12r2", files=files)
     assert [driver.name for driver in found.drivers] == USUAL
     for driver in found.drivers:
-        ends = {f"{driver.name}.{end}" for end in ("inf", "cat", "sys")}
-        assert driver.files.keys() == ends
+        own = {f"{driver.name}.{end}" for end in ("inf", "cat", "sys")}
+        own |= {"blnsvr.exe"} if driver.name == "balloon" else set()
+        assert driver.files.keys() == own
 
 
 def test_the_old_names_of_folders_are_known(tmp_path: Path) -> None:
@@ -176,3 +180,23 @@ def test_a_driver_of_disks_without_its_file_is_none(tmp_path: Path) -> None:
     files = made.files(("viostor/w11/amd64/viostor.sys",))
     found = chosen(tmp_path, "win11", files=files)
     assert [driver.system for driver in found.drivers[:2]] == ["w10", "w11"]
+
+
+def test_a_name_that_leads_elsewhere_is_no_file_of_a_driver(tmp_path: Path) -> None:
+    files = made.files()
+    for name in (r"..\..\system32\evil.dll", "viostor.sys:x", "a\nb.dll"):
+        files[f"viostor/w10/amd64/{name}"] = b"MZ"
+    found = chosen(tmp_path, files=files).drivers[0].files
+    assert found.keys() == {"viostor.inf", "viostor.cat", "viostor.sys"}
+
+
+@pytest.mark.parametrize(("build", "told"), [(2600, []), (7601, ["vioscsi"])])
+def test_a_driver_that_no_release_has_is_not_missed(
+    build: int, told: list[str]
+) -> None:
+    """Windows before Vista has none for virtio-scsi."""
+    there = Selection(drivers=())
+    windows_ = Windows(id="winxp" if build < 6000 else "win7", build=build)
+    (found,) = selection.findings(there, windows_, "i386")
+    assert found.code == "virtio-win-incomplete"
+    assert [name for name in ("vioscsi",) if name in found.message] == told

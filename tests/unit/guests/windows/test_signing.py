@@ -100,3 +100,28 @@ def test_a_driver_without_its_catalogue_is_said(tmp_path: Path) -> None:
     told = list(signing.findings(found, windows, "x86_64", software(tmp_path)))
     assert [finding.code for finding in told] == ["driver-no-catalogue"]
     assert told[0].message.startswith("of virtio-win, netkvm has no catalogue")
+
+
+@pytest.mark.parametrize(
+    ("catalogue", "codes_"),
+    [
+        (made.SIGNED, []),
+        (
+            "x Microsoft Windows Hardware Compatibility Publisher".encode("utf-16-be"),
+            [],
+        ),
+        (b"Red Hat, Inc.", ["driver-secure-boot"]),
+    ],
+)
+def test_secure_boot_wants_drivers_of_disks_that_microsoft_signed(
+    tmp_path: Path, catalogue: bytes, codes_: list[str]
+) -> None:
+    folder = made.folder(tmp_path / "iso", made.files(catalogue=catalogue))
+    media = virtio_win.media(folder)
+    assert media is not None
+    windows = Windows(id="win11", build=22631)
+    found = selection.selected(media, windows, "x86_64")
+    hive = software(tmp_path)
+    told = list(signing.findings(found, windows, "x86_64", hive, secure_boot=True))
+    assert [finding.code for finding in told] == codes_
+    assert list(signing.findings(found, windows, "x86_64", hive)) == []

@@ -164,3 +164,20 @@ def test_real_hives_say_their_machine(
 ) -> None:
     system = hives.real(shared, f"{name}-SYSTEM", tmp_path)
     assert version.processor(registry(tmp_path, file=system)) == arch
+
+
+@pytest.mark.parametrize(
+    ("build", "product"), [(22631, "Windows 11 Home"), (19045, "Windows 10 Home")]
+)
+def test_windows_11_is_called_what_it_is_sold_as(
+    tmp_path: Path, build: int, product: str
+) -> None:
+    keys: hives.Keys = {
+        VERSION: {
+            "ProductName": "Windows 10 Home",
+            "CurrentMajorVersionNumber": 10,
+            "CurrentBuildNumber": str(build),
+            "InstallationType": "Client",
+        }
+    }
+    assert version.version(registry(tmp_path, software=keys)).product == product

@@ -21,7 +21,7 @@ from v2v.document import Change, Guest
 from v2v.errors import GuestError
 from v2v.guests import inspection
 from v2v.guests.appliance import Appliance
-from v2v.guests.windows import opening
+from v2v.guests.windows import opening, security
 
 NAMES = windows_guest.names()
 WINDOWS = "v2v.guests.windows"
@@ -85,6 +85,18 @@ def test_each_windows_gets_exactly_what_it_needs(name: str, tmp_path: Path) -> N
     if REGENERATE:
         expected(name).write_text(text)
     assert text == expected(name).read_text()
+
+
+def test_no_user_of_the_guest_may_write_what_was_made(tmp_path: Path) -> None:
+    guest = Made("win10", tmp_path)
+    disk: Any = guest.appliance.g
+    guest.fixed()
+    ours = f"0x{security.descriptor(users=True).hex()}"
+    driver = "/sysroot/Windows/Drivers/VirtIO/balloon/balloon.sys"
+    for path in ("/sysroot/Windows/System32/drivers/viostor.sys", driver):
+        assert disk.attributes[path] == ours
+    own = disk.attributes["/sysroot/Windows/v2v/firstboot/run.cmd"]
+    assert own == f"0x{security.descriptor().hex()}"
 
 
 @pytest.mark.parametrize("name", windows_guest.refused())

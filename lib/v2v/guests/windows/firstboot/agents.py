@@ -20,6 +20,7 @@ from v2v.guests.windows.hive import Hive
 REQUIRED = ("viostor", "vioscsi", "netkvm", "vioser")
 # These only name a device: what they would be good for is not worth a failure.
 COSMETIC = ("smbus", "qemupciserial", "qemufwcfg")
+BALLOON_SERVICE = "blnsvr.exe"
 _ORDER = (
     *("viostor", "vioscsi", "vioser", "netkvm", "balloon", "viorng", "pvpanic"),
     *("fwcfg", "vioinput", "viogpudo"),
@@ -32,6 +33,12 @@ _TOOLS = re.compile(
     r"|XenServer VM Tools[ A-Za-z]{0,40}|Parallels Tools|Nutanix (?:VirtIO|Guest)"
     r"[ A-Za-z]{0,20}",
 )
+# What keeps each from restarting the guest by itself, and Parallels' from refusing
+# because Windows' installer was not started by its own (facts 4.1, 4.4).
+_PROPERTIES = {
+    "VMware": " REBOOT=ReallySuppress REMOVE=ALL",
+    "Parallels": " PREVENT_REBOOT=Yes LAUNCHED_BY_SETUP_EXE=Yes",
+}
 _UNINSTALL = (
     r"Microsoft\Windows\CurrentVersion\Uninstall",
     r"WOW6432Node\Microsoft\Windows\CurrentVersion\Uninstall",
@@ -112,14 +119,14 @@ goto again
 
 
 def balloon() -> Step:
-    r"""Return what starts the service for the balloon's statistics (blnsvr.exe)."""
+    """Return what starts the service for the balloon's statistics."""
     return Step(name="balloon service", script=_BALLOON, priority=steps.AGENTS)
 
 
-_BALLOON = """\
+_BALLOON = f"""\
 @echo off
-set "SERVER=%SystemRoot%\\Drivers\\VirtIO\\balloon\\blnsvr.exe"
-if not exist "%SERVER%" exit /b 0
+set "SERVER=%SystemRoot%\\Drivers\\VirtIO\\balloon\\{BALLOON_SERVICE}"
+if not exist "%SERVER%" exit /b 2
 call "%SERVER%" -i
 exit /b %ERRORLEVEL%
 """
@@ -139,9 +146,10 @@ def removals(software: Hive) -> Iterator[Step]:
             if tool and _MSI.fullmatch(key.upper()):
                 found.setdefault(key.upper(), tool[0].strip())
     for guid, name in sorted(found.items())[:_MAX_TOOLS]:
+        more = next((p for tool, p in _PROPERTIES.items() if name.startswith(tool)), "")
         yield Step(
             name=f"remove {name}",
-            script=f'@echo off\ncall "%SYS%\\msiexec" /x {guid} /qn /norestart\n'
+            script=f'@echo off\ncall "%SYS%\\msiexec" /x {guid} /qn /norestart{more}\n'
             'set "CODE=%ERRORLEVEL%"\nrem 1605: it is not installed\n'
             'if "%CODE%"=="1605" set "CODE=0"\nexit /b %CODE%\n',
             priority=steps.TOOLS,

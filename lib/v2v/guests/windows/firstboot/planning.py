@@ -11,10 +11,10 @@ from v2v.document import Change
 from v2v.errors import GuestError
 from v2v.guests.appliance import Appliance
 from v2v.guests.plan import Action, remove
-from v2v.guests.windows import files, verdict
-from v2v.guests.windows.firstboot import access, restore
+from v2v.guests.windows import files, security, verdict
+from v2v.guests.windows.firstboot import restore
 from v2v.guests.windows.firstboot.steps import MOST, Step, crlf
-from v2v.guests.windows.hive import dword, expand_sz, multi_sz, sz
+from v2v.guests.windows.hive import Hive, dword, expand_sz, multi_sz, sz
 from v2v.guests.windows.place import Work
 
 NAME = "v2v-firstboot"
@@ -64,9 +64,9 @@ def plan(work: Work) -> Iterator[Action]:
         for action in files.written(appliance, path, content, _REASON, links=False)
     ]
     yield from made
-    for name in ("complete",):
-        if made and appliance.g.exists(f"{home}/{name}"):
-            yield remove(f"{home}/{name}", "it tells of an earlier first boot")
+    if made and appliance.g.exists(f"{home}/complete"):
+        yield remove(f"{home}/complete", "it tells of an earlier first boot")
+        yield _emptied(f"{home}/state")
     if made:
         yield _restricted(work.path(_TOP), home, list(wanted))
     _register(work)
@@ -121,13 +121,19 @@ def named(
         yield name, step
 
 
+def _emptied(path: str) -> Action:
+    """Return what removes the notes of a first boot that is over: they count boots."""
+    reason = "it tells of an earlier first boot"
+    change = Change(path=path, kind="delete", reason=reason)
+    return Action(change=change, apply=lambda appliance: appliance.g.rm_rf(path))
+
+
 def _restricted(top: str, home: str, paths: Sequence[str]) -> Action:
     """Return what keeps all of it from the guest's users."""
     folders = dict.fromkeys([top, home, *(p.rpartition("/")[0] for p in paths)])
 
     def apply(appliance: Appliance) -> None:
-        for path in (*folders, *paths):
-            access.restrict(appliance, path)
+        security.give(appliance, [*folders, *paths], security.descriptor())
 
     change = Change(
         path=top,
@@ -136,6 +142,24 @@ def _restricted(top: str, home: str, paths: Sequence[str]) -> Action:
         after="SYSTEM and Administrators: all",
     )
     return Action(change=change, apply=apply, space=4096)
+
+
+def _refuse_setup(system: Hive, command: str) -> None:
+    """Raise GuestError if Setup has something to do itself: it would never do it.
+
+    So it is of an image that sysprep has prepared.
+    """
+    busy = any(
+        system.number("Setup", name)
+        for name in ("SystemSetupInProgress", "OOBEInProgress")
+    )
+    theirs = system.text("Setup", "CmdLine") or ""
+    if busy or theirs not in ("", command):
+        raise GuestError(
+            "the guest's Windows is not set up yet (sysprep), and --firstboot-method "
+            "setup would be in its way",
+            "use --firstboot-method service",
+        )
 
 
 def _register(work: Work) -> None:
@@ -149,6 +173,7 @@ def _register(work: Work) -> None:
                 "use --firstboot-method service",
             )
         command = rf"{root}\System32\cmd.exe /c {root}\{HOME}\run.cmd"
+        _refuse_setup(system, command)
         system.set("Setup", "CmdLine", sz(command), _REASON)
         system.set("Setup", "SetupType", dword(2), _REASON)
         return
