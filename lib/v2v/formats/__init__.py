@@ -31,6 +31,10 @@ MAX_SIZE = 64 * 2**40
 _CHUNK = 2**20
 
 
+class RawDeviceError(SourceError):
+    """An image stands for a device of its host, and has no bytes itself."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Image:
     """What a header says: virtual size in bytes, and what qemu must be told.

@@ -18,7 +18,16 @@ from pathlib import Path
 from v2v import charsets, views
 from v2v.document import File
 from v2v.errors import SourceError
-from v2v.formats import Checked, Image, Part, checked_size, ends, part, truncated
+from v2v.formats import (
+    Checked,
+    Image,
+    Part,
+    RawDeviceError,
+    checked_size,
+    ends,
+    part,
+    truncated,
+)
 from v2v.mapping import vmfs
 from v2v.mapping.pieces import Mapped
 
@@ -182,7 +191,7 @@ def _extents(path: Path, text: str) -> list[Extent]:
             continue
         _, sectors, kind, name, offset = match.groups()
         if kind.upper() not in _FILES:
-            raise SourceError(
+            raise RawDeviceError(
                 f"{path} has an extent of type {kind}, which is a device and no file",
                 "convert the raw device mapping to a virtual disk on the source",
             )

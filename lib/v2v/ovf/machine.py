@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from v2v.document import Cpu, Finding, Firmware
 from v2v.ovf import items, units, virtualbox
 from v2v.ovf.items import Item
-from v2v.ovf.text import Element, attribute, children, content, descendants
+from v2v.ovf.text import Element, attribute, children, content, descendants, kind
 from v2v.ovf.virtualbox import Extension
 
 _MIB = 2**20
@@ -19,6 +19,14 @@ _DEFAULT_MEMORY = 2**30
 _MAX_MEMORY = 2**46
 _MAX_VCPUS = 4096
 _MAX_TEXT = 65_536
+# Those that a package may insist on; what is in some of them does not matter here.
+_SECTIONS = {
+    *("DiskSection", "NetworkSection", "VirtualHardwareSection", "ProductSection"),
+    *("OperatingSystemSection", "EulaSection", "AnnotationSection", "InstallSection"),
+    *("DeploymentOptionSection", "ResourceAllocationSection", "StartupSection"),
+    *("SharedDiskSection", "BootDeviceSection", "IpAssignmentSection"),
+    *("SnapshotsSection", "EnvironmentFilesSection", "PlacementSection"),
+}
 # oVirt's number for the chipset and firmware; the OVF has it one lower than the API.
 _OVIRT_BIOS: dict[str, tuple[Firmware, bool]] = {
     "0": ("bios", False),
@@ -268,6 +276,24 @@ def findings(found: Hardware) -> Iterator[Finding]:
             severity="info",
             message="the package has a licence agreement, which is not shown here",
             remedy="read it in the OVF: EulaSection",
+        )
+
+
+def unknown_sections(root: Element) -> Iterator[Finding]:
+    """Yield a finding if the package insists on sections that we do not know."""
+    unknown = {
+        kind(child)[:100]
+        for child in root.iter()
+        if attribute(child, "required").lower() in ("true", "1")
+        and kind(child).endswith("Section")
+        and kind(child) not in _SECTIONS
+    }
+    if unknown:
+        shown = ", ".join(sorted(unknown)[:10])
+        yield _finding(
+            "section-unknown",
+            f"the package requires what is not known here: {shown}",
+            "see in the OVF whether the VM needs that",
         )
 
 

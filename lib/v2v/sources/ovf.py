@@ -30,7 +30,7 @@ from v2v.ovf.envelope import DiskRef, Envelope
 from v2v.ovf.items import Item, Place
 from v2v.ovf.machine import Hardware
 from v2v.ovf.package import Package
-from v2v.sources import Request, new_id
+from v2v.sources import Request, descriptions, new_id
 from v2v.sources.disk import RAW_SUFFIXES, SUFFIXES
 
 # Comments of any length may stand before the root element.
@@ -86,6 +86,7 @@ def read(request: Request) -> Iterator[VM]:
         common.append(
             _finding("xml-repaired", "warn", f"{found.name} uses undeclared prefixes")
         )
+    common += machine.unknown_sections(root)
     try:
         vms = _vms(known, found)
     except SourceError:
@@ -251,6 +252,8 @@ def _disks(
     uses: Counter[str],
 ) -> tuple[tuple[Disk, ...], list[Finding]]:
     """Return the hard disks in the order of the OVF, and what is odd of them."""
+    count = sum(item.type in items.DISKS for item, _ in placed)
+    descriptions.limited(place.path, count)
     properties = envelope.properties(found.system, known.configuration)
     made: list[Disk] = []
     findings: list[Finding] = []

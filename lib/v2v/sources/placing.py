@@ -15,6 +15,7 @@ from pathlib import Path
 from v2v import paths
 from v2v.document import VM, Disk, File, Finding, Layer
 from v2v.errors import SourceError
+from v2v.formats import RawDeviceError
 from v2v.sources import disks, images
 
 
@@ -95,6 +96,16 @@ def located(disk: Disk, places: Places) -> tuple[Disk, list[Finding]]:
     return _examined(disk, layer, files[0], backing, places)
 
 
+def _raw_device(disk: Disk, e: RawDeviceError) -> Finding:
+    return Finding(
+        code="disk-raw-device",
+        severity="block",
+        message=f"{disk.id}: {e.message}",
+        remedy=e.remedy,
+        disk=disk.id,
+    )
+
+
 def _readable(file: Path) -> Path:
     if os.access(file, os.R_OK):
         return file
@@ -117,7 +128,10 @@ def _forbidden(name: str, places: Places) -> bool:
 def _examined(
     disk: Disk, layer: Layer, file: Path, backing: list[File], places: Places
 ) -> tuple[Disk, list[Finding]]:
-    found, image = images.layer(file, layer.format, places.checked, backing=backing)
+    try:
+        found, image = images.layer(file, layer.format, places.checked, backing=backing)
+    except RawDeviceError as e:
+        return disk, [_raw_device(disk, e)]
     findings = images.snapshots(file, layer.format, disk.id)
     findings += images.unserved(found, disk.id, places.checked)
     return disk.having(source=found, size=image.size), findings

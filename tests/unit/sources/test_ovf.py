@@ -447,3 +447,18 @@ def test_an_option_of_an_ovf_that_offers_none_is_refused(tmp_path: Path) -> None
     path.write_text(ovf())
     with pytest.raises(SourceError, match="no deployment option"):
         read(path, option="small")
+
+
+@pytest.mark.parametrize(("required", "told"), [("true", True), ("false", False)])
+def test_a_section_that_a_package_insists_on_is_told_if_it_is_not_known(
+    tmp_path: Path, required: str, told: bool
+) -> None:
+    section = f'<x:ChainSection xmlns:x="urn:x" ovf:required="{required}"/>'
+    known = f'<AnnotationSection ovf:required="{required}"><Info/></AnnotationSection>'
+    text = ovf().replace("</Envelope>", f"{section}{known}</Envelope>")
+    assert "ovf:required" in text
+    (tmp_path / "web01.ovf").write_text(text)
+    (vm,) = source.read(Request(location=str(tmp_path / "web01.ovf")))
+    found = [f for f in vm.findings if f.code == "section-unknown"]
+    assert bool(found) == told
+    assert not found or found[0].message.endswith("ChainSection")

@@ -442,3 +442,19 @@ def test_the_uuid_of_the_bios_is_kept_as_printed(text: str, uuid: str | None) ->
 def test_a_generation_id_needs_both_its_numbers(word: str) -> None:
     assert parse(f'vm.genid = "{word}"\nvm.genidX = "1"\n').genid is None
     assert parse('vm.genid = "1"\n').genid is None
+
+
+def test_a_raw_device_mapping_blocks_its_disk_and_the_rest_is_described(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "rdm.vmdk").write_text(
+        "# Disk DescriptorFile\nversion=1\nCID=fffffffe\nparentCID=ffffffff\n"
+        'createType="vmfsRawDeviceMap"\nRW 8192 VMFSRDM "rdm-rdm.vmdk"\n'
+    )
+    image(tmp_path / "b.vmdk")
+    both = disk("scsi0:0", "rdm.vmdk") + disk("scsi0:1", "b.vmdk")
+    vm = read_in(tmp_path, 'scsi0.present = "TRUE"\n' + both)
+    [finding] = [f for f in vm.findings if f.severity == "block"]
+    assert (finding.code, finding.disk) == ("disk-raw-device", "sda")
+    assert "convert the raw device mapping" in finding.remedy
+    assert vm.disks[1].size == 8 * 2**20
