@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 import plausible_vm
 from plausible_vm import said
 from v2v.document import VM, Source
-from v2v.sources import libvirtxml
+from v2v.sources import Request, libvirtxml
+from v2v.sources import ovf as ovf_reader
 from v2v.sources import vmx as vmx_reader
-from writers import domain, vmx
+from writers import domain, ovf, vmx
 
 
 def booting_from_the_first(vm: VM) -> VM:
@@ -48,3 +49,13 @@ def test_domain(vm: VM, data: st.DataObject) -> None:
     read = libvirtxml.machine(found, Source(kind="libvirtxml", location="any.xml"))
     assert said(read, *domain.UNSAID) == said(vm, *domain.UNSAID)
     assert worst(read) <= {"info"}
+
+
+@given(vm=plausible_vm.vms())
+def test_ovf(vm: VM, tmp_path: Path) -> None:
+    # A network of this name means that a card is not attached.
+    vm = vm.having(nics=tuple(n for n in vm.nics if n.network != "None"))
+    path = tmp_path / "any.ovf"
+    path.write_bytes(ovf.write(vm))
+    (read,) = ovf_reader.read(Request(location=str(path)))
+    assert said(read, *ovf.UNSAID) == said(vm, *ovf.UNSAID)
