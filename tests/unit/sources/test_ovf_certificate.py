@@ -4,6 +4,7 @@
 import hashlib
 import subprocess
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def openssl(*words: str | Path) -> bytes:
     return done.stdout
 
 
-def made(folder: Path, name: str, by: Signer | None = None, days: int = 30) -> Signer:
+def made(folder: Path, name: str, by: Signer | None = None) -> Signer:
     """Make a signer, for whom *by* vouches, or he himself."""
     key, request, made_ = (folder / f"{name}.{s}" for s in ("key", "csr", "pem"))
     words = ("req", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-subj")
@@ -50,11 +51,36 @@ def made(folder: Path, name: str, by: Signer | None = None, days: int = 30) -> S
     extensions = folder / "extensions"
     extensions.write_text("" if by else "basicConstraints=critical,CA:true\n")
     openssl(
-        *("x509", "-req", "-in", request, "-days", str(days), "-out", made_),
+        *("x509", "-req", "-in", request, "-days", "30", "-out", made_),
         *(signs or ("-signkey", key)),
         *("-extfile", extensions),
     )
     return Signer(key, made_)
+
+
+def expired(folder: Path, name: str, by: Signer) -> Signer:
+    """Make a signer for whom *by* vouched up to yesterday.
+
+    openssl x509 takes no dates before its 3.4, and since then no negative days.
+    """
+    signer = made(folder, name, by)
+    place = folder / name
+    place.mkdir()
+    (place / "index").touch()
+    (place / "serial").write_text("01\n")
+    (place / "config").write_text(
+        f"[ca]\ndefault_ca=own\n[own]\ndatabase={place}/index\nserial={place}/serial\n"
+        f"new_certs_dir={place}\ndefault_md=sha256\npolicy=any\n"
+        "[any]\ncommonName=supplied\n"
+    )
+    days = (datetime.now(UTC) - timedelta(days=days) for days in (2, 1))
+    start, end = (f"{day:%Y%m%d%H%M%SZ}" for day in days)
+    openssl(
+        *("ca", "-batch", "-notext", "-config", place / "config"),
+        *("-cert", by.certificate, "-keyfile", by.key, "-in", folder / f"{name}.csr"),
+        *("-startdate", start, "-enddate", end, "-out", signer.certificate),
+    )
+    return signer
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +90,7 @@ def signers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Signer]:
     return {
         "root": root,
         "vendor": made(folder, "vendor", root),
-        "late": made(folder, "late", root, days=-1),
+        "late": expired(folder, "late", root),
         "other": made(folder, "other"),
     }
 
