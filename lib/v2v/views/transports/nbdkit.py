@@ -38,7 +38,10 @@ def size(plugin: Sequence[str]) -> int:
     """Return the size in bytes of what *plugin* serves.  Raises RefusedError."""
     server = ["[", *command(plugin, retry=False), "]"]
     asked = ["nbdinfo", "--size", "--", *server]
-    done = process.run(asked, seconds=_PATIENCE, ok=range(127))
+    try:
+        done = process.run(asked, seconds=_PATIENCE, ok=range(127))
+    except process.ToolError as e:
+        raise RefusedError([e.message]) from e
     if done.returncode:
         raise RefusedError(_said(done.stderr))
     return int(done.stdout)
