@@ -115,6 +115,15 @@ def archive(
     return archive_of(path, [entry(n) for n in members], list(members.values()), format)
 
 
+def package(folder: Path, members: Mapping[str, bytes], *, packed: bool) -> Path:
+    """Make an OVA of *members* if *packed*, else files; return it or the web01.ovf."""
+    if packed:
+        return archive(folder / "a.ova", members)
+    for name, data in members.items():
+        (folder / name).write_bytes(data)
+    return folder / "web01.ovf"
+
+
 def entry(name: str, **fields: object) -> tarfile.TarInfo:
     """Return the header of a member with *fields*."""
     info = tarfile.TarInfo(name)

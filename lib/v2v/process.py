@@ -106,21 +106,31 @@ def filtered(command: Sequence[str], data: bytes, most: int) -> bytes:
         return after.read()
 
 
+def _begun(
+    command: Sequence[str],
+    stdin: int | IO[bytes],
+    stdout: int,
+    stderr: int | IO[bytes],
+) -> subprocess.Popen[bytes]:
+    """Start *command*, to end with us; the streams are as subprocess has them."""
+    log.debug("running %s", shlex.join(command))
+    return subprocess.Popen(
+        tied(command),
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        env={**os.environ, "LC_ALL": "C"},
+        start_new_session=True,
+    )
+
+
 def output(command: Sequence[str], stdin: IO[bytes], most: int) -> Iterator[bytes]:
     """Yield what *command* makes of the file *stdin*, at most *most* bytes at once.
 
     Raises as run does, after all that it wrote.
     """
-    log.debug("running %s", shlex.join(command))
     with tempfile.TemporaryFile() as said:
-        child = subprocess.Popen(
-            tied(command),
-            stdin=stdin,
-            stdout=subprocess.PIPE,
-            stderr=said,
-            env={**os.environ, "LC_ALL": "C"},
-            start_new_session=True,
-        )
+        child = _begun(command, stdin, subprocess.PIPE, said)
         assert child.stdout
         try:
             while data := child.stdout.read(most):
@@ -157,16 +167,8 @@ class Companion:
 @contextmanager
 def companion(command: Sequence[str]) -> Iterator[Companion]:
     """Run *command* beside us in the block; it is ended (SIGTERM) with it."""
-    log.debug("running %s", shlex.join(command))
     with tempfile.TemporaryFile() as errors:
-        child = subprocess.Popen(
-            tied(command),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=errors,
-            env={**os.environ, "LC_ALL": "C"},
-            start_new_session=True,
-        )
+        child = _begun(command, subprocess.DEVNULL, subprocess.DEVNULL, errors)
         try:
             yield Companion(child, errors)
         finally:
@@ -190,15 +192,8 @@ def watch(
 
     ``within`` is as for run.  Raises as run does.
     """
-    log.debug("running %s", shlex.join([*within, *command]))
-    child = subprocess.Popen(
-        tied([*within, *command]),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "LC_ALL": "C"},
-        start_new_session=True,
-    )
+    argv = [*within, *command]
+    child = _begun(argv, subprocess.DEVNULL, subprocess.PIPE, subprocess.PIPE)
     assert child.stdout and child.stderr
     try:
         _pieces(child.stdout.fileno(), heard)

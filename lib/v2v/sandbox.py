@@ -23,7 +23,6 @@ from pathlib import Path
 
 from v2v import process
 from v2v.errors import HostError, SourceError
-from v2v.formats import vmdk
 from v2v.servers import Graph, Node
 
 # What qemu may allocate, bytes.  Measured with qemu 7.2: 265 MiB for a VDI of 60 TiB,
@@ -176,6 +175,8 @@ def _walk_server(place: Node, reach: _Reach) -> None:
 
 def _walk_extents(node: Node, reach: _Reach, *, write: bool) -> None:
     """Enter the parts that lie beside the descriptor of a VMDK, and no others."""
+    from v2v.formats import vmdk  # start-up counts, and most graphs have none
+
     storage = node["file"]
     if storage["driver"] != "file":
         return

@@ -40,6 +40,13 @@ def checked(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(argv, capture_output=True, text=True, check=False)
 
 
+def suspended(vmx: Path) -> Path:
+    (vmx.parent / "web01.vmss").write_bytes(b"x")
+    with vmx.open("a") as file:
+        file.write('checkpoint.vmState = "web01.vmss"\n')
+    return vmx
+
+
 def converted(source: Path, out: Path, *options: str) -> tuple[list[int], Any]:
     job = Pipeline(
         [
@@ -83,10 +90,7 @@ def test_what_can_be_converted_is_ready(tmp_path: Path) -> None:
 def test_what_blocks_is_named_with_its_remedy_and_decides_the_status(
     make_vm: Callable[..., Path], tmp_path: Path
 ) -> None:
-    vmx = make_vm()
-    (vmx.parent / "web01.vmss").write_bytes(b"x")
-    with vmx.open("a") as file:
-        file.write('checkpoint.vmState = "web01.vmss"\n')
+    vmx = suspended(make_vm())
     done = checked(vmx, ova(tmp_path, sound=True))
     assert done.returncode == 10
     first, finding, remedy, *_ = done.stdout.splitlines()
@@ -103,10 +107,7 @@ def test_what_blocks_is_named_with_its_remedy_and_decides_the_status(
 def test_the_documents_are_written_too(
     make_vm: Callable[..., Path], tmp_path: Path
 ) -> None:
-    vmx = make_vm()
-    (vmx.parent / "web01.vmss").write_bytes(b"x")
-    with vmx.open("a") as file:
-        file.write('checkpoint.vmState = "web01.vmss"\n')
+    vmx = suspended(make_vm())
     done = checked("--json", vmx)
     assert done.returncode == 10
     records = [json.loads(line) for line in done.stdout.splitlines()]

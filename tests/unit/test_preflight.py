@@ -115,3 +115,14 @@ def test_firmware_that_disagrees_with_the_disks_is_told_of(
     assert bool(list(preflight.of_guest(vm, found))) == told
     unsaid = vm.having(firmware_known=False)
     assert not list(preflight.of_guest(unsaid, found))
+
+
+def test_two_files_that_were_not_found_are_not_the_same() -> None:
+    """Their names are those of the descriptions, each in its own folder."""
+    first = machine("a", disks=(disk(path="disk.vmdk"),))
+    assert not both(first, machine("b", disks=(disk(path="disk.vmdk"),))).findings
+
+
+def test_a_vm_that_is_taken_up_again_is_not_judged_twice() -> None:
+    vm = preflight.judged(machine(disks=(disk(size=0),)))
+    assert preflight.judged(vm) == vm

@@ -9,6 +9,7 @@ It is on a disk: /tmp may be memory.
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from pathlib import Path
 
 from v2v import __version__
@@ -25,24 +26,32 @@ _held: dict[str, Hold] = {}
 
 
 def written(what: Mapped, *, parent: bool) -> Path:
-    """Return the folder with the map of *what*, written if it is not there yet.
+    """Return the folder with the map of *what*; raises as once and tables.write do."""
 
-    It holds until this process leaves the views.  Raises as tables.write does, and
-    HostError if there is no room for it.
+    def write(folder: Path) -> None:
+        tables.write(what, folder, parent=parent)
+
+    return once(_name(what, parent=parent), what.file, write)
+
+
+def once(name: str, file: Path, write: Callable[[Path], None]) -> Path:
+    """Return the folder *name*, a key of the store, that *write* has filled for *file*.
+
+    It holds until this process leaves the views.  Raises as *write* does, and HostError
+    if there is no room for it.
     """
-    hold = _share(_name(what, parent=parent))
-    place = hold.place("map")
+    place = _share(name).place("map")
     try:
         with store.making(place) as unfinished:
             if unfinished:
-                tables.write(what, unfinished, parent=parent)
+                write(unfinished)
     except OSError as e:
         if e.errno in _NO_ROOM:
             raise HostError(
-                f"{store.root()}: no map of {what.file} can be written: {e.strerror}",
+                f"{store.root()}: no map of {file} can be written: {e.strerror}",
                 "make room there, or set XDG_STATE_HOME to a folder on a larger disk",
             ) from e
-        raise SourceError(f"{what.file}: {e.strerror}", "check the file") from e
+        raise SourceError(f"{file}: {e.strerror}", "check the file") from e
     return place
 
 

@@ -160,21 +160,9 @@ def _trusted(signed: _Signed, trust: str, folder: Path, name: str) -> Iterator[F
     try:
         # Its own time has been told; a CA's that has passed does not undo its word.
         _openssl(
-            *(
-                "verify",
-                "-no_check_time",
-                "-partial_chain",
-                "-purpose",
-                "any",
-                "-no-CApath",
-            ),
-            *(
-                "-no-CAstore",
-                "-CAfile",
-                trust,
-                "-untrusted",
-                str(folder / "all.pem"),
-            ),
+            *("verify", "-no_check_time", "-partial_chain", "-purpose", "any"),
+            *("-no-CApath", "-no-CAstore", "-CAfile", trust),
+            *("-untrusted", str(folder / "all.pem")),
             str(signer),
         )
     except process.ToolError as e:

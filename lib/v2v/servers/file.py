@@ -3,18 +3,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import resource
-import tempfile
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from v2v import formats
+from v2v import __version__, formats
 from v2v.document import Layer
 from v2v.formats import Strung
-from v2v.mapping import strung
+from v2v.mapping import kept, strung
 from v2v.servers import Access, Graph, Node
+from v2v.views import store
 
 
 def graph(address: Layer, access: Access, *, write: bool) -> Graph:
@@ -62,25 +60,12 @@ def joined(address: Layer, access: Access) -> tuple[Strung, Node]:
     image = formats.strung(pieces)
     _allow_open(len(pieces))
     marks = [f"{p.path}\0{p.offset}\0{p.length}" for p in pieces]
-    marks += [f"{path}\0{_mark(path)}" for path in checked.values()]
-    folder = once("\0".join(marks), access, lambda place: strung.write(image, place))
+    for path in checked.values():
+        facts = path.stat()
+        marks.append(f"{path}\0{facts.st_size}\0{facts.st_mtime_ns}")
+    name = store.key("strung", __version__, *marks)
+    folder = kept.once(name, image.path, partial(strung.write, image))
     return image, strung.node(folder)
-
-
-def _mark(path: Path) -> str:
-    facts = path.stat()
-    return f"{facts.st_size}\0{facts.st_mtime_ns}"
-
-
-def once(key: str, access: Access, write: Callable[[Path], None]) -> Path:
-    """Return the folder of this process that *write* fills once for each *key*."""
-    name = hashlib.sha256(os.fsencode(key)).hexdigest()[:24]
-    folder = access.private() / f"map-{name}"
-    if not folder.exists():
-        with tempfile.TemporaryDirectory(dir=access.private()) as unfinished:
-            write(Path(unfinished) / "map")
-            (Path(unfinished) / "map").rename(folder)
-    return folder
 
 
 def _allow_open(count: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from v2v import names
 from v2v.document import VM, Disk, Finding, Guest, Severity
@@ -33,8 +34,10 @@ def compared(vm: VM, seen: Seen) -> VM:
 
 def judged(vm: VM) -> VM:
     """Return *vm*, whose disks were measured, with what is amiss with each of them."""
-    findings = [finding for disk in vm.disks for finding in _of_disk(disk)]
-    return vm.having(findings=(*vm.findings, *findings))
+    found = [finding for disk in vm.disks for finding in _of_disk(disk)]
+    # A VM that is taken up again may have been judged in an earlier run.
+    fresh = [finding for finding in found if finding not in vm.findings]
+    return vm.having(findings=(*vm.findings, *fresh))
 
 
 def of_guest(vm: VM, guest: Guest) -> Iterator[Finding]:
@@ -67,6 +70,8 @@ def _same_files(vm: VM, seen: Seen) -> Iterator[Finding]:
         layer = disk.source
         if disk.shared or layer is None or not layer.path or layer.member:
             continue  # a shared disk is told by itself
+        if not Path(layer.path).is_absolute():
+            continue  # the name of a file that was not found, in its own folder
         place = (layer.path, layer.offset or 0)
         if place in seen.files:
             yield _shared(disk, f"is a disk of {seen.files[place]} as well")

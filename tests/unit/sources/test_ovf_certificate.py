@@ -122,11 +122,7 @@ def signed(
 
 
 def package(folder: Path, members: dict[str, bytes], *, packed: bool = True) -> Path:
-    if packed:
-        return build.archive(folder / "a.ova", members)
-    for name, data in members.items():
-        (folder / name).write_bytes(data)
-    return folder / "web01.ovf"
+    return build.package(folder, members, packed=packed)
 
 
 def read(path: Path, **settings: Any) -> VM:

@@ -44,15 +44,6 @@ def cut(name: str, data: bytes, size: int, digits: int = 9) -> dict[str, bytes]:
     }
 
 
-def package(folder: Path, members: dict[str, bytes], *, packed: bool) -> Path:
-    """Make an OVA of *members* if *packed*, else files; return it or the OVF."""
-    if packed:
-        return build.archive(folder / "a.ova", members)
-    for name, data in members.items():
-        (folder / name).write_bytes(data)
-    return folder / "web01.ovf"
-
-
 def stored(text: str, pieces: dict[str, bytes]) -> dict[str, bytes]:
     return {"web01.ovf": text.encode(), **pieces}
 
@@ -78,7 +69,9 @@ def test_a_disk_in_pieces_is_read_as_one_without_a_copy(
 ) -> None:
     data = stream[0]
     text = one_disk("a.vmdk", of_file=chunked(size, f"ovf:size='{len(data)}'"))
-    path = package(tmp_path, stored(text, cut("a.vmdk", data, size)), packed=packed)
+    path = build.package(
+        tmp_path, stored(text, cut("a.vmdk", data, size)), packed=packed
+    )
     if -(-len(data) // size) > 2000:
         pytest.skip("that many are refused, see below")
     before = {p.name for p in tmp_path.iterdir()}
@@ -107,7 +100,9 @@ def test_images_of_every_format_are_read_in_pieces(
     data = (tmp_path / name).read_bytes()
     (tmp_path / name).unlink()
     text = one_disk(name, format, chunked(100_000))
-    path = package(tmp_path, stored(text, cut(name, data, 100_000)), packed=packed)
+    path = build.package(
+        tmp_path, stored(text, cut(name, data, 100_000)), packed=packed
+    )
     vm = read(path)
     assert content(vm, vm.disks[0], tmp_path) == held
 
@@ -118,7 +113,7 @@ def test_what_is_no_whole_sector_at_the_end_of_a_raw_disk_is_read(
     data = bytes(range(256)) * 5
     pieces = cut("a.img", data[:1201], 601)
     text = one_disk("a.img", RAW, chunked(601))
-    vm = read(package(tmp_path, stored(text, pieces), packed=False))
+    vm = read(build.package(tmp_path, stored(text, pieces), packed=False))
     assert content(vm, vm.disks[0], tmp_path).rstrip(b"\0") == data[:1201].rstrip(b"\0")
 
 
@@ -131,7 +126,7 @@ def test_a_missing_piece_is_named(
     pieces = cut("a.vmdk", data, 8192)
     pieces.pop(list(pieces)[gone])
     text = one_disk("a.vmdk", of_file=chunked(8192, f"ovf:size='{len(data)}'"))
-    vm = read(package(tmp_path, stored(text, pieces), packed=packed))
+    vm = read(build.package(tmp_path, stored(text, pieces), packed=packed))
     found = finding(vm, "disk-missing")
     assert found.severity == "block" and f"a.vmdk.{said:09}" in found.message
 
@@ -146,7 +141,7 @@ def test_a_piece_that_is_not_whole_is_named(
     pieces[name] = pieces[name][:-1] if change < 0 else pieces[name] + b"x"
     text = one_disk("a.vmdk", of_file=chunked(8192))
     with pytest.raises(SourceError, match=f"its piece {number}") as e:
-        read(package(tmp_path, stored(text, pieces), packed=False))
+        read(build.package(tmp_path, stored(text, pieces), packed=False))
     assert e.value.remedy and "\n" not in e.value.message
 
 
@@ -156,7 +151,7 @@ def test_a_last_piece_that_is_cut_off_is_found_by_the_format(
     pieces = cut("a.vmdk", stream[0][: len(stream[0]) // 2], 8192)
     text = one_disk("a.vmdk", of_file=chunked(8192))
     with pytest.raises(SourceError, match="truncated"):
-        read(package(tmp_path, stored(text, pieces), packed=False))
+        read(build.package(tmp_path, stored(text, pieces), packed=False))
 
 
 @pytest.mark.parametrize("word", ["1", "0", "-5", "many", "9" * 400])
@@ -165,7 +160,7 @@ def test_a_chunk_size_that_is_wrong_is_told_and_the_pieces_count(
 ) -> None:
     pieces = cut("a.vmdk", stream[0], 65536, digits=4)
     text = one_disk("a.vmdk", of_file=f"ovf:chunkSize='{word}'")
-    vm = read(package(tmp_path, stored(text, pieces), packed=False))
+    vm = read(build.package(tmp_path, stored(text, pieces), packed=False))
     assert ("size-differs" in {f.code for f in vm.findings}) is (word == "1")
     assert content(vm, vm.disks[0], tmp_path) == stream[1]
 
@@ -176,7 +171,7 @@ def test_two_pieces_of_one_number_are_not_joined(
     pieces = cut("a.vmdk", stream[0], 65536)
     pieces["a.vmdk.1"] = pieces["a.vmdk.000000001"]
     text = one_disk("a.vmdk", of_file=chunked(65536))
-    vm = read(package(tmp_path, stored(text, pieces), packed=False))
+    vm = read(build.package(tmp_path, stored(text, pieces), packed=False))
     assert finding(vm, "disk-chunked").severity == "block"
 
 
@@ -184,7 +179,7 @@ def test_pieces_that_nothing_announces_are_joined_if_only_the_first_is_an_image(
     tmp_path: Path, stream: tuple[bytes, bytes]
 ) -> None:
     pieces = cut("a.vmdk", stream[0], 65536)
-    vm = read(package(tmp_path, stored(one_disk("a.vmdk"), pieces), packed=True))
+    vm = read(build.package(tmp_path, stored(one_disk("a.vmdk"), pieces), packed=True))
     assert finding(vm, "disk-joined").severity == "info"
     assert content(vm, vm.disks[0], tmp_path) == stream[1]
 
@@ -192,7 +187,7 @@ def test_pieces_that_nothing_announces_are_joined_if_only_the_first_is_an_image(
 def test_of_numbered_whole_images_the_last_is_taken(tmp_path: Path) -> None:
     for number in (9, 10):
         build.image(tmp_path / f"a.vmdk.{number}", *STREAM, size=number * MIB)
-    vm = read(package(tmp_path, stored(one_disk("a.vmdk"), {}), packed=False))
+    vm = read(build.package(tmp_path, stored(one_disk("a.vmdk"), {}), packed=False))
     assert vm.disks[0].size == 10 * MIB
     assert finding(vm, "disk-snapshots").severity == "warn"
 
@@ -202,7 +197,9 @@ def test_numbered_files_that_nothing_explains_block_and_the_remedy_works(
 ) -> None:
     data = build.image(tmp_path / "x", "-O", "raw")
     pieces = cut("a.img", data, MIB)
-    vm = read(package(tmp_path, stored(one_disk("a.img", RAW), pieces), packed=False))
+    vm = read(
+        build.package(tmp_path, stored(one_disk("a.img", RAW), pieces), packed=False)
+    )
     found = finding(vm, "disk-chunked")
     assert (found.severity, vm.disks[0].source) == ("block", None)
     join = found.remedy.partition("join them: ")[2].partition(";")[0]
@@ -218,7 +215,7 @@ def test_a_piece_that_is_a_link_out_of_the_folder_is_refused(
     pieces = cut("a.vmdk", stream[0], 65536)
     (tmp_path / "secret").write_bytes(pieces.pop("a.vmdk.000000001"))
     text = one_disk("a.vmdk", of_file=chunked(65536))
-    path = package(folder, stored(text, pieces), packed=False)
+    path = build.package(folder, stored(text, pieces), packed=False)
     (folder / "a.vmdk.000000001").symlink_to("../secret")
     vm = read(path)
     assert finding(vm, "path-refused").severity == "block"
@@ -231,7 +228,7 @@ def test_a_document_cannot_name_a_piece_elsewhere(
     (tmp_path / "vm").mkdir()
     text = one_disk("a.vmdk", of_file=chunked(65536))
     pieces = cut("a.vmdk", stream[0], 65536)
-    vm = read(package(tmp_path / "vm", stored(text, pieces), packed=False))
+    vm = read(build.package(tmp_path / "vm", stored(text, pieces), packed=False))
     layer = vm.disks[0].source
     assert layer
     evil = layer.parts[1].having(path=str(tmp_path / "secret"))
@@ -244,7 +241,7 @@ def test_a_document_cannot_name_a_piece_elsewhere(
 def test_a_hundred_thousand_pieces_are_one_clear_line_at_once(tmp_path: Path) -> None:
     for number in range(100_000):
         (tmp_path / f"a.vmdk.{number:09}").touch()
-    path = package(
+    path = build.package(
         tmp_path, stored(one_disk("a.vmdk", of_file=chunked(1)), {}), packed=False
     )
     start = time.process_time()
@@ -257,7 +254,7 @@ def test_more_pieces_than_files_may_be_open_are_read(tmp_path: Path) -> None:
     data = bytes(range(1, 201)) * 2048
     pieces = cut("a.img", data, 512)
     text = one_disk("a.img", RAW, chunked(512))
-    path = package(tmp_path, stored(text, pieces), packed=False)
+    path = build.package(tmp_path, stored(text, pieces), packed=False)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
     try:

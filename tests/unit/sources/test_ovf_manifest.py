@@ -70,23 +70,13 @@ def package(stream: bytes, algorithm: str = "sha256") -> dict[str, bytes]:
     return members
 
 
-def unpacked(folder: Path, members: dict[str, bytes]) -> Path:
-    for name, data in members.items():
-        (folder / name).write_bytes(data)
-    return folder / "web01.ovf"
-
-
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("algorithm", ["sha1", "sha256", "sha512"])
 def test_a_manifest_that_holds_leaves_nothing_to_say(
     tmp_path: Path, stream: bytes, algorithm: str, packed: bool
 ) -> None:
     members = package(stream, algorithm)
-    path = (
-        build.archive(tmp_path / "a.ova", members)
-        if packed
-        else unpacked(tmp_path, members)
-    )
+    path = build.package(tmp_path, members, packed=packed)
     assert not [f for f in read(path).findings if f.code.startswith("manifest")]
 
 
@@ -104,11 +94,7 @@ def test_a_file_that_the_manifest_was_not_made_of_is_refused(
     wanted = hashlib.new(algorithm, members[name]).hexdigest()
     members[name] += b" \n" if name.endswith("ovf") else bytes(512)
     found = hashlib.new(algorithm, members[name]).hexdigest()
-    path = (
-        build.archive(tmp_path / "a.ova", members)
-        if packed
-        else unpacked(tmp_path, members)
-    )
+    path = build.package(tmp_path, members, packed=packed)
     with pytest.raises(SourceError, match=f"{name}.*{found}.*{wanted}") as e:
         read(path, digests_now=True)
     assert "--no-verify-manifest" in e.value.remedy
@@ -121,11 +107,7 @@ def test_a_disk_is_compared_with_the_manifest_when_it_is_copied(
     members = package(stream)
     wanted = hashlib.sha256(members["a.vmdk"]).hexdigest()
     members["a.vmdk"] += bytes(512)
-    path = (
-        build.archive(tmp_path / "a.ova", members)
-        if packed
-        else unpacked(tmp_path, members)
-    )
+    path = build.package(tmp_path, members, packed=packed)
     [disk] = read(path).disks
     assert disk.source
     [digest] = disk.source.digests

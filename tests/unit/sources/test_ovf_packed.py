@@ -55,14 +55,6 @@ def finding(vm: VM, code: str) -> Finding:
     return next(f for f in vm.findings if f.code == code)
 
 
-def package(folder: Path, members: dict[str, bytes], *, packed: bool) -> Path:
-    if packed:
-        return build.archive(folder / "a.ova", members)
-    for name, data in members.items():
-        (folder / name).write_bytes(data)
-    return folder / "web01.ovf"
-
-
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize(
     ("pack", "name", "attribute"),
@@ -87,7 +79,7 @@ def test_a_packed_disk_is_read(
     data = pack(stream[0])
     text = one_disk(name, of_file=f"{attribute} ovf:size='{len(data)}'")
     members = {"web01.ovf": text.encode(), name: data}
-    vm = read(package(tmp_path, members, packed=packed))
+    vm = read(build.package(tmp_path, members, packed=packed))
     assert document.blocking(vm) is None
     assert not [f for f in vm.findings if f.code == "size-differs"]
     assert finding(vm, "unpacked").severity == "info"
@@ -105,13 +97,15 @@ def test_a_raw_disk_is_unpacked_if_its_name_or_the_ovf_says_so(
     held = build.image(tmp_path / "x", "-O", "raw")
     text = one_disk(name, RAW, attribute)
     members = {"web01.ovf": text.encode(), name: gzip.compress(held)}
-    assert content(read(package(tmp_path, members, packed=True)), tmp_path) == held
+    assert (
+        content(read(build.package(tmp_path, members, packed=True)), tmp_path) == held
+    )
 
 
 def test_what_a_guest_wrote_into_its_raw_disk_is_not_unpacked(tmp_path: Path) -> None:
     held = gzip.compress(bytes(2**20)).ljust(4096, b"\0")
     members = {"web01.ovf": one_disk("a.img", RAW).encode(), "a.img": held}
-    vm = read(package(tmp_path, members, packed=False))
+    vm = read(build.package(tmp_path, members, packed=False))
     assert vm.disks[0].size == 4096 and content(vm, tmp_path) == held
 
 
@@ -120,7 +114,7 @@ def test_a_disk_that_only_claims_to_be_packed_is_read(
 ) -> None:
     text = one_disk("a.vmdk", of_file="ovf:compression='gzip'")
     members = {"web01.ovf": text.encode(), "a.vmdk": stream[0]}
-    vm = read(package(tmp_path, members, packed=False))
+    vm = read(build.package(tmp_path, members, packed=False))
     assert content(vm, tmp_path) == stream[1]
 
 
@@ -129,7 +123,7 @@ def test_a_packed_disk_that_is_cut_off_is_refused(
 ) -> None:
     data = gzip.compress(stream[0])[:-20]
     members = {"web01.ovf": one_disk("a.vmdk").encode(), "a.vmdk": data}
-    path = package(tmp_path, members, packed=True)
+    path = build.package(tmp_path, members, packed=True)
     with pytest.raises(SourceError, match="cut off") as e:
         read(path)
     assert e.value.remedy and "\n" not in e.value.message
@@ -144,7 +138,7 @@ def test_a_disk_that_holds_more_than_is_allowed_is_refused(
     text = one_disk("a.img", RAW, "ovf:compression='gzip'")
     members = {"web01.ovf": text.encode(), "a.img": data}
     with pytest.raises(SourceError, match="more than 1048576 bytes"):
-        read(package(tmp_path, members, packed=True))
+        read(build.package(tmp_path, members, packed=True))
     views.leave()
     assert not [f for f in state.rglob("*") if f.is_file() and f.stat().st_size > 0]
 
@@ -156,7 +150,7 @@ def test_packed_disks_of_a_packed_package_are_read(
         "web01.ovf": one_disk("a.vmdk").encode(),
         "a.vmdk": gzip.compress(stream[0]),
     }
-    path = package(tmp_path, members, packed=True)
+    path = build.package(tmp_path, members, packed=True)
     (tmp_path / "b.ova.gz").write_bytes(gzip.compress(path.read_bytes()))
     inner = views.source(str(tmp_path / "b.ova.gz"))
     vm = read(Path(inner))
@@ -178,7 +172,7 @@ def test_pieces_of_a_packed_disk_block_and_the_remedy_unpacks_them(
     )
     pieces = {"a.vmdk.000000000": data[:middle], "a.vmdk.000000001": data[middle:]}
     members = {"web01.ovf": text.encode(), **pieces}
-    vm = read(package(tmp_path, members, packed=packed))
+    vm = read(build.package(tmp_path, members, packed=packed))
     found = finding(vm, "disk-compressed")
     assert (found.severity, found.disk) == ("block", "sda")
     if not packed:
@@ -204,4 +198,6 @@ def test_a_packed_delta_lies_on_its_packed_parent(tmp_path: Path) -> None:
     for file in (base, delta):
         members[file.name] = gzip.compress(file.read_bytes())
         file.unlink()
-    assert content(read(package(tmp_path, members, packed=True)), tmp_path) == held
+    assert (
+        content(read(build.package(tmp_path, members, packed=True)), tmp_path) == held
+    )

@@ -25,19 +25,27 @@ class RefusedError(Exception):
         self.text = "\n".join(lines)
 
 
-def command(plugin: Sequence[str], *, retry: bool = True) -> list[str]:
-    """Return the argv that serves *plugin*, a plugin's name and parameters.
+# A connection that is lost is made again.
+_RETRY = "--filter=retry"
 
-    With *retry* a connection that is lost is made again.
+
+def command(plugin: Sequence[str]) -> list[str]:
+    """Return the argv that serves *plugin*, a plugin's name and parameters."""
+    return ["nbdkit", "-f", "-r", _RETRY, *plugin]
+
+
+def _client(script: str, plugin: Sequence[str], *filters: str) -> list[str]:
+    """Return the argv that runs *script* with $uri, and ends with it.
+
+    A client that starts nbdkit itself, "[ nbdkit ]", leaves it running in libnbd 1.22
+    if it cannot open the file; and nobody would see the end of its output.
     """
-    filters = ["--filter=retry"] if retry else []
-    return ["nbdkit", "-f", "-r", *filters, *plugin]
+    return ["nbdkit", "-r", "-U", "-", "--run", script, *filters, *plugin]
 
 
 def size(plugin: Sequence[str]) -> int:
     """Return the size in bytes of what *plugin* serves.  Raises RefusedError."""
-    server = ["[", *command(plugin, retry=False), "]"]
-    asked = ["nbdinfo", "--size", "--", *server]
+    asked = _client('exec nbdinfo --size "$uri"', plugin)
     try:
         done = process.run(asked, seconds=_PATIENCE, ok=range(127))
     except process.ToolError as e:
@@ -49,7 +57,7 @@ def size(plugin: Sequence[str]) -> int:
 
 def pieces(plugin: Sequence[str]) -> Iterator[bytes]:
     """Yield all that *plugin* serves.  Raises BrokenOffError if it ends too early."""
-    asked = ["nbdcopy", "--", "[", *command(plugin), "]", "-"]
+    asked = _client('exec nbdcopy "$uri" -', plugin, _RETRY)
     with tempfile.TemporaryFile() as nothing:
         try:
             yield from process.output(asked, nothing, PIECE)
