@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import cast
 
+from v2v import maps
 from v2v.document import Bus, Disk, File, Finding, Format, Layer, Removable, disk_id
 from v2v.sources import descriptions
 
@@ -36,7 +37,7 @@ class Storages:
     def place(self, volume: str) -> str:
         """Return the path of the file or device of *volume*; else its own name."""
         storage, colon, name = volume.partition(":")
-        if not colon or volume.startswith("/"):
+        if not colon or volume.startswith("/") or maps.find(volume):
             return volume
         own = self.settings.get(storage, {})
         kind = self.types.get(storage, "")
