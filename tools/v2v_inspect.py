@@ -64,9 +64,7 @@ def main(
     allow_path: options.AllowPath = None,
     map_: Annotated[
         list[str] | None,
-        typer.Option(
-            "--map", metavar="<FROM=TO>", help="Where a path of the source is."
-        ),
+        typer.Option("--map", metavar="<FROM=TO>", help="Where a folder of it is."),
     ] = None,
     allow_url: options.AllowUrl = None,
     url_password: options.UrlPassword = None,

@@ -66,7 +66,16 @@ _DESCRIPTIONS = (".vmx", ".vmtx", ".ovf", ".ova", ".vbox", ".pvs", ".xva", ".vma
 # Modules of this package that are no source.
 _HELPERS = {
     *("bare", "descriptions", "disks", "images", "libvirtdisk", "macs", "placing"),
-    *("hdd", "hypervdisks", "proxmoxdisks", "vboxdisks", "vmcx", "xldisks", "xltext"),
+    *(
+        "hdd",
+        "hypervdisks",
+        "hypervstate",
+        "proxmoxdisks",
+        "vboxdisks",
+        "vmcx",
+        "xldisks",
+        "xltext",
+    ),
     *("libvirtdevices", "vmxdevices", "vmxtext", "xvafolder"),
 }
 # Files that hold a part of a VMDK: flat data, a delta, a piece, changed blocks.

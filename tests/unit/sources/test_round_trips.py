@@ -10,9 +10,10 @@ import plausible_vm
 from plausible_vm import said
 from v2v.document import VM, Source
 from v2v.sources import Request, libvirtxml
+from v2v.sources import hyperv as hyperv_reader
 from v2v.sources import ovf as ovf_reader
 from v2v.sources import vmx as vmx_reader
-from writers import domain, ovf, vmx
+from writers import domain, hyperv_xml, ovf, vmcx, vmx
 
 
 def booting_from_the_first(vm: VM) -> VM:
@@ -59,3 +60,18 @@ def test_ovf(vm: VM, tmp_path: Path) -> None:
     path.write_bytes(ovf.write(vm))
     (read,) = ovf_reader.read(Request(location=str(path)))
     assert said(read, *ovf.UNSAID) == said(vm, *ovf.UNSAID)
+
+
+@given(
+    vm=plausible_vm.vms(buses=("ide", "scsi"), suffix=".vhdx"),
+    models=st.lists(st.sampled_from(["netvsc", "tulip"]), min_size=4, max_size=4),
+    per_table=st.integers(1, 100),
+)
+def test_hyperv(vm: VM, models: list[str], per_table: int) -> None:
+    nics = (n.having(model=model) for n, model in zip(vm.nics, models, strict=False))
+    disks = (d.having(boot=None if n else 1) for n, d in enumerate(vm.disks))
+    vm = vm.having(nics=tuple(nics), disks=tuple(disks))
+    for data in (hyperv_xml.write(vm), vmcx.write(vm, per_table)):
+        read = hyperv_reader.parse(data, Path("/vms/any"))
+        assert said(read, *vmcx.UNSAID) == said(vm, *vmcx.UNSAID)
+        assert worst(read) <= {"info"}
