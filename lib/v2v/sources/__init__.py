@@ -76,7 +76,7 @@ _HELPERS = {
         "xldisks",
         "xltext",
     ),
-    *("libvirtdevices", "vmxdevices", "vmxtext", "xvafolder"),
+    *("libvirtdevices", "vmxdevices", "vmxtext", "xvafolder", "xvadevices", "xvastate"),
 }
 # Files that hold a part of a VMDK: flat data, a delta, a piece, changed blocks.
 _PART = re.compile(r"-(flat|delta|sesparse|ctk|[fs][0-9]{3})\.vmdk$", re.IGNORECASE)

@@ -8,12 +8,13 @@ from hypothesis import strategies as st
 
 import plausible_vm
 from plausible_vm import said
-from v2v.document import VM, Source
+from v2v.document import VM, Layer, Source
 from v2v.sources import Request, libvirtxml
 from v2v.sources import hyperv as hyperv_reader
 from v2v.sources import ovf as ovf_reader
 from v2v.sources import vmx as vmx_reader
-from writers import domain, hyperv_xml, ovf, vmcx, vmx
+from v2v.sources import xva as xva_reader
+from writers import domain, hyperv_xml, ovf, vmcx, vmx, xva
 
 
 def booting_from_the_first(vm: VM) -> VM:
@@ -75,3 +76,34 @@ def test_hyperv(vm: VM, models: list[str], per_table: int) -> None:
         read = hyperv_reader.parse(data, Path("/vms/any"))
         assert said(read, *vmcx.UNSAID) == said(vm, *vmcx.UNSAID)
         assert worst(read) <= {"info"}
+
+
+def for_xen(vm: VM) -> VM:
+    """Return *vm* with what XenServer has: all disks in one archive, one bus."""
+    archive = Layer(server="xva", path="/vms/any.xva")
+    disks = tuple(
+        d.having(
+            bus="xen",
+            slot=f"xvd{chr(ord('a') + 3 * n)}",
+            size=(n + 1) * plausible_vm.MIB,
+            source=archive.having(member=f"Ref:{n + 10}"),
+        )
+        for n, d in enumerate(vm.disks)
+    )
+    nics = tuple(
+        n.having(model=None, vlan=None, connected=True, boot=None if index else 3)
+        for index, n in enumerate(vm.nics)
+    )
+    cpu = vm.cpu.having(threads=None)
+    return vm.having(disks=disks, nics=nics, cpu=cpu)
+
+
+@given(vm=plausible_vm.vms())
+def test_xva(vm: VM) -> None:
+    vm = for_xen(vm)
+    (read,) = xva_reader.parse(xva.write(vm), Path("/vms/any.xva"))
+    assert said(read, *xva.UNSAID) == said(vm, *xva.UNSAID)
+    assert [d.source and d.source.member for d in read.disks] == [
+        d.source and d.source.member for d in vm.disks
+    ]
+    assert worst(read) <= {"info"}
