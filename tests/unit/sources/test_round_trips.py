@@ -12,9 +12,10 @@ from v2v.document import VM, Layer, Source
 from v2v.sources import Request, libvirtxml
 from v2v.sources import hyperv as hyperv_reader
 from v2v.sources import ovf as ovf_reader
+from v2v.sources import parallels as parallels_reader
 from v2v.sources import vmx as vmx_reader
 from v2v.sources import xva as xva_reader
-from writers import domain, hyperv_xml, ovf, vmcx, vmx, xva
+from writers import domain, hyperv_xml, ovf, parallels, vmcx, vmx, xva
 
 
 def booting_from_the_first(vm: VM) -> VM:
@@ -106,4 +107,23 @@ def test_xva(vm: VM) -> None:
     assert [d.source and d.source.member for d in read.disks] == [
         d.source and d.source.member for d in vm.disks
     ]
+    assert worst(read) <= {"info"}
+
+
+@given(
+    vm=plausible_vm.vms(buses=("ide", "scsi", "sata"), suffix=".hdd"),
+    data=st.data(),
+)
+def test_parallels(vm: VM, data: st.DataObject) -> None:
+    models = st.sampled_from(sorted(parallels.MODELS))
+    kinds = st.sampled_from(sorted(parallels.NETWORKS))
+    nics = tuple(
+        n.having(model=data.draw(models), type=data.draw(kinds)) for n in vm.nics
+    )
+    vm = vm.having(nics=nics)
+    read, names = parallels_reader.parse(
+        parallels.write(vm), Path("/vms/any.pvm/config.pvs")
+    )
+    assert said(read, *parallels.UNSAID) == said(vm, *parallels.UNSAID)
+    assert names == [disk.source and disk.source.path for disk in vm.disks]
     assert worst(read) <= {"info"}
