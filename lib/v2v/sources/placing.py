@@ -158,5 +158,6 @@ def _examined(
     except RawDeviceError as e:
         return disk, [_raw_device(disk, e)]
     findings = images.snapshots(file, layer.format, disk.id)
+    findings += images.doubtful(image, file, disk.id)
     findings += images.unserved(found, disk.id, places.checked)
     return disk.having(source=found, size=image.size), findings

@@ -83,7 +83,11 @@ def test_a_member_of_an_archive_is_read_in_place(images: Path, tmp_path: Path) -
         (344, struct.pack("<I", 0xFFFFFE00), "truncated"),
         (368, struct.pack("<Q", 2**63), "is none"),
         (368, struct.pack("<Q", 2**40), "does not fit"),
-        (376, struct.pack("<I", 2**21), "only 1 MiB"),
+        (344, struct.pack("<I", 1234567), "does not fit"),
+        (376, struct.pack("<I", 0), "does not fit"),
+        (376, struct.pack("<I", 2**20 + 1), "does not fit"),
+        (380, struct.pack("<I", 100), "does not fit"),
+        (380, struct.pack("<I", 2**31), "truncated"),
         (512, struct.pack("<I", 77), "block 77"),
     ],
 )
