@@ -27,6 +27,8 @@ Checked = Callable[[str | Path], Path]
 
 # No guest has a larger disk; a hostile header has.
 MAX_SIZE = 64 * 2**40
+# Nor as many blocks: 64 TiB in blocks of 1 MiB.  A table of holes costs nobody much.
+MAX_BLOCKS = 2**26
 # How much of an image's own tables is held in memory at once.
 _CHUNK = 2**20
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from v2v.document import File
 from v2v.errors import SourceError
 from v2v.formats import (
+    MAX_BLOCKS,
     Checked,
     Image,
     Part,
@@ -84,6 +85,8 @@ def _mapped(image: Part, head: bytes, size: int) -> Mapped:
     odd = block % 512 or extra % 512 or map_at % 512 or data_at % 512
     if not block or odd or count * block < size:
         raise broken(image.path, "its block map does not fit the disk")
+    if size > MAX_BLOCKS * block:
+        raise broken(image.path, f"a disk of {size} bytes in blocks of {block}")
     last = -1
     for numbers in image.table(map_at, -(-size // block), "I", "little"):
         last = max(last, max((n for n in numbers if n < _DISCARDED), default=-1))

@@ -19,7 +19,16 @@ from pathlib import Path
 
 from v2v.document import File
 from v2v.errors import SourceError
-from v2v.formats import Checked, Image, Part, broken, checked_size, part, truncated
+from v2v.formats import (
+    MAX_BLOCKS,
+    Checked,
+    Image,
+    Part,
+    broken,
+    checked_size,
+    part,
+    truncated,
+)
 from v2v.mapping import blocks, parents
 
 _COOKIE = b"conectix"
@@ -235,6 +244,8 @@ def _check_blocks(image: Part, header: bytes, size: int) -> int:
         raise broken(image.path, f"blocks of {block} bytes")
     if entries * block < size:
         raise broken(image.path, "its block table is too small for the disk")
+    if size > MAX_BLOCKS * block:
+        raise broken(image.path, f"a disk of {size} bytes in blocks of {block}")
     last = -1
     for numbers in image.table(table_at, -(-size // block), "I", "big"):
         last = max(last, max((n for n in numbers if n != _UNUSED), default=-1))

@@ -35,6 +35,7 @@ _KIND = xml.Kind(
     remedy="name the .vmcx or .xml in the folder Virtual Machines of the export",
 )
 MACHINES = "virtual machines"
+_SNAPSHOTS = "snapshots"
 _HARD_DISKS = "Virtual Hard Disks"
 _NIC = "2fc216b0-d2e2-4967-9b6d-b8a5c9ca2778"
 _DEFAULT_MEMORY = 512 * descriptions.MIB
@@ -60,16 +61,17 @@ def read(request: Request) -> Iterator[VM]:
     vm = parse(data, path)
     chained = [hypervdisks.chained(disk, places) for disk in vm.disks]
     told = {finding.code for finding in vm.findings}
-    more = hypervstate.beside(path, _checkpoints(places.root))
+    more = hypervstate.beside(path, _checkpoints(places.root, path))
     findings = (*vm.findings, *(f for f in more if f.code not in told))
     vm = vm.having(disks=tuple(chained), findings=findings)
     yield placing.placed(vm, places)
 
 
-def _checkpoints(root: Path) -> list[tuple[Path, str]]:
-    """Return the configurations of checkpoints in an export, and the name of each."""
-    folder = disks.beside(root, "Snapshots")
-    files = [f for f in hypervstate.files(folder) if claims(str(f))]
+def _checkpoints(root: Path, path: Path) -> list[tuple[Path, str]]:
+    """Return the configurations of checkpoints in an export, but *path* itself, and the
+    name of each."""
+    folder = disks.beside(root, _SNAPSHOTS)
+    files = [f for f in hypervstate.files(folder) if claims(str(f)) and f != path]
     return [(file, _name(file)) for file in files[:_MAX_NAMED]]
 
 
@@ -87,9 +89,9 @@ def _name(file: Path) -> str:
 def _places(path: Path, request: Request) -> placing.Places:
     """Return where the disks may be: the folders of an export, and its own."""
     folder = path.parent
-    root = folder.parent if folder.name.lower() == MACHINES else folder
+    root = folder.parent if folder.name.lower() in (MACHINES, _SNAPSHOTS) else folder
     found = (disks.beside(place, _HARD_DISKS) for place in (root, folder))
-    others = (*found, root, disks.beside(root, "Snapshots"))
+    others = (*found, root, disks.beside(root, _SNAPSHOTS))
     return placing.Places(folder=folder, root=root, others=others, allow=request.allow)
 
 

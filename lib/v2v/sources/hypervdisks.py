@@ -177,7 +177,8 @@ def chained(disk: Disk, places: placing.Places) -> Disk:
         ):
             raise SourceError(
                 f"{file}: the chain of checkpoints runs in a circle, or has no end",
-                "export the machine again: Export-VM",
+                "export the machine again (Export-VM); if two images have one name, "
+                "say where their folders are: --map FROM=TO",
             )
         format = backing[-1].format if backing else layer.format
         image = formats.load(format).examine(file, places.checked)

@@ -113,6 +113,12 @@ def _kind(machine: Snapshot, objects: Objects) -> Iterator[Finding]:
             severity="info",
             message="what was exported is a snapshot: the disks are as they were then",
         )
+    elif true(machine.get("is_a_template")):
+        yield Finding(
+            code="vm-template",
+            severity="info",
+            message="what was exported is a template; the new VM is one to start",
+        )
     references = listed(machine, "snapshots")
     yield from descriptions.snapshots(
         [

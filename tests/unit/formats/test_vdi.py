@@ -2,6 +2,7 @@
 import os
 import struct
 import subprocess
+import time
 import uuid
 from pathlib import Path
 
@@ -66,6 +67,18 @@ def test_a_snapshot_is_told_with_its_parent(images: Path, tmp_path: Path) -> Non
     image = images / "dynamic.vdi"
     copy = changed(image, tmp_path / "x.vdi", 424, parent.bytes_le)
     assert vdi.examine(copy, Path).parent == str(parent)
+
+
+def test_a_table_of_holes_costs_nobody_much_time(images: Path, tmp_path: Path) -> None:
+    blocks = struct.pack("<III", 512, 0, 2**31)
+    copy = changed(images / "dynamic.vdi", tmp_path / "x.vdi", 376, blocks)
+    changed(copy, copy, 368, struct.pack("<Q", 2**40))
+    with copy.open("r+b") as file:
+        file.truncate(64 * 2**30)
+    begun = time.monotonic()
+    with pytest.raises(SourceError, match="in blocks of 512"):
+        vdi.examine(copy, Path)
+    assert time.monotonic() - begun < 2
 
 
 def test_a_member_of_an_archive_is_read_in_place(images: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ import json
 import os
 import struct
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -180,6 +181,25 @@ def test_an_impossible_footer_is_refused(
     copy = with_footer(images / "dynamic.vhd", tmp_path / "x.vhd", **fields)
     with pytest.raises(SourceError, match=what):
         vpc.examine(copy, Path)
+
+
+def test_a_table_of_holes_costs_nobody_much_time(images: Path, tmp_path: Path) -> None:
+    """A file of holes is as long as it says, and takes no room."""
+    whole = bytearray((images / "dynamic.vhd").read_bytes())
+    whole[512 + 16 : 512 + 24] = struct.pack(">Q", MIB)
+    whole[512 + 28 : 512 + 36] = struct.pack(">II", 2**32 - 1, 512)
+    header = whole[512:1536]
+    summed(header, 36)
+    whole[512:1536] = header
+    copy = tmp_path / "x.vhd"
+    copy.write_bytes(whole)
+    with_footer(copy, copy, size=struct.pack(">Q", 2**40))
+    with copy.open("r+b") as file:
+        file.truncate(64 * 2**30)
+    begun = time.monotonic()
+    with pytest.raises(SourceError, match="in blocks of 512"):
+        vpc.examine(copy, Path)
+    assert time.monotonic() - begun < 2
 
 
 @pytest.mark.parametrize(("kind", "pieces"), [("fixed", 1), ("dynamic", 3)])

@@ -251,6 +251,7 @@ def test_a_folder_with_several_machines_asks_for_one(tmp_path: Path) -> None:
         resolve(str(tmp_path))
 
 
+@pytest.mark.report("https://github.com/MicrosoftDocs/windowsserverdocs/issues/6020")
 def test_a_parent_in_a_folder_of_its_own_is_found_by_the_map(tmp_path: Path) -> None:
     """A disk of a cluster on a base image that all machines share."""
     base = tmp_path / "bases" / "win.vhdx"
@@ -282,6 +283,20 @@ def test_checkpoints_are_told_by_their_names_and_one_that_is_broken_too(
     (finding,) = described(tmp_path / "A.vmcx").findings
     assert finding.code == "snapshots-dropped"
     assert "2 snapshots stay behind: before the update, 22" in finding.message
+
+
+def test_a_checkpoint_can_be_named_itself(tmp_path: Path) -> None:
+    """Its own disks are taken: those of the moment when it was made."""
+    image(tmp_path / "Virtual Hard Disks" / "a.vhdx")
+    (tmp_path / "Snapshots").mkdir()
+    for name in ("11.vmcx", "22.vmcx"):
+        (tmp_path / "Snapshots" / name).write_bytes(with_disk(r"C:\old\a.vhdx"))
+    vm = described(tmp_path / "Snapshots" / "11.vmcx")
+    assert [d.source and d.source.path for d in vm.disks] == [
+        str(tmp_path / "Virtual Hard Disks" / "a.vhdx")
+    ]
+    (finding,) = vm.findings
+    assert "1 snapshots stay behind" in finding.message
 
 
 def test_a_file_of_the_firmwares_state_is_told(tmp_path: Path) -> None:

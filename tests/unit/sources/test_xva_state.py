@@ -66,6 +66,7 @@ def test_a_plain_machine_has_nothing_to_be_said_of() -> None:
         ({"attached_PCIs": ["Ref:9"]}, ("device-lost", "warn")),
         ({"other_config": {"pci": "0/0000:04:00.0"}}, ("device-lost", "warn")),
         ({"power_state": "Suspended"}, ("suspended", "block")),
+        ({"is_a_template": True}, ("vm-template", "info")),
         ({"snapshots": ["Ref:8"]}, ("snapshots-dropped", "warn")),
     ],
 )
