@@ -60,9 +60,10 @@ def read(request: Request) -> Iterator[VM]:
     places = _places(path, request)
     vm = parse(data, path)
     chained = [hypervdisks.chained(disk, places) for disk in vm.disks]
-    told = {finding.code for finding in vm.findings}
-    more = hypervstate.beside(path, _checkpoints(places.root, path))
-    findings = (*vm.findings, *(f for f in more if f.code not in told))
+    # Files say more than the keys that count them.
+    more = list(hypervstate.beside(path, _checkpoints(places.root, path)))
+    told = {finding.code for finding in more}
+    findings = (*(f for f in vm.findings if f.code not in told), *more)
     vm = vm.having(disks=tuple(chained), findings=findings)
     yield placing.placed(vm, places)
 
