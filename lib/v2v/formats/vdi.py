@@ -21,6 +21,7 @@ from v2v.formats import (
     Image,
     Part,
     broken,
+    checked_blocks,
     checked_size,
     ends,
     part,
@@ -79,6 +80,7 @@ def _mapped(image: Part, head: bytes, size: int) -> Mapped:
     block, extra, count = struct.unpack_from("<III", head, 376)
     if block < 512 or block % 512 or extra % 512 or count * block < size:
         raise broken(image.path, "its block map does not fit the disk")
+    checked_blocks(image.path, -(-size // block))
     return blocks.vdi(image, table_at, data_at, (size, block, extra))
 
 
@@ -98,10 +100,23 @@ def _parent(path: Path, checked: Checked) -> Path | None:
     wanted = head[424:440]
     for folder in (path.parent, path.parent.parent):
         for file in islice(sorted(folder.glob("*.[vV][dD][iI]")), _MAX_FILES):
-            if file.is_file() and (found := _head(file)) and found[392:408] == wanted:
+            if _may_be_read(file, checked) and _has_id(file, wanted):
                 return checked(file)
     name = uuid.UUID(bytes_le=wanted)
     return parents.beside(path, [f"{{{name}}}.vdi"], checked)
+
+
+def _may_be_read(file: Path, checked: Checked) -> bool:
+    """Whether *file*, which nobody has named, is one that may be looked into."""
+    try:
+        return checked(file).is_file()
+    except SourceError:
+        return False
+
+
+def _has_id(file: Path, wanted: bytes) -> bool:
+    head = _head(file)
+    return head is not None and head[392:408] == wanted
 
 
 def _head(path: Path) -> bytes | None:
