@@ -100,7 +100,8 @@ def checked(path: str | Path, allowed: Iterable[Path]) -> Path:
         real = Path(path).resolve(strict=True)
         mode = real.stat().st_mode
     except (OSError, ValueError, RuntimeError) as e:
-        reason = getattr(e, "strerror", None) or "not a path"
+        odd = "a link to itself" if isinstance(e, RuntimeError) else "not a path"
+        reason = getattr(e, "strerror", None) or odd
         raise SourceError(
             f"{_shown(path)}: {reason}",
             "put the file there, or correct the description",

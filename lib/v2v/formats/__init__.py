@@ -191,7 +191,7 @@ def ends(
             file.seek(max(offset, stop - 512))
             tail = file.read(max(0, stop - file.tell()))
     except OSError as e:
-        raise SourceError(f"{place}: {e.strerror}") from e
+        raise SourceError(f"{place}: {e.strerror}", "check the file") from e
     return head, tail
 
 
@@ -202,7 +202,7 @@ def read(path: Path, offset: int, count: int) -> bytes:
             file.seek(offset)
             data = file.read(count)
     except OSError as e:
-        raise SourceError(f"{path}: {e.strerror}") from e
+        raise SourceError(f"{path}: {e.strerror}", "check the file") from e
     if len(data) != count:
         raise truncated(path)
     return data
@@ -246,7 +246,7 @@ def part(place: Path | Part, offset: int = 0, length: int | None = None) -> Part
         with place.open("rb") as file:
             end = file.seek(0, os.SEEK_END)
     except OSError as e:
-        raise SourceError(f"{place}: {e.strerror}") from e
+        raise SourceError(f"{place}: {e.strerror}", "check the file") from e
     rest = max(0, end - offset)
     if length is not None and length > rest:
         raise truncated(place)

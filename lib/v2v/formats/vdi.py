@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import struct
 import uuid
+from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -90,18 +91,35 @@ def chain(path: Path, checked: Checked) -> tuple[File, ...]:
     Its header has only the parent's UUID; so has the parent's own.  Raises SourceError
     if one is not in the folder of the child, or the one above.
     """
-    return parents.chain(path, "vdi", partial(_parent, checked=checked))
+    seen: dict[Path, Mapping[bytes, Path]] = {}
+
+    def by_id(folder: Path) -> Mapping[bytes, Path]:
+        if folder not in seen:
+            seen[folder] = _by_id(folder, checked)
+        return seen[folder]
+
+    return parents.chain(path, "vdi", partial(_parent, by_id=by_id, checked=checked))
 
 
-def _parent(path: Path, checked: Checked) -> Path | None:
+def _by_id(folder: Path, checked: Checked) -> Mapping[bytes, Path]:
+    """Return the images in *folder* that may be read, by their identifiers."""
+    found: dict[bytes, Path] = {}
+    for file in islice(sorted(folder.glob("*.[vV][dD][iI]")), _MAX_FILES):
+        if _may_be_read(file, checked) and (head := _head(file)):
+            found.setdefault(head[392:408], file)
+    return found
+
+
+def _parent(
+    path: Path, by_id: Callable[[Path], Mapping[bytes, Path]], checked: Checked
+) -> Path | None:
     head = _head(path)
     if not head or not any(head[424:440]):
         return None
     wanted = head[424:440]
     for folder in (path.parent, path.parent.parent):
-        for file in islice(sorted(folder.glob("*.[vV][dD][iI]")), _MAX_FILES):
-            if _may_be_read(file, checked) and _has_id(file, wanted):
-                return checked(file)
+        if wanted in (known := by_id(folder)):
+            return checked(known[wanted])
     name = uuid.UUID(bytes_le=wanted)
     return parents.beside(path, [f"{{{name}}}.vdi"], checked)
 
@@ -112,11 +130,6 @@ def _may_be_read(file: Path, checked: Checked) -> bool:
         return checked(file).is_file()
     except SourceError:
         return False
-
-
-def _has_id(file: Path, wanted: bytes) -> bool:
-    head = _head(file)
-    return head is not None and head[392:408] == wanted
 
 
 def _head(path: Path) -> bytes | None:

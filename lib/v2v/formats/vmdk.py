@@ -161,13 +161,18 @@ def _text(image: Part) -> bytes:
     if head[:4] == b"KDMV":
         at, length = (n * SECTOR for n in struct.unpack_from("<QQ", head, 28))
         if not at or not length:
-            raise SourceError(f"{image.path} has no descriptor of its own")
+            raise SourceError(
+                f"{image.path} has no descriptor of its own", "copy it again"
+            )
     return image.read(at, _bounded(image.path, length))
 
 
 def _bounded(path: Path, count: int) -> int:
     if count > _MAX_DESCRIPTOR:
-        raise SourceError(f"{path}: a descriptor of {count} bytes is no descriptor")
+        raise SourceError(
+            f"{path}: a descriptor of {count} bytes is no descriptor",
+            "copy it again from the source",
+        )
     return count
 
 
@@ -266,7 +271,10 @@ def _examine_extent(path: Path, extent: Extent, checked: Checked) -> None:
         )
     file = checked(views.beside(path, name))
     if not file.is_file():
-        raise SourceError(f"{file}, a part of {path}, is no regular file")
+        raise SourceError(
+            f"{file}, a part of {path}, is no regular file",
+            "put the file there, or correct the descriptor",
+        )
     if extent.type in ("FLAT", "VMFS"):
         if file.stat().st_size < (extent.offset + extent.sectors) * SECTOR:
             raise truncated(file)
