@@ -192,7 +192,8 @@ def _hyperv(number: str) -> str:
         "<configuration><properties><name type='string'>a</name>"
         f"<version type='integer'>{number}</version></properties><settings><memory>"
         f"<bank><size type='integer'>{number}</size></bank></memory><processors>"
-        f"<count type='integer'>{number}</count></processors></settings></configuration>"
+        f"<count type='integer'>{number}</count></processors></settings>"
+        "</configuration>"
     )
 
 
