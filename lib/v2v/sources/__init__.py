@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Protocol, cast
 from uuid import uuid4
 
+from v2v import paths
 from v2v.document import VM, Format
 from v2v.errors import SourceError, UsageError
 
@@ -63,6 +64,8 @@ _ORDER = (
 )
 
 _DESCRIPTIONS = (".vmx", ".vmtx", ".ovf", ".ova", ".vbox", ".pvs", ".xva", ".vma")
+# Of a description that people write; targets take it as it is.
+_MAX_TEXT = 2**16
 # Modules of this package that are no source.
 _HELPERS = {
     *("bare", "descriptions", "disks", "images", "libvirtdisk", "macs", "placing"),
@@ -114,7 +117,9 @@ def read(request: Request, kind: str = "") -> Iterator[VM]:
             f"{request.location} is no OVF, and only OVFs have what {given} is for",
             f"describe it without {given}",
         )
-    yield from load(kind).read(request)
+    for vm in load(kind).read(request):
+        text = vm.description or ""
+        yield vm if len(text) <= _MAX_TEXT else vm.having(description=text[:_MAX_TEXT])
 
 
 def resolve(location: str) -> str:
@@ -128,8 +133,13 @@ def resolve(location: str) -> str:
     try:
         # A document is UTF-8, and names the source.
         location.encode()
-        if not stat.S_ISDIR(Path(location).stat().st_mode):
+        mode = Path(location).stat().st_mode
+        if stat.S_ISREG(mode) or stat.S_ISBLK(mode):
             return location
+        if not stat.S_ISDIR(mode):
+            raise SourceError(
+                f"{location} is {paths.WAITING}", "name a file, or a folder with one"
+            )
         files = [f for f in Path(location).iterdir() if not f.name.startswith(".")]
     except (OSError, ValueError) as e:
         reason = getattr(e, "strerror", None) or "a name that is not UTF-8"

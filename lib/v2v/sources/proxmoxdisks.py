@@ -53,8 +53,9 @@ class Storages:
 def storages(folder: Path) -> Storages:
     """Return what the storage.cfg of a host says, where *folder* is in /etc/pve."""
     for place in (folder, *folder.parents[:3]):
-        data = descriptions.head(place / "storage.cfg", _MAX_STORAGES)
-        if data:
+        file = place / "storage.cfg"
+        # What a link leads to, nobody has named.
+        if not file.is_symlink() and (data := descriptions.head(file, _MAX_STORAGES)):
             return _parsed(data.decode("utf-8", "replace"))
     return Storages()
 
