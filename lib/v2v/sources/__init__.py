@@ -68,6 +68,7 @@ _HELPERS = {
     *("bare", "descriptions", "disks", "images", "libvirtdisk", "macs", "placing"),
     *("hdd", "hypervdisks", "proxmoxdisks", "vboxdisks", "vmcx", "xldisks", "xltext"),
     *("libvirtdevices", "vmxdevices", "vmxtext", "xvafolder"),
+    *("vboxdevices", "vboxregistry"),
 }
 # Files that hold a part of a VMDK: flat data, a delta, a piece, changed blocks.
 _PART = re.compile(r"-(flat|delta|sesparse|ctk|[fs][0-9]{3})\.vmdk$", re.IGNORECASE)
@@ -154,6 +155,8 @@ def _wanted(files: Iterable[Path]) -> Iterator[list[Path]]:
     exports = [f for f in files if f.name.lower() == hyperv.MACHINES and f.is_dir()]
     files = [file for file in files if file.is_file()]
     yield [f for f in files if f.suffix.lower() in _DESCRIPTIONS]
+    # VirtualBox's previous copy, where the newest is gone.
+    yield [f for f in files if f.suffix.lower() == ".vbox-prev"]
     yield [f for f in files if parallels.claims(str(f))]
     inside = [f for folder in exports for f in sorted(folder.iterdir())]
     yield [f for f in (*files, *inside) if hyperv.claims(str(f))]
