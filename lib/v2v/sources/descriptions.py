@@ -222,7 +222,7 @@ def suspended() -> Finding:
 
 
 def limited(
-    path: Path, count: int, what: str = "disks", most: int = _MAX_DISKS
+    path: Path | str, count: int, what: str = "disks", most: int = _MAX_DISKS
 ) -> None:
     """Raise SourceError if *path* describes more disks (or *what*) than can be."""
     if count > most:
