@@ -77,7 +77,8 @@ def checked(path: str | Path, allowed: Iterable[Path]) -> Path:
     except (OSError, ValueError, RuntimeError) as e:
         reason = getattr(e, "strerror", None) or "not a path"
         raise SourceError(
-            f"{path}: {reason}", "put the file there, or correct the description"
+            f"{path!s:.1000}: {reason}",
+            "put the file there, or correct the description",
         ) from e
     if not any(real.is_relative_to(folder) for folder in allowed):
         raise SourceError(

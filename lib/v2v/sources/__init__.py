@@ -125,11 +125,11 @@ def resolve(location: str) -> str:
     Descriptions go before disks.  Raises SourceError if *location* does not exist, or
     is a folder with no VM or several.
     """
-    if "://" in location:
-        return location
     try:
         # A document is UTF-8, and names the source.
         location.encode()
+        if "://" in location:
+            return location
         if not stat.S_ISDIR(Path(location).stat().st_mode):
             return location
         files = [f for f in Path(location).iterdir() if not f.name.startswith(".")]
