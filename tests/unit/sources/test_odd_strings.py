@@ -76,7 +76,8 @@ KINDS = {
         "<serial>@NOTE@</serial></disk>"
         '<disk type="network" device="disk"><source protocol="@NOTE@" name="@PATH@"/>'
         '</disk><disk type="network" device="disk"><source protocol="nbd" '
-        'name="@PATH@"><host name="@NET@" port="@NOTE@"/></source><target dev="vdb"/></disk>'
+        'name="@PATH@"><host name="@NET@" port="@NOTE@"/></source>'
+        '<target dev="vdb"/></disk>'
         '<interface type="bridge"><mac address="@MAC@"/><source bridge="@NET@"/>'
         '<target dev="@NOTE@"/></interface><interface type="@NOTE@"/>'
         '<hostdev type="@NOTE@"/><filesystem model="@NOTE@"/></devices></domain>',
