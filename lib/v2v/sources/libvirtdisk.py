@@ -237,7 +237,11 @@ def _network(element: Element, format: Format) -> Layer:
         )
     if source.find("slices") is not None:
         raise SourceError("it is a slice of a network disk", _REMEDIES["network"])
-    return nbd.layer_of(urlsplit(_uri(source)))
+    try:
+        return nbd.layer_of(urlsplit(_uri(source)))
+    except ValueError as e:
+        # A name with a colon that is no address of IPv6.
+        raise SourceError("its host's name is none", "correct the XML") from e
 
 
 def _uri(source: Element) -> str:

@@ -91,14 +91,18 @@ def _device(controller: Element, device: Element, images: Images) -> _Attached:
     model = attribute(controller, "type")
     port, number = _port(device)
     name = _image(device)
+    kind = attribute(device, "type") or "HardDisk"
+    found = images.get(name) if name else None
+    if found is not None and (local(found) == "HardDisk") != (kind == "HardDisk"):
+        found = None  # no image of a CD is a disk
     return _Attached(
-        type=attribute(device, "type") or "HardDisk",
+        type=kind,
         slot=f"{model}:{port}:{number}",
         bus=_BUSES.get(model.lower(), "unknown"),
         model=model.lower(),
         bootable=attribute(controller, "Bootable").lower() not in ("false", "0"),
         uuid=name,
-        image=images.get(name) if name else None,
+        image=found,
     )
 
 
@@ -220,21 +224,22 @@ def removable(
     plugged: list[_Attached],
 ) -> tuple[tuple[Removable, ...], list[Finding]]:
     """Return the DVD and floppy drives, with the names of the images in them."""
-    found = []
+    found, findings = [], []
     for device in plugged:
         if device.type not in ("DVD", "Floppy"):
             continue
         image = device.image
-        place = attribute(image, "location") if image is not None else device.uuid
-        found.append(
-            Removable(
-                type="cdrom" if device.type == "DVD" else "floppy",
-                bus=device.bus,
-                slot=device.slot,
-                path=place or None,
-            )
+        place = attribute(image, "location") if image is not None else ""
+        drive = Removable(
+            type="cdrom" if device.type == "DVD" else "floppy",
+            bus=device.bus,
+            slot=device.slot,
+            path=place or None,
         )
-    return tuple(found), descriptions.medium_lost(found)
+        found.append(drive)
+        unknown = drive.having(path=device.uuid) if device.uuid and not place else drive
+        findings += descriptions.medium_lost([unknown])
+    return tuple(found), findings
 
 
 def child(element: Element, name: str) -> Element:

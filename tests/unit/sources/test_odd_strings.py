@@ -186,6 +186,7 @@ def written(kind: Kind, words: Words, *, raw: bool = False) -> bytes:
 @given(words=WORDS, raw=st.booleans())
 @example(words=dict.fromkeys(PLAIN, ESCAPES), raw=True)
 @example(words=dict.fromkeys(PLAIN, "\n"), raw=False)
+@example(words=dict.fromkeys(PLAIN, "a://b"), raw=False)
 @example(words=dict.fromkeys(PLAIN, "\ud800"), raw=False)
 @example(words=dict.fromkeys(PLAIN, "a" * 10240), raw=False)
 @example(words=dict.fromkeys(PLAIN, "\u202e%s\0"), raw=False)

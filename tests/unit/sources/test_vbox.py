@@ -461,6 +461,41 @@ def test_a_medium_in_a_drive_is_told_to_stay() -> None:
     assert codes(vm) == ["medium-lost"]
 
 
+def test_a_medium_that_no_registry_knows_is_told_and_the_drive_is_empty() -> None:
+    vm = parse("", controller(attached(LEAF, type="DVD"), "PIIX4"))
+    assert ([r.path for r in vm.removable], codes(vm)) == ([None], ["medium-lost"])
+    assert LEAF in vm.findings[0].message
+
+
+@pytest.mark.parametrize("type", ["DVD", "HardDisk"])
+def test_no_image_of_a_cd_is_a_disk_nor_the_other_way_round(type: str) -> None:
+    image = f'<Image uuid="{{{BASE}}}" location="a.iso"/>'
+    registry = hard_disk(BASE, "a.vdi") if type == "DVD" else image
+    vm = parse(registry, controller(attached(BASE, type=type)))
+    assert codes(vm) == ["medium-lost" if type == "DVD" else "disk-missing"]
+
+
+@pytest.mark.report("https://github.com/hashicorp/vagrant/pull/4484")
+def test_a_linked_clone_is_read_over_its_elders_disk(tmp_path: Path) -> None:
+    """The base is in the folder of another machine, which the user has to name."""
+    elder, clone = tmp_path / "base", tmp_path / "clone"
+    (clone / "Snapshots").mkdir(parents=True)
+    elder.mkdir()
+    qemu_img(elder, "create -q -f vmdk base.vmdk 8M")
+    qemu_img(
+        clone, "create -q -f vmdk -F vmdk -b ../../base/base.vmdk Snapshots/b.vmdk"
+    )
+    leaf = hard_disk(CHILD, "Snapshots/b.vmdk", format="VMDK")
+    tree = hard_disk(BASE, f"{elder}/base.vmdk", leaf, format="VMDK")
+    data = written(tree, controller(attached(CHILD)))
+    with pytest.raises(SourceError, match="outside the folders"):
+        described(clone, data)
+    vm = described(clone, data, (elder,))
+    assert codes(vm) == []
+    layer = vm.disks[0].source
+    assert layer and [f.path for f in layer.backing] == [f"{elder}/base.vmdk"]
+
+
 def test_an_iscsi_disk_names_its_target_and_keeps_its_secret() -> None:
     properties = (
         '<Property name="TargetName" value="iqn.2026-01.org.example:a"/>'
