@@ -155,8 +155,7 @@ def _lost(machine: Node) -> Iterator[Finding]:
         for kind, name in names
         if kind in _HOSTS or any(word in name.lower() for word in _HOSTS_BY_NAME)
     ]
-    for what in lost[:64]:
-        yield caution("device-lost", f"{what:.60} cannot be taken over")
+    yield from descriptions.devices_lost(lost)
     for _, node in plugged(machine):
         if branch(node, "connection", _VLAN):
             name = text(node, "friendlyname") or "a network card"
