@@ -117,6 +117,15 @@ def nvram_lost(where: str) -> Finding:
     )
 
 
+def numa_lost() -> Finding:
+    """Return the finding that there were several NUMA cells."""
+    return Finding(
+        code="numa-lost",
+        severity="info",
+        message="the memory is divided into NUMA cells, and will be in one",
+    )
+
+
 def tpm_lost() -> Finding:
     """Return the finding that the machine has a TPM, whose content is the host's."""
     return caution(
@@ -191,15 +200,6 @@ def devices_lost(names: Iterable[str]) -> Iterator[Finding]:
     tell them all in a hostile description."""
     for name in islice(names, _MAX_TOLD):
         yield caution("device-lost", f"{name:.100} cannot be taken over")
-
-
-def numa_lost() -> Finding:
-    """Return the finding that the machine's memory is divided into NUMA cells."""
-    return Finding(
-        code="numa-lost",
-        severity="info",
-        message="the memory is divided into NUMA cells, and will be in one",
-    )
 
 
 def bus_unknown(disk: Disk, what: str) -> Finding:

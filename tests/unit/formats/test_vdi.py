@@ -76,7 +76,7 @@ def test_a_table_of_holes_costs_nobody_much_time(images: Path, tmp_path: Path) -
     with copy.open("r+b") as file:
         file.truncate(64 * 2**30)
     begun = time.monotonic()
-    with pytest.raises(SourceError, match="2147483648 blocks"):
+    with pytest.raises(SourceError, match="blocks is none"):
         vdi.examine(copy, Path)
     assert time.monotonic() - begun < 2
 
