@@ -75,7 +75,13 @@ _LOCATOR = uuid.UUID("a8d35f2d-b30b-454d-abf7-d3d84834ab0c").bytes_le
 
 
 def vhdx(
-    path: Path, content: bytes, changed: Iterable[int], parent: Path, name: str
+    path: Path,
+    content: bytes,
+    changed: Iterable[int],
+    parent: Path,
+    name: str,
+    *,
+    link: str = "parent_linkage",
 ) -> None:
     """Write a child of *parent* that has the sectors *changed* of *content*.
 
@@ -90,7 +96,7 @@ def vhdx(
     start = struct.unpack_from("<I", data, item + 16)[0]
     struct.pack_into("<I", data, metadata + start + 4, 2)
     locator = _locator(
-        {"parent_linkage": f"{{{uuid.UUID(bytes_le=linkage)}}}", "relative_path": name}
+        {link: f"{{{uuid.UUID(bytes_le=linkage)}}}", "relative_path": name}
     )
     at = 65536 + 4096
     item = data.index(_PAGE83, metadata)
