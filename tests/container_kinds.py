@@ -13,9 +13,10 @@ from pathlib import Path
 import archives
 import differencing
 import vmfs_delta
+from v2v import formats
 from v2v.document import File, Format, Layer
 from v2v.formats import Checked
-from v2v.sources import images
+from v2v.sources import images, split
 from v2v.sources.images import Part
 
 MIB = 2**20
@@ -219,6 +220,24 @@ def _member(folder: Path, data: bytes, checked: Checked, *, format: Format) -> L
     return images.layer(folder / "a.ova", format, checked, part=part)[0]
 
 
+def _cut(folder: Path, data: bytes, checked: Checked, *, format: Format) -> Layer:
+    """Cut into files, as by split(1), whose borders lie at any byte."""
+    path = folder / f"disk.{format}"
+    path.write_bytes(data)
+    if format != "raw":
+        options = "-o force_size=on" if format == "vpc" else ""
+        differencing.image(path, data, format, options)
+    whole = path.read_bytes()
+    path.unlink()
+    size = len(whole) // 40 + 77
+    for number, at in enumerate(range(0, len(whole), size)):
+        path.with_name(f"{path.name}.{number:03}").write_bytes(whole[at : at + size])
+    pieces = split.of(path.with_name(f"{path.name}.001"))
+    assert pieces
+    place = formats.strung([formats.part(checked(file)) for file in pieces.files])
+    return images.layer(place, format, checked)[0]
+
+
 def _xva(folder: Path, data: bytes, checked: Checked) -> Layer:
     path = folder / "a.xva"
     archives.xva(path, b"<value/>", {"Ref:1": b"x" * MIB, "Ref:2": data}, keep_alive=4)
@@ -286,6 +305,9 @@ KINDS = {
     "ova raw": Kind(make=partial(_member, format="raw"), unit=1, sparse=False),
     "ova vmdk": Kind(make=partial(_member, format="vmdk")),
     "ova qcow2": Kind(make=partial(_member, format="qcow2")),
+    "raw in pieces": Kind(make=partial(_cut, format="raw"), unit=1, sparse=False),
+    "qcow2 in pieces": Kind(make=partial(_cut, format="qcow2")),
+    "vhd in pieces": Kind(make=partial(_cut, format="vpc")),
     "xva": Kind(make=_xva, unit=1),
     "vma": Kind(make=_vma, unit=1),
 }

@@ -7,6 +7,7 @@ their headers, and changes nothing.
 
 from __future__ import annotations
 
+import os
 import pkgutil
 import re
 import stat
@@ -66,6 +67,7 @@ _DESCRIPTIONS = (".vmx", ".vmtx", ".ovf", ".ova", ".vbox", ".pvs", ".xva", ".vma
 # Modules of this package that are no source.
 _HELPERS = {
     *("bare", "descriptions", "disks", "images", "libvirtdisk", "macs", "placing"),
+    *("filesystem", "split"),
     *("hdd", "hypervdisks", "proxmoxdisks", "vboxdisks", "vmcx", "xldisks", "xltext"),
     *("libvirtdevices", "vmxdevices", "vmxtext", "xvafolder"),
 }
@@ -120,16 +122,18 @@ def read(request: Request, kind: str = "") -> Iterator[VM]:
 def resolve(location: str) -> str:
     """Return the source that *location* means: of a folder, the one VM in it.
 
-    Descriptions go before disks.  Raises SourceError if *location* does not exist, or
-    is a folder with no VM or several.
+    Descriptions go before disks, and of a disk in pieces it is the first.  Raises
+    SourceError if *location* does not exist, or is a folder with no VM or several.
     """
+    from v2v.sources import split
+
     if "://" in location:
         return location
     try:
         # A document is UTF-8, and names the source.
         location.encode()
         if not stat.S_ISDIR(Path(location).stat().st_mode):
-            return location
+            return os.fspath(split.first(Path(location)))
         files = [f for f in Path(location).iterdir() if not f.name.startswith(".")]
     except (OSError, ValueError) as e:
         reason = getattr(e, "strerror", None) or "a name that is not UTF-8"
@@ -148,7 +152,16 @@ def resolve(location: str) -> str:
 
 def _wanted(files: Iterable[Path]) -> Iterator[list[Path]]:
     """Yield which of *files* can be meant: descriptions, libvirt's, disk images."""
-    from v2v.sources import disk, hyperv, libvirtxml, parallels, proxmox, xl, xvafolder
+    from v2v.sources import (
+        disk,
+        hyperv,
+        libvirtxml,
+        parallels,
+        proxmox,
+        split,
+        xl,
+        xvafolder,
+    )
 
     files = list(files)
     exports = [f for f in files if f.name.lower() == hyperv.MACHINES and f.is_dir()]
@@ -162,7 +175,8 @@ def _wanted(files: Iterable[Path]) -> Iterator[list[Path]]:
     yield [f for f in files if proxmox.claims(str(f)) or xl.claims(str(f))]
     images = (*disk.SUFFIXES, *disk.RAW_SUFFIXES)
     whole = [f for f in files if not _PART.search(f.name)]
-    yield [f for f in whole if f.suffix.lower() in images]
+    found = [f for f in whole if f.suffix.lower() in images]
+    yield [*found, *split.firsts(files)]
 
 
 def new_id() -> str:

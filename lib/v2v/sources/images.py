@@ -94,7 +94,7 @@ def _orphan(file: str | Path, image: Image, format: Format) -> SourceError:
     )
 
 
-def snapshots(file: Path, format: Format, disk: str) -> list[Finding]:
+def snapshots(file: Path | Strung, format: Format, disk: str) -> list[Finding]:
     """Return a finding if *file* holds snapshots, which are not taken over."""
     names = qcow2.snapshots(file) if format == "qcow2" else []
     if not names:
