@@ -64,6 +64,8 @@ _ORDER = (
 )
 
 _DESCRIPTIONS = (".vmx", ".vmtx", ".ovf", ".ova", ".vbox", ".pvs", ".xva", ".vma")
+# Those of them that are one file, and so may be packed.
+_ARCHIVES = (".ova", ".xva", ".vma")
 # Modules of this package that are no source.
 _HELPERS = {
     *("bare", "descriptions", "disks", "images", "libvirtdisk", "macs", "placing"),
@@ -151,7 +153,10 @@ def resolve(location: str) -> str:
 
 
 def _wanted(files: Iterable[Path]) -> Iterator[list[Path]]:
-    """Yield which of *files* can be meant: descriptions, libvirt's, disk images."""
+    """Yield which of *files* can be meant: descriptions, libvirt's, disk images.
+
+    What is packed comes behind what is not.
+    """
     from v2v.sources import (
         disk,
         hyperv,
@@ -162,6 +167,7 @@ def _wanted(files: Iterable[Path]) -> Iterator[list[Path]]:
         xl,
         xvafolder,
     )
+    from v2v.views import packings
 
     files = list(files)
     exports = [f for f in files if f.name.lower() == hyperv.MACHINES and f.is_dir()]
@@ -173,10 +179,20 @@ def _wanted(files: Iterable[Path]) -> Iterator[list[Path]]:
     yield [f for f in files if xvafolder.claims(f)]
     yield [f for f in files if libvirtxml.is_domain(f)]
     yield [f for f in files if proxmox.claims(str(f)) or xl.claims(str(f))]
+    packed = [f for f in files if packings.inner(f) != f.name]
+    yield [f for f in packed if _inner(f) in _ARCHIVES]
     images = (*disk.SUFFIXES, *disk.RAW_SUFFIXES)
-    whole = [f for f in files if not _PART.search(f.name)]
+    whole = [f for f in files if not _PART.search(packings.inner(f))]
     found = [f for f in whole if f.suffix.lower() in images]
     yield [*found, *split.firsts(files)]
+    yield [f for f in packed if f in whole and _inner(f) in images]
+
+
+def _inner(file: Path) -> str:
+    """Return how the name of what is packed in *file* ends."""
+    from v2v.views import packings
+
+    return Path(packings.inner(file)).suffix.lower()
 
 
 def new_id() -> str:

@@ -223,6 +223,15 @@ def test_a_broken_partition_table_does_not_matter(tmp_path: Path) -> None:
         ("disk.vmdk disk-s001.vmdk disk-s002.vmdk", "disk.vmdk"),
         ("WEB01.VHDX readme.txt", "WEB01.VHDX"),
         ("web01.img notes.xml", "web01.img"),
+        ("web01.qcow2.gz readme.txt", "web01.qcow2.gz"),
+        ("WEB01.IMG.XZ notes.xml", "WEB01.IMG.XZ"),
+        ("web01.ova.xz web01.mf", "web01.ova.xz"),
+        ("vzdump-qemu-100.vma.zst vzdump-qemu-100.log", "vzdump-qemu-100.vma.zst"),
+        ("web01.xva.zst data.img", "web01.xva.zst"),
+        ("web01.ovf web01-disk1.vmdk.gz", "web01.ovf"),
+        ("web01.qcow2 web01.qcow2.gz", "web01.qcow2"),
+        ("web01.vmdk.gz web01-flat.vmdk.gz", "web01.vmdk.gz"),
+        ("web01.img.gz web01.txt.gz photos.tgz", "web01.img.gz"),
     ],
 )
 def test_a_folder_means_the_one_vm_in_it(
@@ -242,6 +251,8 @@ def test_a_folder_means_the_one_vm_in_it(
         "a.img b.img",
         "a.vmdk a-000001.vmdk",
         "a.xml b.xml",
+        "a.qcow2.gz b.img.xz",
+        "a.ova.gz b.xva.zst",
     ],
 )
 def test_several_vms_in_a_folder_are_listed(tmp_path: Path, files: str) -> None:
