@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import pkgutil
-import re
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -69,12 +68,10 @@ _ARCHIVES = (".ova", ".xva", ".vma")
 # Modules of this package that are no source.
 _HELPERS = {
     *("bare", "descriptions", "disks", "images", "libvirtdisk", "macs", "placing"),
-    *("filesystem", "split"),
+    *("filesystem", "mistaken", "split", "vmdkpart"),
     *("hdd", "hypervdisks", "proxmoxdisks", "vboxdisks", "vmcx", "xldisks", "xltext"),
     *("libvirtdevices", "vmxdevices", "vmxtext", "xvafolder"),
 }
-# Files that hold a part of a VMDK: flat data, a delta, a piece, changed blocks.
-_PART = re.compile(r"-(flat|delta|sesparse|ctk|[fs][0-9]{3})\.vmdk$", re.IGNORECASE)
 
 
 def names() -> list[str]:
@@ -110,7 +107,11 @@ def read(request: Request, kind: str = "") -> Iterator[VM]:
     """
     if kind and kind not in names():
         raise UsageError(f"{kind} is no kind of source", f"one of {', '.join(names())}")
+    from v2v.sources import mistaken
+
     request = replace(request, location=resolve(request.location))
+    if request.format is None and "://" not in request.location:
+        mistaken.check(Path(request.location))
     kind = kind or detect(request.location)
     if kind != "ovf" and (request.trust or request.option):
         given = "--verify-certificate" if request.trust else "--deployment-option"
@@ -127,7 +128,7 @@ def resolve(location: str) -> str:
     Descriptions go before disks, and of a disk in pieces it is the first.  Raises
     SourceError if *location* does not exist, or is a folder with no VM or several.
     """
-    from v2v.sources import split
+    from v2v.sources import mistaken, split
 
     if "://" in location:
         return location
@@ -146,7 +147,7 @@ def resolve(location: str) -> str:
             raise SourceError(f"{location} holds several VMs: {shown}", "name one")
         if found:
             return str(found[0])
-    raise SourceError(
+    raise mistaken.folder(location, files) or SourceError(
         f"{location} holds no VM: no .vmx, .ovf, .ova, libvirt XML or disk image",
         "name the description or the disk image itself",
     )
@@ -164,6 +165,7 @@ def _wanted(files: Iterable[Path]) -> Iterator[list[Path]]:
         parallels,
         proxmox,
         split,
+        vmdkpart,
         xl,
         xvafolder,
     )
@@ -182,10 +184,11 @@ def _wanted(files: Iterable[Path]) -> Iterator[list[Path]]:
     packed = [f for f in files if packings.inner(f) != f.name]
     yield [f for f in packed if _inner(f) in _ARCHIVES]
     images = (*disk.SUFFIXES, *disk.RAW_SUFFIXES)
-    whole = [f for f in files if not _PART.search(packings.inner(f))]
+    whole = [f for f in files if not vmdkpart.matches(packings.inner(f))]
     found = [f for f in whole if f.suffix.lower() in images]
     yield [*found, *split.firsts(files)]
     yield [f for f in packed if f in whole and _inner(f) in images]
+    yield [f for f in files if vmdkpart.is_flat(f.name)]
 
 
 def _inner(file: Path) -> str:

@@ -20,7 +20,7 @@ from v2v import formats, paths
 from v2v.document import VM, Disk, Finding, Firmware, Format, Source, disk_id
 from v2v.errors import SourceError
 from v2v.formats import Strung
-from v2v.sources import Request, bare, filesystem, images, split
+from v2v.sources import Request, bare, filesystem, images, split, vmdkpart
 
 SUFFIXES: dict[str, Format] = {
     ".qcow2": "qcow2",
@@ -74,6 +74,7 @@ def read(request: Request) -> Iterator[VM]:
         firmware=_firmware(real) if format == "raw" else "bios",
         findings=[
             *([pieces.finding(name)] if pieces else ()),
+            *_assumed(request, path, name),
             *_in_use(real, name),
             *(_of_raw(real, place, name) if format == "raw" else ()),
             *images.snapshots(place, format, name),
@@ -83,9 +84,18 @@ def read(request: Request) -> Iterator[VM]:
     yield paths.granted(vm, real if is_device else real.parent)
 
 
+def _assumed(request: Request, path: Path, name: str) -> list[Finding]:
+    flat = request.format is None and vmdkpart.is_flat(path.name)
+    return [vmdkpart.bare(name, path)] if flat else []
+
+
 def _of_raw(real: Path, place: Path | Strung, name: str) -> list[Finding]:
     """Return what is amiss with a raw disk, which begins in the file *real*."""
-    return [*_large_sectors(real, name), *_partition(place, name)]
+    return [
+        *_large_sectors(real, name),
+        *_partition(place, name),
+        *_cut_off(place, name),
+    ]
 
 
 def _opened(path: Path) -> Path:
@@ -113,7 +123,8 @@ def _decided(path: Path, real: Path | Strung) -> Format:
     suffix = path.suffix.lower()
     if suffix == ".iso" or suffix in _PACKED:
         raise _no_disk(path, suffix)
-    expected = SUFFIXES.get(suffix)
+    flat = vmdkpart.is_flat(path.name)
+    expected = None if flat else SUFFIXES.get(suffix)
     if expected and formats.load(expected).matches(*formats.ends(real, 0, None)):
         return expected
     found = formats.recognise(real)
@@ -123,12 +134,18 @@ def _decided(path: Path, real: Path | Strung) -> Format:
             f"if it really is that, add --input-format {found}",
         )
     if found:
-        said = "is named as a raw disk" if suffix in RAW_SUFFIXES else "may be raw"
+        raw = flat or suffix in RAW_SUFFIXES
+        said = "is named as a raw disk" if raw else "may be raw"
         raise SourceError(
             f"{path} {said} but looks like a {found} image; a guest may have written "
             "that",
             f"add --input-format raw if it is a raw disk, --input-format {found} if it "
             "really is an image",
+        )
+    if expected is None and filesystem.is_cd(real):
+        raise SourceError(
+            f"{path} holds the file system of a CD (ISO 9660), and no disk of a VM",
+            "add --input-format raw if it is a disk nevertheless",
         )
     # A broken image is told as such when it is read.
     return expected or "raw"
@@ -207,6 +224,25 @@ def _partition(place: Path | Strung, name: str) -> list[Finding]:
             "partition table: nothing would start from it",
             remedy="name the whole disk; or put it into a partition of a new disk "
             "(sfdisk, dd); or accept it: --allow disk-is-partition",
+            disk=name,
+        )
+    ]
+
+
+def _cut_off(place: Path | Strung, name: str) -> list[Finding]:
+    """Return a finding if a partition ends behind the end of the disk."""
+    end = filesystem.end(place)
+    size = formats.part(place).length
+    if end <= size:
+        return []
+    return [
+        Finding(
+            code="disk-cut-off",
+            severity="block",
+            message=f"{name}: its last partition ends at {end}, and it has only {size} "
+            "bytes: it is not whole",
+            remedy="copy it again from the source and compare the sizes; or accept the "
+            "loss: --allow disk-cut-off",
             disk=name,
         )
     ]

@@ -7,6 +7,7 @@ and decides nothing else.
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,11 @@ from v2v.formats import Part
 
 # Enough for the superblock of btrfs at 64 KiB.
 _HEAD = 2**16 + 4096
+_SECTOR = 512
 _GPT = b"EFI PART"
+# Where a table of an MBR has its entries; two of their types stand for a GPT, or none.
+_ENTRIES = range(446, 510, 16)
+_PROTECTIVE = (0, 0xEE)
 _BOOTABLE = b"\x55\xaa"
 _EXT = "ext2, ext3 or ext4"
 _CD = "ISO 9660"
@@ -74,10 +79,36 @@ def has_table(place: Path | Part) -> bool:
     return _has_table(_head(place))
 
 
+def end(place: Path | Part) -> int:
+    """Return where the last partition of *place* ends, in bytes; 0 if there is none.
+
+    Raises SourceError if it cannot be read.
+    """
+    head = _head(place)
+    if head.startswith(_GPT, _SECTOR):
+        header = head[_SECTOR:].ljust(_SECTOR, b"\0")
+        at, count, size = struct.unpack_from("<QII", header, 72)
+        if at != 2 or not 128 <= size <= 1024 or count > 128:
+            return 0
+        table = head[at * _SECTOR :][: count * size]
+        starts = range(0, len(table) - 127, size)
+        last = [
+            struct.unpack_from("<Q", table, start + 40)[0]
+            for start in starts
+            if any(table[start : start + 16])
+        ]
+        return (max(last, default=-1) + 1) * _SECTOR
+    if not _has_table(head) or head.startswith(_GPT, 4096):
+        return 0
+    entries = [struct.unpack_from("<4xB3xII", head, at) for at in _ENTRIES]
+    ends = [start + count for kind, start, count in entries if kind not in _PROTECTIVE]
+    return max(ends, default=0) * _SECTOR
+
+
 def _has_table(head: bytes) -> bool:
     if head.startswith(_GPT, 512) or head.startswith(_GPT, 4096):
         return True
-    entries = [head[at : at + 16] for at in range(446, 510, 16)]
+    entries = [head[at : at + 16] for at in _ENTRIES]
     if head[510:512] != _BOOTABLE or not all(e[0] in (0, 0x80) for e in entries):
         return False
     return any(entry[4] and any(entry[12:16]) for entry in entries)
