@@ -20,7 +20,7 @@ from v2v import formats, paths
 from v2v.document import VM, Disk, Finding, Firmware, Format, Source, disk_id
 from v2v.errors import SourceError
 from v2v.formats import Strung
-from v2v.sources import Request, bare, filesystem, images, split, vmdkpart
+from v2v.sources import Request, bare, filesystem, images, mistaken, split, vmdkpart
 
 SUFFIXES: dict[str, Format] = {
     ".qcow2": "qcow2",
@@ -142,11 +142,8 @@ def _decided(path: Path, real: Path | Strung) -> Format:
             f"add --input-format raw if it is a raw disk, --input-format {found} if it "
             "really is an image",
         )
-    if expected is None and filesystem.is_cd(real):
-        raise SourceError(
-            f"{path} holds the file system of a CD (ISO 9660), and no disk of a VM",
-            "add --input-format raw if it is a disk nevertheless",
-        )
+    if expected is None:
+        mistaken.check_raw(path, real)
     # A broken image is told as such when it is read.
     return expected or "raw"
 

@@ -15,7 +15,9 @@ from pathlib import Path
 
 from v2v import formats
 from v2v.errors import SourceError
+from v2v.formats import Part
 from v2v.sources import descriptions, filesystem, hdd, vmdkpart
+from v2v.views.packings import PACKINGS
 
 _MAX_FILES = 10_000
 
@@ -91,6 +93,14 @@ _VHD_SET = _Thing(
 )
 # Expert Witness: EnCase's images, versions 1 and 2, of disks and of files.
 _EWF = (b"EVF\t\r\n\xff\0", b"LVF\t\r\n\xff\0", b"EVF2\r\n\x81\0", b"LEF2\r\n\x81\0")
+# Images of emulators, which QEMU can convert.
+_IMAGES = {b"QED\0": "qed", b"Bochs Virtual HD Image": "bochs"}
+_MAC_IMAGE = b"koly"
+_ZIP = (b"PK\3\4", b"7z\xbc\xaf\x27\x1c", b"Rar!\x1a\x07")
+_TEXTS = (
+    *(".txt", ".log", ".md", ".xml", ".json", ".yaml", ".yml", ".csv"),
+    *(".conf", ".cfg", ".ini", ".sh", ".bat", ".ps1"),
+)
 _GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _HTML = re.compile(rb"(?:\xef\xbb\xbf)?\s{0,64}<(?:!doctype\s{1,9}html|html)\b", re.I)
 _DESCRIPTOR = b"# disk descriptorfile"
@@ -121,6 +131,29 @@ def check(path: Path) -> None:
         raise _error(path, _Thing(suffixes=(), what=what, instead=_HYPERV))
 
 
+def check_raw(path: Path, place: Path | Part) -> None:
+    """Raise SourceError if *place*, called *path*, is hardly a raw disk.
+
+    Nobody has said that it is one, and nothing that is known begins so.
+    """
+    head, _ = formats.ends(place, 0, None)
+    if filesystem.has_table(place):
+        return
+    what = ""
+    if filesystem.is_cd(place):
+        what = "holds the file system of a CD (ISO 9660), and no disk of a VM"
+    elif packed := next((p for p in PACKINGS if head.startswith(p.magics)), None):
+        what = f"begins like what is packed by {packed.name}, and is not named so"
+    elif head.startswith(_ZIP):
+        what = "begins like an archive (zip, 7z or rar)"
+    elif path.suffix.lower() in _TEXTS and head.isascii() and b"\0" not in head:
+        what = "is text that describes no VM in a way that is known"
+    if what:
+        raise SourceError(
+            f"{path} {what}", "add --input-format raw if it is a disk nevertheless"
+        )
+
+
 def folder(location: str, files: Iterable[Path]) -> SourceError | None:
     """Return the error for a folder with *files* that is no VM; None if it may be."""
     store = _is_folder(Path(location) / ".chunks")
@@ -146,6 +179,17 @@ def _check_start(path: Path, head: bytes) -> None:
             f"{path} is a forensic image (Expert Witness, EnCase)",
             "let ewfmount show the disk in it: ewfmount FILE FOLDER; then name "
             "FOLDER/ewf1, with --input-format raw",
+        )
+    tail = formats.ends(path, 0, None)[1]
+    image = next(
+        (kind for magic, kind in _IMAGES.items() if head.startswith(magic)), ""
+    )
+    if image or tail.startswith(_MAC_IMAGE):
+        image = image or "dmg"
+        raise SourceError(
+            f"{path} is a disk image of the kind {image}, which is not read here",
+            f"convert it where you trust it: qemu-img convert -f {image} -O qcow2 "
+            "OLD NEW",
         )
     if path.suffix.lower() in _VMX and _DESCRIPTOR in head[:512].lower():
         raise SourceError(

@@ -114,6 +114,33 @@ def test_a_cd_is_told_by_its_content(tmp_path: Path, name: str) -> None:
     assert described(tmp_path / name, "raw").disks[0].source
 
 
+@pytest.mark.parametrize(
+    ("name", "start", "said"),
+    [
+        ("disk.img", b"\x1f\x8b\x08", "packed by gzip"),
+        ("disk", b"\xfd7zXZ\0", "packed by xz"),
+        ("disk.raw", b"(\xb5/\xfd", "packed by zstd"),
+        ("disk.img", b"PK\3\4", "an archive"),
+        ("vmware.log", b"2026-01-01 vmx| Log for VMware", "is text"),
+        ("notes.json", b"{}", "is text"),
+        ("disk.img", b"QED\0", "qemu-img convert -f qed"),
+        ("bochs", b"Bochs Virtual HD Image", "qemu-img convert -f bochs"),
+    ],
+)
+def test_what_is_hardly_a_raw_disk_is_told(
+    tmp_path: Path, name: str, start: bytes, said: str
+) -> None:
+    filler = b"\n" if said == "is text" else b"\1"
+    (tmp_path / name).write_bytes(start.ljust(5000, filler))
+    assert said in refusal(tmp_path / name)
+    assert described(tmp_path / name, "raw").disks[0].source
+
+
+def test_an_image_of_macos_is_told(tmp_path: Path) -> None:
+    (tmp_path / "disk.dmg").write_bytes(bytes(4096) + b"koly".ljust(512, b"\0"))
+    assert "qemu-img convert -f dmg" in refusal(tmp_path / "disk.dmg")
+
+
 def test_a_descriptor_of_a_disk_is_no_vmx(tmp_path: Path) -> None:
     (tmp_path / "a.vmx").write_text(DESCRIPTOR.format(extents="RW 1 ZERO\n"))
     assert "no VMX" in refusal(tmp_path / "a.vmx")
