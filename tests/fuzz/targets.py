@@ -115,6 +115,12 @@ _DOMAIN = (
     + _DISK
     + b"</disk></devices></domain>"
 )
+_BUNDLE = (
+    b"<Parallels_disk_image><Disk_size>9</Disk_size><StorageData><Storage><Start>0"
+    b"</Start><End>9</End><Image><GUID>{1}</GUID><Type>Plain</Type><File>a.hds</File>"
+    b"</Image></Storage></StorageData><Snapshots><TopGUID>{1}</TopGUID><Shot><GUID>{1}"
+    b"</GUID><ParentGUID>{2}</ParentGUID></Shot></Snapshots></Parallels_disk_image>"
+)
 _OVF = (
     b'<Envelope xmlns="http://schemas.dmtf.org/ovf/envelope/1" xmlns:ovf="http://'
     b'schemas.dmtf.org/ovf/envelope/1"><References/><VirtualSystem ovf:id="a"><Info/>'
@@ -155,6 +161,11 @@ TARGETS = {
         read=_source("parallels"),
         seeds=(b"<ParallelsVirtualMachine/>", parallels.write(_ON_MAC)),
         corpus="parallels/*",
+    ),
+    "bundle": Target(
+        name="DiskDescriptor.xml",
+        read=_source("parallels"),
+        seeds=(_BUNDLE,),
     ),
     "hyperv": Target(
         name="a.xml",

@@ -116,7 +116,7 @@ def doubtful(image: Image, file: Path, disk: str) -> list[Finding]:
     return [finding.having(disk=disk) for finding in found]
 
 
-def snapshots(file: Path, format: Format, disk: str) -> list[Finding]:
+def snapshots(file: Path | Strung, format: Format, disk: str) -> list[Finding]:
     """Return a finding if *file* holds snapshots, which are not taken over."""
     names = qcow2.snapshots(file) if format == "qcow2" else []
     if not names:
