@@ -33,7 +33,8 @@ from v2v.mapping.pieces import Mapped
 
 SECTOR = 512
 _MAX_DESCRIPTOR = 1 << 20
-_NO_PARENT = "ffffffff"
+# The CID of a parent where there is none.
+NONE = "ffffffff"
 _GD_AT_END = 2**64 - 1
 _COMPRESSED = 1 << 16
 # Types that are files.  Devices (fullDevice, RDM) are not images of a disk.
@@ -46,6 +47,7 @@ _EXTENT = re.compile(
 _ENCODING = re.compile(
     rb'(?:\A|\n)[ \t]{0,9}(?:ddb\.)?encoding[ \t]{0,9}=[ \t]{0,9}"?([\w.-]{1,40})', re.I
 )
+_PARENT_CID = re.compile(rb"parentCID[ \t]{0,9}=[ \t]{0,9}[0-9A-Fa-f]{0,8}")
 _PROTOCOL = re.compile(r"^[A-Za-z0-9+.\-]+:")
 
 
@@ -111,7 +113,7 @@ def examine(
         _examine_extent(path, extent, checked)
     return Image(
         size=checked_size(path, found.size),
-        differencing=found.parent_cid != _NO_PARENT,
+        differencing=found.parent_cid != NONE,
         parent=found.parent,
         mapped=_mapped(path, found),
     )
@@ -164,11 +166,35 @@ def parse(path: Path, data: bytes) -> Descriptor:
     return Descriptor(
         create_type=values.get("createtype", ""),
         cid=values.get("cid", "").lower(),
-        parent_cid=values.get("parentcid", _NO_PARENT).lower(),
+        parent_cid=values.get("parentcid", NONE).lower(),
         parent=values.get("parentfilenamehint"),
         extents=extents,
         uuid=_uuid(values.get("ddb.uuid", "")),
     )
+
+
+def laid(image: Part, parent: Part) -> bytes:
+    """Return how *image* begins if it is to name no file, but the CID of *parent*.
+
+    Whole sectors.  Raises SourceError if it is no sparse VMDK, or the parent has no
+    CID: qemu lays nothing on such a one.
+    """
+    head, _ = ends(image)
+    below = descriptor(parent).cid
+    if head[:4] != b"KDMV" or not re.fullmatch("[0-9a-f]{1,8}", below):
+        raise SourceError(
+            f"{image.path} holds what differs from another disk, and they cannot be "
+            "read together",
+            "consolidate the snapshots on the source, and copy or export again",
+        )
+    at, length = (n * SECTOR for n in struct.unpack_from("<QQ", head, 28))
+    data = image.read(0, _bounded(image.path, at + length))
+    # As qemu looks for both: anywhere in the text, and in this case.
+    text = data[at:].rstrip(b"\0").replace(b"parentFileNameHint", b"#arentFileNameHint")
+    text = _PARENT_CID.sub(b"parentCID=%08x" % int(below, 16), text)
+    if len(text) > length:
+        raise SourceError(f"{image.path}: its descriptor has no room for a parent")
+    return data[:at] + text.ljust(length, b"\0")
 
 
 def _uuid(text: str) -> str | None:
@@ -304,7 +330,7 @@ def _embedded(image: Part, capacity: int) -> Image:
     # not follow it, nor do we.
     return Image(
         size=capacity * SECTOR,
-        differencing=found.parent_cid != _NO_PARENT,
+        differencing=found.parent_cid != NONE,
         parent=found.parent,
     )
 
@@ -318,7 +344,7 @@ def chain(path: Path, checked: Checked) -> tuple[File, ...]:
     found: list[File] = []
     seen = {path}
     child = _descriptor_or_none(path)
-    while child and child.parent_cid != _NO_PARENT:
+    while child and child.parent_cid != NONE:
         parent = _parent(path, child, checked)
         if parent in seen:
             raise SourceError(f"{path}: the chain of snapshots runs in a circle")
@@ -335,7 +361,24 @@ def chain(path: Path, checked: Checked) -> tuple[File, ...]:
     return tuple(found)
 
 
-def _descriptor_or_none(path: Path) -> Descriptor | None:
+def check_made_on(name: str, child: Part, parent: Part) -> None:
+    """Raise SourceError if *child*, called *name*, says that it lies on another one.
+
+    Nothing is said by one without a CID of a parent, or without a descriptor.
+    """
+    try:
+        upper, lower = _descriptor_or_none(child), _descriptor_or_none(parent)
+    except SourceError:
+        return  # a sparse extent has none; whoever examines it tells what is broken
+    if upper and lower and upper.parent_cid not in (NONE, lower.cid):
+        raise SourceError(
+            f"{name} was made on a disk with CID {upper.parent_cid:.8}, and the one "
+            f"below it has {lower.cid:.8}: the parent was changed after the snapshot",
+            "consolidate the snapshots on the source, and export again",
+        )
+
+
+def _descriptor_or_none(path: Path | Part) -> Descriptor | None:
     head, _ = ends(path)
     return descriptor(path) if matches(head, b"") and head[:4] != b"COWD" else None
 

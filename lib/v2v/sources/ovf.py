@@ -12,7 +12,17 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from v2v import digests, paths
-from v2v.document import VM, Bus, Digest, Disk, Finding, Source, disk_id
+from v2v.document import (
+    VM,
+    Bus,
+    Digest,
+    Disk,
+    File,
+    Finding,
+    Layer,
+    Source,
+    disk_id,
+)
 from v2v.errors import SourceError
 from v2v.ovf import (
     archive,
@@ -145,11 +155,11 @@ def _compare(wanted: Iterable[Digest]) -> None:
 def _places(disk: Disk) -> Iterator[tuple[str, int]]:
     """Yield where the files of *disk* begin: path and offset."""
     if layer := disk.source:
-        yield layer.path or "", layer.offset or 0
-        for part in layer.parts:
-            yield part.path, part.offset
-        for file in layer.backing:
-            yield file.path, 0
+        images: tuple[Layer | File, ...] = (layer, *layer.backing)
+        for image in images:
+            yield image.path or "", image.offset or 0
+            for part in image.parts:
+                yield part.path, part.offset
 
 
 def _with_digests(disk: Disk, listed: Iterable[Digest]) -> Disk:

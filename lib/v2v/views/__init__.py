@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import pkgutil
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -133,8 +134,7 @@ def placed(layer: Layer, checked: Checked) -> tuple[Layer, Checked]:
     or *checked* does not let its origin pass: where a document says that the view lies
     means nothing.
     """
-    parts: tuple[Named, ...] = (layer, *layer.parts, *layer.backing, *layer.digests)
-    if all(part.origin is None for part in parts):
+    if all(part.origin is None for part in _files(layer)):
         return layer, checked
     seen: list[Path] = []
 
@@ -144,11 +144,7 @@ def placed(layer: Layer, checked: Checked) -> tuple[Layer, Checked]:
         seen.append(_again(part, checked))
         return part.having(path=str(seen[-1]))
 
-    layer = put(layer).having(
-        parts=tuple(map(put, layer.parts)),
-        backing=tuple(map(put, layer.backing)),
-        digests=tuple(map(put, layer.digests)),
-    )
+    layer = _each(layer, put)
     folders = [path.parent.resolve() for path in seen]
 
     def also(path: str | Path) -> Path:
@@ -160,6 +156,27 @@ def placed(layer: Layer, checked: Checked) -> tuple[Layer, Checked]:
         return real if inside else checked(path)
 
     return layer, also
+
+
+def _files(layer: Layer) -> list[Named]:
+    """Return all that names a file in *layer*."""
+    images: tuple[Layer | File, ...] = (layer, *layer.backing)
+    return [*images, *(p for image in images for p in image.parts), *layer.digests]
+
+
+def _each(layer: Layer, change: Callable[[Named], Any]) -> Layer:
+    """Return *layer* with *change* made to all that names a file in it."""
+
+    def parent(file: File) -> File:
+        made: File = change(file)
+        return made.having(parts=tuple(map(change, file.parts)))
+
+    made: Layer = change(layer)
+    return made.having(
+        parts=tuple(map(change, layer.parts)),
+        backing=tuple(map(parent, layer.backing)),
+        digests=tuple(map(change, layer.digests)),
+    )
 
 
 def _again(part: Named, checked: Checked) -> Path:
@@ -221,14 +238,10 @@ def marked(vm: VM) -> VM:
             path=str(view.place), origin=view.origin, stretch=view.stretch
         )
 
-    def marked_layer(layer: Layer | None) -> Layer | None:
-        return layer and mark(layer).having(
-            parts=tuple(map(mark, layer.parts)),
-            backing=tuple(map(mark, layer.backing)),
-            digests=tuple(map(mark, layer.digests)),
-        )
-
-    disks = tuple(disk.having(source=marked_layer(disk.source)) for disk in vm.disks)
+    disks = tuple(
+        disk.having(source=disk.source and _each(disk.source, mark))
+        for disk in vm.disks
+    )
     described = _at(vm.source.location)
     used = list(dict.fromkeys([*used, *([described] if described else [])]))
     if not used:
@@ -284,9 +297,9 @@ def mark(origin: str) -> str:
 def kept(vm: VM) -> list[Hold]:
     """Return a share in each view of *vm*, which another process has made."""
     layers = [layer for disk in vm.disks if (layer := disk.source)]
-    places = {layer.path for layer in layers if layer.origin}
-    places |= {f.path for layer in layers for f in layer.backing if f.origin}
-    places |= {c.path for layer in layers for c in layer.parts if c.origin}
+    # What is only compared is not needed for as long.
+    named = [f for layer in layers for f in _files(layer.having(digests=()))]
+    places = {file.path for file in named if file.origin}
     return [share for path in places if path and (share := store.share(Path(path)))]
 
 
