@@ -4,6 +4,7 @@
 import random
 import subprocess
 import tarfile
+import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -12,10 +13,12 @@ from pathlib import Path
 
 import archives
 import differencing
+import ovf_package
 import vmfs_delta
+from v2v import views
 from v2v.document import File, Format, Layer
 from v2v.formats import Checked
-from v2v.sources import images
+from v2v.sources import Request, images, ovf
 from v2v.sources.images import Part
 
 MIB = 2**20
@@ -219,6 +222,26 @@ def _member(folder: Path, data: bytes, checked: Checked, *, format: Format) -> L
     return images.layer(folder / "a.ova", format, checked, part=part)[0]
 
 
+def _zipped(
+    folder: Path, data: bytes, checked: Checked, *, format: Format, method: int
+) -> Layer:
+    """A disk in an OVA that is a zip archive, with another file behind it."""
+    stated = {"raw": ovf_package.RAW, "vmdk": ovf_package.VMDK}[format]
+    differencing.image(folder / "disk", data, format)
+    if format == "raw":
+        (folder / "disk").write_bytes(data)
+    members = {
+        "a.ovf": ovf_package.one_disk("disk", stated).encode(),
+        "disk": (folder / "disk").read_bytes(),
+        "b.txt": b"x" * 5000,
+    }
+    (folder / "disk").unlink()
+    path = ovf_package.zipped(folder / "a.ova", members, method)
+    vm = views.marked(next(iter(ovf.read(Request(location=str(path))))))
+    assert vm.disks[0].source
+    return vm.disks[0].source
+
+
 def _xva(folder: Path, data: bytes, checked: Checked) -> Layer:
     path = folder / "a.xva"
     archives.xva(path, b"<value/>", {"Ref:1": b"x" * MIB, "Ref:2": data}, keep_alive=4)
@@ -286,6 +309,18 @@ KINDS = {
     "ova raw": Kind(make=partial(_member, format="raw"), unit=1, sparse=False),
     "ova vmdk": Kind(make=partial(_member, format="vmdk")),
     "ova qcow2": Kind(make=partial(_member, format="qcow2")),
+    "zip raw": Kind(
+        make=partial(_zipped, format="raw", method=zipfile.ZIP_STORED),
+        unit=1,
+        sparse=False,
+    ),
+    "zip vmdk": Kind(make=partial(_zipped, format="vmdk", method=zipfile.ZIP_STORED)),
+    "zip deflated raw": Kind(
+        make=partial(_zipped, format="raw", method=zipfile.ZIP_DEFLATED), unit=1
+    ),
+    "zip deflated vmdk": Kind(
+        make=partial(_zipped, format="vmdk", method=zipfile.ZIP_DEFLATED)
+    ),
     "xva": Kind(make=_xva, unit=1),
     "vma": Kind(make=_vma, unit=1),
 }

@@ -122,7 +122,7 @@ def _missing(wanted: _Wanted, e: SourceError) -> Found:
 
 def _unclear(wanted: _Wanted, message: str) -> Found:
     href = wanted.file.href
-    unpack = "unpack the OVA with tar, " if _packed(wanted) else ""
+    unpack = _unpack(wanted)
     return _blocked(
         wanted,
         "disk-chunked",
@@ -132,8 +132,12 @@ def _unclear(wanted: _Wanted, message: str) -> Found:
     )
 
 
-def _packed(wanted: _Wanted) -> bool:
-    return isinstance(wanted.package, Archive)
+def _unpack(wanted: _Wanted) -> str:
+    """Return what to do first: if the package is an archive, unpack it."""
+    package = wanted.package
+    if isinstance(package, Archive):
+        return f"unpack the OVA with {package.program}, "
+    return ""
 
 
 def _opened(wanted: _Wanted, whole: Whole, envelope: Envelope) -> Found:
@@ -143,12 +147,12 @@ def _opened(wanted: _Wanted, whole: Whole, envelope: Envelope) -> Found:
     head, _ = formats.ends(part)
     is_apart = isinstance(part, Strung) or whole.stored is not None
     is_text = format == "vmdk" and not head.startswith(_BINARY_VMDK)
-    if is_text and (_packed(wanted) or is_apart):
+    if is_text and (isinstance(wanted.package, Archive) or is_apart):
         return _blocked(
             wanted,
             "disk-split",
             f"{wanted.file.href} only lists other files, which cannot be read in place",
-            "unpack the OVA with tar, and name the .ovf in it",
+            f"{_unpack(wanted)}and name the .ovf in it",
         )
     parents = tuple(_parents(wanted, envelope))
     chain = [(part, format), *parents]
@@ -238,7 +242,7 @@ def _can_lie(
 
 def _compressed(wanted: _Wanted, message: str) -> Found:
     href = wanted.file.href
-    unpack = "unpack the OVA with tar, " if _packed(wanted) else ""
+    unpack = _unpack(wanted)
     return _blocked(
         wanted,
         "disk-compressed",

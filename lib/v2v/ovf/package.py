@@ -18,7 +18,8 @@ from urllib.parse import unquote
 from v2v import formats, paths, views
 from v2v.errors import SourceError
 from v2v.formats import Part
-from v2v.ovf import archive, text
+from v2v.mapping.zipped import is_zip
+from v2v.ovf import archive, text, zipped
 
 _REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 _DRIVE = re.compile(r"[A-Za-z]:")
@@ -88,11 +89,16 @@ class Package(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Archive:
-    """An OVA: all files are members of one tar archive."""
+    """An OVA: all files are members of one archive.
+
+    ``program`` unpacks it; ``padded``: each member is followed by zeroes, as in tar.
+    """
 
     path: Path
     name: str
     members: Mapping[str, Part]
+    program: str = "tar"
+    padded: bool = True
 
     def ovf(self) -> bytes:
         """See Package."""
@@ -148,7 +154,7 @@ class Archive:
         """See Package."""
         raise SourceError(
             f"a disk in {self.path} names another file, {Path(path).name!r:.300}",
-            "unpack the OVA with tar, and name the .ovf in it",
+            f"unpack the OVA with {self.program}, and name the .ovf in it",
         )
 
 
@@ -262,6 +268,9 @@ def of(path: Path, allow: tuple[Path, ...]) -> Package:
     Raises SourceError for an archive that is broken or hostile, or holds no OVF.
     """
     head, _ = formats.ends(path, 0, None)
+    if is_zip(head):
+        path = path.resolve()
+        return _archive(path, zipped.Members(path), program="unzip", padded=False)
     if not archive.is_tar(head):
         if path.suffix.lower() == ".ova" and not text.root_name(head):
             raise SourceError(
@@ -270,15 +279,24 @@ def of(path: Path, allow: tuple[Path, ...]) -> Package:
         return Folder(path=path, allow=allow)
     # Later stages open the file itself, and may only where it really is.
     path = path.resolve()
-    members = archive.index(path)
+    return _archive(path, archive.index(path), program="tar", padded=True)
+
+
+def _archive(
+    path: Path, members: Mapping[str, Part], *, program: str, padded: bool
+) -> Archive:
+    """Return the archive of *members*.  Raises SourceError if it has not one OVF."""
     found = [name for name in members if name.lower().endswith(".ovf")]
     if len(found) != 1:
         shown = ", ".join(found[:5])
         raise SourceError(
             f"{path} holds {f'several OVFs: {shown}' if found else 'no OVF'}",
-            "export the VM again, or unpack the archive and name one .ovf",
+            f"export the VM again, or unpack the archive with {program} and name one "
+            "description in it",
         )
-    return Archive(path=path, name=found[0], members=members)
+    return Archive(
+        path=path, name=found[0], members=members, program=program, padded=padded
+    )
 
 
 def _readings(href: str) -> list[str]:

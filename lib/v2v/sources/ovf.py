@@ -24,6 +24,7 @@ from v2v.document import (
     disk_id,
 )
 from v2v.errors import SourceError
+from v2v.mapping.zipped import is_zip
 from v2v.ovf import (
     archive,
     certificate,
@@ -50,9 +51,8 @@ _PACKED = {
     b"\xfd7zXZ\0": "xz -dc",
     b"(\xb5/\xfd": "zstd -dc",
     b"BZh": "bzip2 -dc",
-    b"PK\x03\x04": "unzip -p",
 }
-_PACKED_SUFFIXES = (".ova.gz", ".ova.xz", ".ova.zst", ".ova.bz2", ".ova.zip")
+_PACKED_SUFFIXES = (".ova.gz", ".ova.xz", ".ova.zst", ".ova.bz2")
 _DISKS = (*SUFFIXES, *RAW_SUFFIXES)
 _INTERFACES: dict[str, Bus] = {
     "ide": "ide",
@@ -77,6 +77,8 @@ def claims(location: str) -> bool:
     head = _head(path)
     if name.endswith(".tar"):
         return archive.is_tar(head) and archive.first_name(head).endswith(".ovf")
+    if name.endswith(".zip"):
+        return is_zip(head)
     if _unpacker(head):
         return name.endswith(_PACKED_SUFFIXES)
     if path.suffix.lower() in _DISKS or path.stat().st_size > text.MAX_SIZE:

@@ -22,7 +22,7 @@ from v2v import formats, paths
 from v2v.document import VM, Chunk, Digest, File, Finding, Layer
 from v2v.errors import SourceError
 from v2v.formats import Checked
-from v2v.views import fuse, packed, remote, store, urls
+from v2v.views import fuse, packed, remote, store, unpacking, urls
 from v2v.views.store import Hold
 from v2v.views.view import View
 
@@ -63,7 +63,7 @@ class Kind(Protocol):
 # The views of this process, by what each is of; and by the path of each.
 _opened: dict[str, View] = {}
 _HELPERS = {
-    *("fuse", "packings", "sizes", "store", "streams", "unpacking", "view"),
+    *("deflated", "fuse", "packings", "sizes", "store", "streams", "unpacking", "view"),
     *("xzindex", "download", "means", "plugins", "transports", "urls"),
 }
 
@@ -116,7 +116,8 @@ def source(location: str) -> str:
 def member(part: formats.Part, name: str) -> Path:
     """Return the file *name* that holds what *part*, a packed member, holds.
 
-    Raises SourceError as source does, and for what is not packed by gzip, bzip2 or xz.
+    Raises SourceError as source does, and for what is not packed by gzip, bzip2, xz or
+    zip.
     """
     name = _BAD.sub("_", name)[-100:] or "member"
     outer = _at(str(part.path))
@@ -125,6 +126,12 @@ def member(part: formats.Part, name: str) -> Path:
         view = replace(view, origin=outer.origin)
     _opened[f"{view.origin}\0{part.offset}"] = view
     return view.path
+
+
+def check_size(path: Path, size: int) -> None:
+    """Raise SourceError if what *path* says to hold, *size* bytes, is too much."""
+    if size > (limits.most or formats.MAX_SIZE):
+        raise unpacking.too_large(path, limits.most or formats.MAX_SIZE)
 
 
 def placed(layer: Layer, checked: Checked) -> tuple[Layer, Checked]:

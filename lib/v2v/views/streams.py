@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator
 from typing import IO, Protocol
 
 from v2v import process
-from v2v.views.packings import Packing
+from v2v.views import deflated
+from v2v.views.packings import MEMBER, Packing
 
 # Bytes that are read, and given out, at once.
 _PIECE = 2**20
@@ -77,6 +78,9 @@ def pieces(packing: Packing, file: IO[bytes], length: int) -> Iterator[bytes]:
         return
     try:
         stretch = _Stretch(file, length)
+        if packing is MEMBER:
+            yield from deflated.pieces(stretch)
+            return
         yield from _members(_NEW[packing.name], packing.magics, stretch)
     except (zlib.error, OSError, lzma.LZMAError, ValueError) as e:
         if isinstance(e, OSError) and e.errno is not None:
