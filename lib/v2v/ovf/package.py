@@ -122,7 +122,7 @@ class Archive:
             if name in self.members:
                 return self.members[name]
             if _leads_away(name):
-                raise _refused(href)
+                return _fetched(href)
         # Exporters do not agree with themselves on case: .VMDK.
         same = self._any_case.get(_readings(href)[0].lower(), [])
         if len(same) == 1:
@@ -234,7 +234,7 @@ class Folder:
                     return formats.part(file, 0, None)
             except SourceError as e:
                 raise _refused(href) from e
-        raise _refused(href)
+        return _fetched(href)
 
     def pieces(self, href: str) -> list[Piece]:
         """See Package."""
@@ -311,11 +311,27 @@ def _leads_away(name: str) -> bool:
     return bool(away) or ".." in name.split("/") or name in ("", ".")
 
 
+def _fetched(href: str) -> Part:
+    """Return the file at the URL *href*, if the user allowed it.
+
+    Raises RefusedError if not, MissingError if it cannot be had.
+    """
+    try:
+        found = views.fetched(href)
+    except SourceError as e:
+        raise MissingError(e.message, e.remedy) from e
+    if found is None:
+        raise _refused(href)
+    return formats.part(found, 0, None)
+
+
 def _refused(href: str) -> RefusedError:
-    if re.match(r"https?:", href, re.IGNORECASE):
+    if folder := views.folder(href):
         return RefusedError(
-            f"{href!r:.300} is on the network, from where nothing is fetched",
-            "download it, put it beside the OVF and correct the href",
+            f"{views.shown(href)!r:.300} is on the network, from where nothing is "
+            "fetched unasked",
+            "if it really belongs to this VM, add --allow-url "
+            f"{folder}; or download it, put it beside the OVF and correct the href",
         )
     return RefusedError(
         f"{href!r:.300} leads out of the folder of the OVF",

@@ -22,7 +22,7 @@ from v2v import formats, paths
 from v2v.document import VM, Chunk, Digest, File, Finding, Layer
 from v2v.errors import SourceError
 from v2v.formats import Checked
-from v2v.views import fuse, packed, remote, store, unpacking, urls
+from v2v.views import fuse, means, packed, remote, store, unpacking, urls
 from v2v.views.store import Hold
 from v2v.views.view import View
 
@@ -126,6 +126,27 @@ def member(part: formats.Part, name: str) -> Path:
         view = replace(view, origin=outer.origin)
     _opened[f"{view.origin}\0{part.offset}"] = view
     return view.path
+
+
+def fetched(location: str) -> Path | None:
+    """Return the view of the file at *location*, which a description names.
+
+    None if that is no URL, or one that the user has not allowed.  Raises SourceError
+    as source does.
+    """
+    if folder(location) is None:
+        return None
+    url = urls.parse(location)
+    near = remote.standing_for(url.shown()) is not None
+    return Path(source(location)) if near or means.now().allows(url) else None
+
+
+def folder(location: str) -> str | None:
+    """Return the folder of the URL *location*; None if that is no URL of a file."""
+    try:
+        return urls.parse(location).folder.shown() if urls.is_url(location) else None
+    except SourceError:
+        return None
 
 
 def check_size(path: Path, size: int) -> None:
