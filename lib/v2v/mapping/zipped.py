@@ -75,6 +75,26 @@ def members(path: Path) -> dict[str, Member]:
         raise SourceError(f"{path}: {e.strerror}", "check the file") from e
 
 
+def unreadable(path: Path, member: Member) -> SourceError:
+    """Return the error for *member* of *path*, which we cannot unpack."""
+    how = f"packed in a way that is not known (method {member.method})"
+    return SourceError(
+        f"{path}: its member {member.name!r:.300} is "
+        f"{'encrypted' if member.encrypted else how}",
+        "unpack it with unzip or 7z, which ask for a password, and name the "
+        "description of the VM",
+    )
+
+
+def wrong_size(path: Path, name: str, found: int, said: int) -> SourceError:
+    """Return the error for the member *name* of *path*, which holds *found* bytes."""
+    return SourceError(
+        f"{path} is damaged: its member {name!r:.300} holds {found} bytes, and its "
+        f"directory says {said}",
+        "copy it again from the source",
+    )
+
+
 def _reason(e: Exception) -> str:
     if str(e).startswith("File is not a zip file"):
         return "its directory, at its end, is not there: it is cut off"

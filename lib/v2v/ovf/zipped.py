@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from v2v import formats, views
-from v2v.errors import SourceError
 from v2v.formats import Part
 from v2v.mapping import zipped
 from v2v.mapping.zipped import DEFLATED, STORED, Member
@@ -31,20 +30,10 @@ class Members(Mapping[str, Part]):
     def __getitem__(self, name: str) -> Part:
         """Return where the file *name* lies, unpacked now if need be."""
         member = self._found[name]
-        if member.encrypted:
-            raise SourceError(
-                f"{self._path}: its member {name!r:.300} is encrypted",
-                "unpack it with unzip or 7z, which ask for the password, and name "
-                "the .ovf",
-            )
+        if member.encrypted or member.method not in (STORED, DEFLATED):
+            raise zipped.unreadable(self._path, member)
         if member.method == STORED:
             return Part(path=self._path, offset=member.data_at, length=member.size)
-        if member.method != DEFLATED:
-            raise SourceError(
-                f"{self._path}: its member {name!r:.300} is packed in a way that is "
-                f"not known (method {member.method})",
-                "unpack it with unzip or 7z, and name the .ovf",
-            )
         return self._unpacked(member)
 
     def _unpacked(self, member: Member) -> Part:
@@ -53,11 +42,7 @@ class Members(Mapping[str, Part]):
         views.check_size(self._path, member.size)
         view = formats.part(views.member(packed, PurePosixPath(member.name).name))
         if view.length != member.size:
-            raise SourceError(
-                f"{self._path} is damaged: its member {member.name!r:.300} holds "
-                f"{view.length} bytes, and its directory says {member.size}",
-                "copy it again from the source",
-            )
+            raise zipped.wrong_size(self._path, member.name, view.length, member.size)
         return view
 
     def __iter__(self) -> Iterator[str]:

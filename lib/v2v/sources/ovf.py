@@ -76,7 +76,7 @@ def claims(location: str) -> bool:
         return True
     head = _head(path)
     if name.endswith(".tar"):
-        return archive.is_tar(head) and archive.first_name(head).endswith(".ovf")
+        return archive.is_tar(head) and _holds_ovf(path, head)
     if name.endswith(".zip"):
         return is_zip(head)
     if _unpacker(head):
@@ -84,6 +84,15 @@ def claims(location: str) -> bool:
     if path.suffix.lower() in _DISKS or path.stat().st_size > text.MAX_SIZE:
         return False
     return text.root_name(head) == "Envelope"
+
+
+def _holds_ovf(path: Path, head: bytes) -> bool:
+    """Whether the tar archive *path* has an OVF, which may be its last member."""
+    first = archive.first_name(head)
+    # That of an XVA has a million members.
+    if first.endswith((".ovf", "ova.xml")):
+        return first.endswith(".ovf")
+    return any(name.lower().endswith(".ovf") for name in archive.index(path))
 
 
 def read(request: Request) -> Iterator[VM]:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from v2v import formats, paths
-from v2v.document import VM, Chunk, Digest, File, Finding, Layer
+from v2v.document import VM, Chunk, Digest, File, Finding, Layer, Stretch
 from v2v.errors import SourceError
 from v2v.formats import Checked
 from v2v.views import fuse, means, packed, remote, store, unpacking, urls
@@ -106,9 +106,13 @@ def source(location: str) -> str:
                 place=one.place,
                 mark=made.mark if made else one.mark,
                 finding=one.finding or (made.finding if made else None),
+                inside=one.inside,
             )
             place = str(one.path)
     if made:
+        for file in made.inside:
+            inner = replace(file, origin=made.origin)
+            _opened[_key(made.origin, file.stretch)] = inner
         _opened[location] = _opened[made.origin] = made
     return place
 
@@ -124,8 +128,13 @@ def member(part: formats.Part, name: str) -> Path:
     view = packed.member(part, name, limits.most, outer)
     if outer:
         view = replace(view, origin=outer.origin)
-    _opened[f"{view.origin}\0{part.offset}"] = view
+    _opened[_key(view.origin, view.stretch)] = view
     return view.path
+
+
+def _key(origin: str, stretch: Stretch | None) -> str:
+    """Return what the view of the member at *stretch* of *origin* is known by."""
+    return f"{origin}\0{stretch.offset}" if stretch else origin
 
 
 def fetched(location: str) -> Path | None:
@@ -217,6 +226,9 @@ def _again(part: Named, checked: Checked) -> Path:
         path = source(permitted)
         if part.stretch:
             at, length = part.stretch.offset, part.stretch.length
+            known = _opened.get(_key(permitted, part.stretch))
+            if known and known.stretch == part.stretch:
+                return known.path
             name = Path(part.path or "").name
             return member(formats.part(Path(path), at, length), name)
         if path != permitted:
@@ -275,14 +287,14 @@ def marked(vm: VM) -> VM:
     if not used:
         return vm
     location = described.origin if described else vm.source.location
+    # All files of one archive say the same.
+    said = dict.fromkeys(view.finding for view in used if view.finding)
     grants = tuple(g for g in vm.grants if not _is_view(Path(g.folder)))
     vm = vm.having(
         source=vm.source.having(location=location),
         disks=disks,
         grants=grants,
-        findings=tuple(
-            map(_told, (*vm.findings, *(v.finding for v in used if v.finding)))
-        ),
+        findings=tuple(map(_told, (*vm.findings, *said))),
     )
     for view in used:
         place = remote.standing_for(view.origin) or Path(view.origin).parent

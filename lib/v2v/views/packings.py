@@ -54,7 +54,9 @@ PACKINGS = (
         command=("lzop", "-dcq"),
     ),
 )
-# A member of a zip archive, with its header: no packing of a file of its own.
+# Members of archives, which are no packing of a file of their own: one that is as it
+# is, and one of a zip with its header.
+PLAIN = Packing(name="nothing", suffixes=(), magics=())
 MEMBER = Packing(name="zip", suffixes=(), magics=(b"PK\x03\x04",))
 _ARCHIVES = (".ova", ".xva", ".vma")
 _TAR = {".tgz": ".gz", ".tbz2": ".bz2", ".txz": ".xz", ".tzst": ".zst"}

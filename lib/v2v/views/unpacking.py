@@ -26,8 +26,12 @@ _PAUSE = 10.0  # seconds between two lines of progress
 log = logging.getLogger(__name__)
 
 
-def unpack(part: Part, packing: Packing, into: Path, most: int) -> int:
+def unpack(
+    part: Part, packing: Packing, into: Path, most: int, *, quietly: bool = False
+) -> int:
     """Write what *part* of a file holds to *into*; return its size, at most *most*.
+
+    ``quietly``: it is one of many, and not worth a line.
 
     Raises SourceError if it is damaged or larger, or there is no room for it.
     """
@@ -39,7 +43,8 @@ def unpack(part: Part, packing: Packing, into: Path, most: int) -> int:
             packed.seek(part.offset)
             writer = Writer(source, plain, into.parent, most)
             shown = time.monotonic()
-            log.info("unpacking %s, %s", source, _shown(size))
+            level = logging.DEBUG if quietly else logging.INFO
+            log.log(level, "unpacking %s, %s", source, _shown(size))
             for piece in pieces(packing, packed, size):
                 writer.add(piece)
                 if time.monotonic() - shown > _PAUSE:
@@ -54,7 +59,10 @@ def unpack(part: Part, packing: Packing, into: Path, most: int) -> int:
     except OSError as e:
         if e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise no_room(source, into.parent) from e
-        raise SourceError(f"{source} cannot be unpacked: {e.strerror}") from e
+        raise SourceError(
+            f"{source} cannot be unpacked: {e.strerror}",
+            "unpack it yourself, and name the VM or the disk in it",
+        ) from e
 
 
 class Writer:
