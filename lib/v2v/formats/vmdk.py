@@ -191,9 +191,14 @@ def laid(image: Part, parent: Part) -> bytes:
     data = image.read(0, _bounded(image.path, at + length))
     # As qemu looks for both: anywhere in the text, and in this case.
     text = data[at:].rstrip(b"\0").replace(b"parentFileNameHint", b"#arentFileNameHint")
-    text = _PARENT_CID.sub(b"parentCID=%08x" % int(below, 16), text)
+    parent_cid = b"parentCID=%08x" % int(below, 16)
+    text, count = _PARENT_CID.subn(parent_cid, text)
+    text += b"" if count else b"\n" + parent_cid + b"\n"
     if len(text) > length:
-        raise SourceError(f"{image.path}: its descriptor has no room for a parent")
+        raise SourceError(
+            f"{image.path}: its descriptor has no room for a parent",
+            "consolidate the snapshots on the source, and copy or export again",
+        )
     return data[:at] + text.ljust(length, b"\0")
 
 

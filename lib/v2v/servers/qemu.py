@@ -103,6 +103,15 @@ def _lay(upper: _Opened, lower: _Opened) -> None:
     """
     upper.bottom["backing"] = lower.top
     named = upper.image.differencing
+    if (
+        upper.format == "vmdk"
+        and not upper.image.mapped
+        and lower.top["driver"] != "vmdk"
+    ):
+        raise SourceError(
+            f"{upper.place.path} is a delta of VMware on a disk of another kind",
+            "consolidate the snapshots on the source, and copy or export again",
+        )
     if upper.image.mapped or ("filename" in lower.top.get("file", {}) and named):
         return
     if upper.format == "vmdk":
