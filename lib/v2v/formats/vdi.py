@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import struct
 import uuid
+from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -21,6 +22,7 @@ from v2v.formats import (
     Image,
     Part,
     broken,
+    checked_blocks,
     checked_size,
     ends,
     part,
@@ -79,6 +81,7 @@ def _mapped(image: Part, head: bytes, size: int) -> Mapped:
     block, extra, count = struct.unpack_from("<III", head, 376)
     if block < 512 or block % 512 or extra % 512 or count * block < size:
         raise broken(image.path, "its block map does not fit the disk")
+    checked_blocks(image.path, -(-size // block))
     return blocks.vdi(image, table_at, data_at, (size, block, extra))
 
 
@@ -88,20 +91,45 @@ def chain(path: Path, checked: Checked) -> tuple[File, ...]:
     Its header has only the parent's UUID; so has the parent's own.  Raises SourceError
     if one is not in the folder of the child, or the one above.
     """
-    return parents.chain(path, "vdi", partial(_parent, checked=checked))
+    seen: dict[Path, Mapping[bytes, Path]] = {}
+
+    def by_id(folder: Path) -> Mapping[bytes, Path]:
+        if folder not in seen:
+            seen[folder] = _by_id(folder, checked)
+        return seen[folder]
+
+    return parents.chain(path, "vdi", partial(_parent, by_id=by_id, checked=checked))
 
 
-def _parent(path: Path, checked: Checked) -> Path | None:
+def _by_id(folder: Path, checked: Checked) -> Mapping[bytes, Path]:
+    """Return the images in *folder* that may be read, by their identifiers."""
+    found: dict[bytes, Path] = {}
+    for file in islice(sorted(folder.glob("*.[vV][dD][iI]")), _MAX_FILES):
+        if _may_be_read(file, checked) and (head := _head(file)):
+            found.setdefault(head[392:408], file)
+    return found
+
+
+def _parent(
+    path: Path, by_id: Callable[[Path], Mapping[bytes, Path]], checked: Checked
+) -> Path | None:
     head = _head(path)
     if not head or not any(head[424:440]):
         return None
     wanted = head[424:440]
     for folder in (path.parent, path.parent.parent):
-        for file in islice(sorted(folder.glob("*.[vV][dD][iI]")), _MAX_FILES):
-            if file.is_file() and (found := _head(file)) and found[392:408] == wanted:
-                return checked(file)
+        if wanted in (known := by_id(folder)):
+            return checked(known[wanted])
     name = uuid.UUID(bytes_le=wanted)
     return parents.beside(path, [f"{{{name}}}.vdi"], checked)
+
+
+def _may_be_read(file: Path, checked: Checked) -> bool:
+    """Whether *file*, which nobody has named, is one that may be looked into."""
+    try:
+        return checked(file).is_file()
+    except SourceError:
+        return False
 
 
 def _head(path: Path) -> bytes | None:

@@ -16,7 +16,16 @@ from pathlib import Path
 
 from v2v.document import File
 from v2v.errors import SourceError
-from v2v.formats import Checked, Image, Part, broken, checked_size, part, truncated
+from v2v.formats import (
+    Checked,
+    Image,
+    Part,
+    broken,
+    checked_blocks,
+    checked_size,
+    part,
+    truncated,
+)
 from v2v.mapping import blocks, parents
 
 _COOKIE = b"conectix"
@@ -196,7 +205,8 @@ def _check_blocks(image: Part, header: bytes, size: int) -> int:
     if entries * block < size:
         raise broken(image.path, "its block table is too small for the disk")
     last = -1
-    for numbers in image.table(table_at, -(-size // block), "I", "big"):
+    count = checked_blocks(image.path, -(-size // block))
+    for numbers in image.table(table_at, count, "I", "big"):
         last = max(last, max((n for n in numbers if n != _UNUSED), default=-1))
     # Each block has a bitmap of its sectors in front, in whole sectors.
     bitmap = -(-block // _SECTOR // 8 // _SECTOR) * _SECTOR

@@ -33,7 +33,10 @@ def chain(
     seen = {path}
     while above := parent(path):
         if above in seen or len(found) >= _DEEPEST:
-            raise SourceError(f"{path}: the chain of its parents runs in a circle")
+            raise SourceError(
+                f"{path}: the chain of its parents runs in a circle, or has no end",
+                "merge the snapshots or checkpoints on the source, then copy again",
+            )
         seen.add(above)
         found.append(File(path=os.fspath(above), format=format))
         path = above

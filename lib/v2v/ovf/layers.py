@@ -16,6 +16,7 @@ from v2v import formats
 from v2v.document import File, Finding, Format, Layer
 from v2v.errors import SourceError
 from v2v.formats import Part, Strung, vmdk
+from v2v.mapping import laid
 from v2v.ovf import chunks, stored
 from v2v.ovf.chunks import Whole
 from v2v.ovf.envelope import DiskRef, Envelope, FileRef
@@ -231,11 +232,11 @@ def _can_lie(
         return True
     if format_below != "vmdk":
         return False
-    vmdk.check_made_on(wanted.file.href, image, below)
+    laid.check_parent(wanted.file.href, image, below)
     try:
         # A text alone has no start of its own that could be given to it.
         by_name = _is_file(below) and vmdk.descriptor(image).parent_cid != vmdk.NONE
-        return by_name or bool(vmdk.laid(image, below))
+        return by_name or bool(laid.start(image, below))
     except SourceError:
         return False
 

@@ -14,8 +14,8 @@ from itertools import pairwise
 from v2v import formats
 from v2v.document import File, Format, Layer
 from v2v.errors import SourceError
-from v2v.formats import Image, Part, qcow2, vmdk
-from v2v.mapping import kept, tables
+from v2v.formats import Image, Part, qcow2
+from v2v.mapping import kept, laid, tables
 from v2v.servers import Access, Graph, Node
 from v2v.servers.file import joined, sectors, storage, with_start
 
@@ -115,7 +115,7 @@ def _lay(upper: _Opened, lower: _Opened) -> None:
     if upper.image.mapped or ("filename" in lower.top.get("file", {}) and named):
         return
     if upper.format == "vmdk":
-        head = vmdk.laid(upper.place, lower.place)
+        head = laid.start(upper.place, lower.place)
         upper.bottom["file"] = with_start(upper.place, head)
     elif upper.format == "qcow2" and named:
         upper.bottom["file"] = with_start(upper.place, qcow2.severed(upper.place))

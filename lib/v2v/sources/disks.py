@@ -28,11 +28,11 @@ def find(name: str, folder: Path, allow: Sequence[Path]) -> Path:
     plain = name.replace("\\", "/")
     if not _ABSOLUTE.match(plain):
         return paths.checked(beside(folder, plain), roots)
-    if plain.startswith("/") and _there(Path(plain)):
+    if plain.startswith("/") and there(Path(plain)):
         try:
             return paths.checked(plain, roots)
         except SourceError:
-            if not _there(beside(folder, base(name))):
+            if not there(beside(folder, base(name))):
                 raise
     return paths.checked(beside(folder, base(name)), roots)
 
@@ -45,13 +45,13 @@ def base(name: str) -> str:
 def exists(name: str, folder: Path) -> bool:
     """Whether *name* means a file of this host, be it allowed or not."""
     plain = name.replace("\\", "/")
-    return _there(folder / plain) or _there(folder / Path(plain).name)
+    return there(folder / plain) or there(folder / Path(plain).name)
 
 
 def beside(folder: Path, name: str) -> Path:
     """Return *name* in *folder*; in another case if just one such file is there."""
     exact = folder / name
-    if _there(exact):
+    if there(exact):
         return exact
     try:
         files = list(exact.parent.iterdir())
@@ -61,7 +61,7 @@ def beside(folder: Path, name: str) -> Path:
     return same[0] if len(same) == 1 else exact
 
 
-def _there(path: Path) -> bool:
+def there(path: Path) -> bool:
     """Whether *path* exists, or could be made to: as the view of another file.
 
     Path.exists() raises where a folder may not be searched or a name is too long.
@@ -77,7 +77,7 @@ def missing(disk: str, name: str, error: SourceError) -> Finding:
     return Finding(
         code="disk-missing",
         severity="block",
-        message=f"{disk}: the file {name} cannot be opened: {error.message}",
+        message=f"{disk}: the file {name:.300} cannot be opened: {error.message:.600}",
         remedy=error.remedy,
         disk=disk,
     )

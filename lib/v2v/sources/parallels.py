@@ -98,7 +98,8 @@ def _beside(folder: Path) -> Iterator[Finding]:
     if any(f.suffix.lower() in (".sav", ".mem") and f.is_file() for f in files):
         yield descriptions.suspended()
     named = [f for f in files if f.name.lower() == "snapshots.xml" and f.is_file()]
-    for file in named[:1]:
+    # What a link leads to, nobody has named.
+    for file in [f for f in named if not f.is_symlink()][:1]:
         data = descriptions.content(file, text.MAX_SIZE, "a list of snapshots")
         kind = text.Kind(
             root="ParallelsSavedStates",

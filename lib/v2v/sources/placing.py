@@ -52,7 +52,7 @@ def find(name: str, places: Places) -> Path:
     except SourceError:
         for other in places.others:
             file = disks.beside(other, disks.base(name))
-            if disks.exists(str(file), places.folder):
+            if disks.there(file):
                 return places.checked(file)
         raise
 

@@ -32,6 +32,10 @@ _ELSEWHERE = 1
 _MAX_OBJECTS = 2**16
 # Longer strings are no names and paths, and other bytes are not needed.
 _MAX_VALUE = 2**16
+# Tables may overlap and values be shared, so a small file could hold any number.  Real
+# ones have a thousand keys.
+_MAX_KEYS = 2**17
+_MAX_VALUES = 2 * MAX_SIZE
 _FREE, _INT, _UINT, _DOUBLE, _STRING, _BYTES, _BOOL, _NODE = (1, 3, 4, 5, 6, 7, 8, 9)
 
 
@@ -58,9 +62,7 @@ def parse(data: bytes, where: str) -> Node:
     """
     try:
         _check_header(data, where)
-        keys: dict[tuple[int, int], _Key] = {}
-        for table, at, size in _key_tables(data):
-            keys.update(_keys(data, table, at, size))
+        keys = dict(_all_keys(data))
     except (struct.error, OverflowError, UnicodeDecodeError, IndexError) as e:
         raise _broken(where) from e
     root: Node = {}
@@ -106,6 +108,21 @@ def _check_header(data: bytes, where: str) -> None:
             f"{where} was not closed: its log has changes that are not in place",
             "shut the machine down on the source, and export it again",
         )
+
+
+def _all_keys(data: bytes) -> Iterator[tuple[tuple[int, int], _Key]]:
+    """Yield the keys of all tables, by their tables and places.
+
+    Raises IndexError if they are more, or hold more, than those of any machine.
+    """
+    count = total = 0
+    for table, at, size in _key_tables(data):
+        for place, key in _keys(data, table, at, size):
+            count += 1
+            total += len(key.value) if isinstance(key.value, str) else 0
+            if count > _MAX_KEYS or total > _MAX_VALUES:
+                raise IndexError(at)
+            yield place, key
 
 
 def _key_tables(data: bytes) -> Iterator[tuple[int, int, int]]:
