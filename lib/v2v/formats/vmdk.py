@@ -394,7 +394,7 @@ def chain(path: Path, checked: Checked) -> tuple[File, ...]:
     return tuple(found)
 
 
-def _descriptor_or_none(path: Path | Part) -> Descriptor | None:
+def _descriptor_or_none(path: Path) -> Descriptor | None:
     head, _ = ends(path)
     return descriptor(path) if matches(head, b"") and head[:4] != b"COWD" else None
 
