@@ -3,6 +3,7 @@
 
 import gzip
 import json
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -102,3 +103,28 @@ def test_an_ovf_at_a_url_names_its_disk_by_that(
     vm = inspect(tmp_path, f"{server.url}/web01.ovf")
     assert not [f for f in vm["findings"] if f["severity"] == "block"]
     assert vm["disks"][0]["size"] == 20 * MIB
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+@pytest.mark.parametrize("kind", ["ova", "disk"])
+def test_a_zip_at_a_url_is_read(
+    tmp_path: Path, server: WebServer, own_state: Path, kind: str, method: int
+) -> None:
+    data = (server.folder / "disk.vmdk").read_bytes()
+    members = {"web01/web01.ovf": ovf.one_disk("web01/disk.vmdk").encode()}
+    members = {**(members if kind == "ova" else {}), "web01/disk.vmdk": data}
+    ovf.zipped(server.folder / "vm.zip", members, method)
+    url = f"{server.url}/vm.zip"
+    job = Pipeline(
+        [
+            command("v2v-inspect", "--no-guest", "--json", url),
+            command("v2v-convert", "-o", tmp_path / "out", "--format", "raw"),
+        ]
+    ).start(tmp_path / "said")
+    [vm] = vms(job.finish())
+    assert job.statuses == [0, 0], (tmp_path / "said").read_text()
+    assert (vm["source"]["kind"], vm["source"]["location"]) == (kind, url)
+    assert vm["disks"][0]["source"]["origin"] == url
+    [made] = (tmp_path / "out").glob("*sda*")
+    assert made.read_bytes() == (tmp_path / "held").read_bytes()
+    assert not list((own_state / "v2v" / "views").glob("*"))
