@@ -58,9 +58,10 @@ def check_parent(name: str, image: Part, parent: Part) -> None:
         upper, lower = vmdk.descriptor(image), vmdk.descriptor(parent)
     except SourceError:
         return  # a sparse extent has none; whoever examines it tells what is broken
-    if upper.parent_cid not in (vmdk.NONE, lower.cid):
+    named = upper.parent_cid
+    if named != vmdk.NONE and named.lstrip("0") != lower.cid.lstrip("0"):
         raise SourceError(
-            f"{name} was made on a disk with CID {upper.parent_cid:.8}, and the one "
+            f"{name} was made on a disk with CID {named:.8}, and the one "
             f"below it has {lower.cid:.8}: the parent was changed after the snapshot",
             "consolidate the snapshots on the source, and export again",
         )
