@@ -78,10 +78,10 @@ def _write(folder: Path, format: str, size: int) -> None:
 
 def _named(delta: bytes, base: bytes) -> bytes:
     """Return *delta* with the name and the CID of its parent in the descriptor."""
-    found = re.search(rb"\nCID=([0-9a-f]{8})", base)
+    found = re.search(rb"\nCID=([0-9a-f]{1,8})", base)
     assert found and delta.count(_NONE) == 1
     hint = b'\nparentFileNameHint="base.vmdk"\n'
-    made = delta.replace(_NONE, b"parentCID=" + found[1])
+    made = delta.replace(_NONE, b"parentCID=" + found[1].rjust(8, b"0"))
     end = made.index(b"\0", made.index(b"ddb.adapterType"))
     return made[:end] + hint + made[end + len(hint) :]
 
