@@ -4,6 +4,7 @@
 import random
 import subprocess
 import tarfile
+import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -12,11 +13,12 @@ from pathlib import Path
 
 import archives
 import differencing
+import ovf_package
 import vmfs_delta
-from v2v import formats, sources
+from v2v import formats, sources, views
 from v2v.document import File, Format, Layer
 from v2v.formats import Checked
-from v2v.sources import images, split
+from v2v.sources import Request, images, ovf, split
 from v2v.sources.images import Part
 
 MIB = 2**20
@@ -306,6 +308,26 @@ def _cut(folder: Path, data: bytes, checked: Checked, *, format: Format) -> Laye
     return images.layer(place, format, checked)[0]
 
 
+def _zipped(
+    folder: Path, data: bytes, checked: Checked, *, format: Format, method: int
+) -> Layer:
+    """A disk in an OVA that is a zip archive, with another file behind it."""
+    stated = {"raw": ovf_package.RAW, "vmdk": ovf_package.VMDK}[format]
+    differencing.image(folder / "disk", data, format)
+    if format == "raw":
+        (folder / "disk").write_bytes(data)
+    members = {
+        "a.ovf": ovf_package.one_disk("disk", stated).encode(),
+        "disk": (folder / "disk").read_bytes(),
+        "b.txt": b"x" * 5000,
+    }
+    (folder / "disk").unlink()
+    path = ovf_package.zipped(folder / "a.ova", members, method)
+    vm = views.marked(next(iter(ovf.read(Request(location=str(path))))))
+    assert vm.disks[0].source
+    return vm.disks[0].source
+
+
 def _xva(folder: Path, data: bytes, checked: Checked) -> Layer:
     path = folder / "a.xva"
     archives.xva(path, b"<value/>", {"Ref:1": b"x" * MIB, "Ref:2": data}, keep_alive=4)
@@ -386,6 +408,18 @@ KINDS = {
     "raw in pieces": Kind(make=partial(_cut, format="raw"), unit=1, sparse=False),
     "qcow2 in pieces": Kind(make=partial(_cut, format="qcow2")),
     "vhd in pieces": Kind(make=partial(_cut, format="vpc")),
+    "zip raw": Kind(
+        make=partial(_zipped, format="raw", method=zipfile.ZIP_STORED),
+        unit=1,
+        sparse=False,
+    ),
+    "zip vmdk": Kind(make=partial(_zipped, format="vmdk", method=zipfile.ZIP_STORED)),
+    "zip deflated raw": Kind(
+        make=partial(_zipped, format="raw", method=zipfile.ZIP_DEFLATED), unit=1
+    ),
+    "zip deflated vmdk": Kind(
+        make=partial(_zipped, format="vmdk", method=zipfile.ZIP_DEFLATED)
+    ),
     "xva": Kind(make=_xva, unit=1),
     "vma": Kind(make=_vma, unit=1),
 }

@@ -58,6 +58,24 @@ class Stretch(Record):
     length: Size
 
 
+class Chunk(Record):
+    """A piece of an image that is stored in several: ``length`` bytes of a file.
+
+    Of a disk in several images (server ``split``) it is an image of ``format``, which
+    holds ``length`` bytes at ``at`` of the disk.  Of two with the same ``at``, the
+    first lies over the other: it holds only what differs.
+    """
+
+    path: str
+    format: Format = "raw"
+    at: Size | None = None
+    # What ``path`` is v2v's own view of, see Layer.
+    origin: str | None = None
+    stretch: Stretch | None = None
+    offset: Size = 0
+    length: Size
+
+
 class File(Record):
     """One file of a chain of disk images."""
 
@@ -66,6 +84,10 @@ class File(Record):
     # What ``path`` is v2v's own view of, see Layer.
     origin: str | None = None
     stretch: Stretch | None = None
+    # A part of the file, or an image in pieces, as of a Layer.
+    offset: Size | None = None
+    length: Size | None = None
+    parts: tuple[Chunk, ...] = ()
 
 
 class Digest(Record):
@@ -85,24 +107,6 @@ class Digest(Record):
     value: str
     name: str
     said_by: str
-
-
-class Chunk(Record):
-    """A piece of an image that is stored in several: ``length`` bytes of a file.
-
-    Of a disk in several images (server ``split``) it is an image of ``format``, which
-    holds ``length`` bytes at ``at`` of the disk.  Of two with the same ``at``, the
-    first lies over the other: it holds only what differs.
-    """
-
-    path: str
-    format: Format = "raw"
-    at: Size | None = None
-    # What ``path`` is v2v's own view of, see Layer.
-    origin: str | None = None
-    stretch: Stretch | None = None
-    offset: Size = 0
-    length: Size
 
 
 class Layer(Record):

@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -135,11 +136,29 @@ _VM = {
     "source": {"kind": "vmx", "location": "/a.vmx"},
 }
 
+
+def _zip(method: int, streamed: bool = False) -> bytes:
+    """Return an archive with an OVF and a disk; *streamed*: sizes behind the data."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", method) as made:
+        made.writestr("a.ovf", _OVF)
+        made.writestr("a.img", bytes(1024))
+    data = bytearray(out.getvalue())
+    if streamed:
+        entry = data.index(b"PK\1\2")
+        data[entry + 8] |= 8
+        data[6] |= 8
+    return bytes(data)
+
+
 TARGETS = {
     "vmx": Target(name="a.vmx", read=_source("vmx"), seeds=(_VMX,), corpus="vmx/*"),
     "ovf": Target(name="a.ovf", read=_source("ovf"), seeds=(_OVF,), corpus="ovf/*"),
     "ova": Target(
         name="a.ova", read=_source("ovf"), seeds=(b"a.ovf".ljust(1536, b"\0"),)
+    ),
+    "zip": Target(
+        name="a.zip", read=_source("ovf"), seeds=(_zip(0), _zip(8), _zip(8, True))
     ),
     "libvirt": Target(
         name="a.xml", read=_source("libvirtxml"), seeds=(_DOMAIN,), corpus="libvirt/*"

@@ -19,7 +19,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast
 
-from v2v.document import Format
+from v2v.document import Chunk, File, Format
 from v2v.errors import SourceError
 from v2v.mapping.pieces import Mapped
 
@@ -254,6 +254,18 @@ def part(place: Path | Part, offset: int = 0, length: int | None = None) -> Part
     if length is not None and length > rest:
         raise truncated(place)
     return Part(path=place, offset=offset, length=rest if length is None else length)
+
+
+def of(file: File) -> Part:
+    """Return where *file* of a chain lies.  Raises SourceError if it ends before."""
+    if file.parts:
+        return strung([of_chunk(chunk) for chunk in file.parts])
+    return part(Path(file.path), file.offset or 0, file.length)
+
+
+def of_chunk(chunk: Chunk) -> Part:
+    """Return where *chunk* lies.  Raises SourceError if its file ends before."""
+    return part(Path(chunk.path), chunk.offset, chunk.length)
 
 
 def checked_size(path: Path, size: int) -> int:

@@ -256,13 +256,23 @@ def test_a_delta_disk_is_read_on_top_of_its_parent(tmp_path: Path) -> None:
     assert content(vm, vm.disks[0], tmp_path) == held
 
 
-def test_a_delta_disk_in_an_ova_is_described_and_blocked(tmp_path: Path) -> None:
-    text, _ = delta(tmp_path)
+def test_a_delta_disk_in_an_ova_is_read_with_its_parent(tmp_path: Path) -> None:
+    text, held = delta(tmp_path)
     members = {"web01.ovf": text.encode()}
     for name in ("base.vmdk", "delta.vmdk"):
         members[name] = (tmp_path / name).read_bytes()
     vm = read(build.archive(tmp_path / "a.ova", members))
-    assert finding(vm, "disk-delta").severity == "block"
+    assert content(vm, vm.disks[-1], tmp_path) == held
+
+
+def test_a_delta_on_what_qemu_lays_it_on_not_is_described_and_blocked(
+    tmp_path: Path,
+) -> None:
+    text, held = delta(tmp_path)
+    (tmp_path / "base.vmdk").write_bytes(held)
+    text = text.replace(VMDK, RAW, 1)
+    found = finding(read(put(tmp_path, text)), "disk-delta")
+    assert found.severity == "block" and "consolidate" in found.remedy
 
 
 def test_a_delta_disk_whose_parent_is_missing_is_described(tmp_path: Path) -> None:
