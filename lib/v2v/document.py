@@ -148,6 +148,8 @@ class Disk(Record):
     slot: str | None = None
     boot: int | None = None
     size: Size | None = None
+    # Of how many bytes the guest's sectors are: partition tables count them.
+    logical_block_size: Literal[512, 4096] = 512
     serial: str | None = None
     readonly: bool = False
     shared: bool = False

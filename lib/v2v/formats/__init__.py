@@ -41,7 +41,8 @@ class Image:
 
     ``differencing``: holds only what differs from a parent.  ``parent``: the name of
     that parent as the header has it, to be trusted by nobody.  ``mapped``: where its
-    data lie, if qemu is not to read the container by itself.
+    data lie, if qemu is not to read the container by itself.  ``logical_block_size``:
+    see Disk.
     """
 
     size: int | None = None
@@ -49,6 +50,7 @@ class Image:
     parent: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
     mapped: Mapped | None = None
+    logical_block_size: Literal[512, 4096] = 512
 
 
 @dataclass(frozen=True, kw_only=True)

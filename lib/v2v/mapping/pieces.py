@@ -36,13 +36,15 @@ class Mapped:
 
     What no piece covers is the parent's, or zeroes if there is none.  ``pieces``
     raises SourceError for a table that is broken.  ``label`` tells apart what one file
-    holds.
+    holds.  ``grain``: where pieces begin in the disk are multiples of it, and in the
+    file such behind one and the same remainder: then their map is the smaller.
     """
 
     file: Path
     size: int
     pieces: Callable[[], Iterator[Piece]]
     label: str = ""
+    grain: int = SECTOR
 
 
 def merged(pieces: Pieces) -> Iterator[Piece]:
