@@ -19,7 +19,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast
 
-from v2v.document import Format
+from v2v.document import BlockSize, Format
 from v2v.errors import SourceError
 from v2v.mapping.pieces import Mapped
 
@@ -50,7 +50,7 @@ class Image:
     parent: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
     mapped: Mapped | None = None
-    logical_block_size: Literal[512, 4096] = 512
+    logical_block_size: BlockSize = 512
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -134,4 +134,4 @@ def _examined(
         return disk, [_raw_device(disk, e)]
     findings = images.snapshots(file, layer.format, disk.id)
     findings += images.unserved(found, disk.id, places.checked)
-    return disk.having(source=found, size=image.size), findings
+    return images.held(disk, found, image), findings

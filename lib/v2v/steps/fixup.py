@@ -179,11 +179,13 @@ def _committed(vm: VM, journal: Journal, access: Access) -> Done:
     """
     record = journal.read()
     made = int(record["made"])
+    sizes = record["work"]["block_sizes"]
     disks = []
     for disk in vm.disks:
         name, layer = layers.topmost(disk)
         _commit(disk, journal.scratch(disk), access)
-        changed = {name: layer.having(generation=made)}
+        changed: dict[str, Any] = {name: layer.having(generation=made)}
+        changed["logical_block_size"] = sizes[disk.id]
         if name == "endpoint" and disk.overlay and layer.over == "overlay":
             changed["overlay"] = disk.overlay.having(generation=made)
         if name == "target" and layer.path:
