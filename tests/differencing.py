@@ -71,6 +71,7 @@ def _sum(data: bytearray, at: int, length: int, place: int) -> None:
 
 _PARAMETERS = uuid.UUID("caa16737-fa36-4d43-b3b6-33f0aa44e76b").bytes_le
 _PAGE83 = uuid.UUID("beca12ab-b2e6-4523-93ef-c309e000c746").bytes_le
+BLOCK_TABLE = uuid.UUID("2dc27766-f623-4200-9d64-115e9bfd4a08").bytes_le
 _LOGICAL = uuid.UUID("8141bf1d-a96f-4709-ba47-f233a8faab5f").bytes_le
 _LOCATOR = uuid.UUID("a8d35f2d-b30b-454d-abf7-d3d84834ab0c").bytes_le
 
@@ -81,12 +82,19 @@ def whole_vhdx(path: Path, content: bytes, sector: int = SECTOR) -> bytearray:
     qemu-img writes none but with sectors of 512 bytes.  Of a disk within one chunk
     (4096 blocks) nothing but the item that says so differs.
     """
-    data = image(path, content, "vhdx", "-o block_size=1M,subformat=dynamic")
-    metadata = data.index(b"metadata", MIB)
-    (start,) = struct.unpack_from("<I", data, data.index(_LOGICAL, metadata) + 16)
-    struct.pack_into("<I", data, metadata + start, sector)
-    path.write_bytes(data)
-    return data
+    image(path, content, "vhdx", "-o block_size=1M,subformat=dynamic")
+    give_sectors(path, sector)
+    return bytearray(path.read_bytes())
+
+
+def give_sectors(path: Path, sector: int) -> None:
+    """Make the VHDX at *path*, that qemu-img wrote, one with the *sector* size."""
+    with path.open("r+b") as file:
+        data = file.read(8 * MIB)
+        metadata = data.index(b"metadata", MIB)
+        (start,) = struct.unpack_from("<I", data, data.index(_LOGICAL, metadata) + 16)
+        file.seek(metadata + start)
+        file.write(struct.pack("<I", sector))
 
 
 def vhdx(
@@ -117,7 +125,7 @@ def vhdx(
     entry = _LOCATOR + struct.pack("<III", at, len(locator), 0)
     data[item : item + len(entry)] = entry
     data[metadata + at : metadata + at + len(locator)] = locator
-    table = _region(data, uuid.UUID("2dc27766-f623-4200-9d64-115e9bfd4a08").bytes_le)
+    table = _region(data, BLOCK_TABLE)
     # So many blocks' bits are in one bitmap.
     entry_at = table + 2**23 * sector // MIB * 8
     _mark_vhdx(data, changed, (table, entry_at), -(-len(content) // MIB))
