@@ -13,7 +13,7 @@ from conversions import MAC, assert_runs_well, five_stages, validate
 from differencing import give_sectors
 
 
-@pytest.mark.parametrize("kind", ["raw", "vhdx", "qcow2"])
+@pytest.mark.parametrize("kind", ["vhdx", "qcow2"])
 @pytest.mark.usefixtures("as_root")
 def test_a_guest_on_large_sectors_boots_from_virtio(
     kind: str, guest: Callable[[str], Path], tmp_path: Path
@@ -23,11 +23,10 @@ def test_a_guest_on_large_sectors_boots_from_virtio(
     raw = source / "web01.raw"
     large_sectors.moved(guest("debian12-uefi-lvm"), raw)
     disk = source / f"web01.{kind}"
-    if kind != "raw":
-        convert = ["qemu-img", "convert", "-f", "raw", "-O", kind]
-        options = ["-o", "block_size=1M"] if kind == "vhdx" else []
-        subprocess.run([*convert, *options, str(raw), str(disk)], check=True)
-        raw.unlink()
+    convert = ["qemu-img", "convert", "-f", "raw", "-O", kind]
+    options = ["-o", "block_size=1M"] if kind == "vhdx" else []
+    subprocess.run([*convert, *options, str(raw), str(disk)], check=True)
+    raw.unlink()
     if kind == "vhdx":
         give_sectors(disk, 4096)
     out = tmp_path / "out"

@@ -8,10 +8,12 @@ import pytest
 from containers import access
 from differencing import image
 from target_vm import make_vm
-from v2v import layers
-from v2v.document import Disk
+from v2v import layers, paths
+from v2v.document import Devices, Disk, Guest, Layer
+from v2v.journal import Journal
 from v2v.sources import images
-from v2v.steps import sectors
+from v2v.steps import fixup, sectors
+from v2v.steps.inside import Fixup
 
 
 @pytest.mark.parametrize(
@@ -43,3 +45,21 @@ def test_a_disk_of_one_sector_has_no_table(tmp_path: Path) -> None:
     with layers.served(disk, reach) as uri:
         vm = make_vm(disks=(disk,))
         assert sectors.seen(vm, [uri]) is vm
+
+
+def test_they_are_still_known_when_a_commit_is_completed(tmp_path: Path) -> None:
+    """That fixup was killed in, after it had found them."""
+    (tmp_path / "a.raw").write_bytes(bytes(2**20))
+    target = Layer(server="file", path=str(tmp_path / "a.raw"), readonly=False)
+    disk = Disk(id="sda", size=2**20, target=target)
+    vm = make_vm(disks=(disk,))
+    reach = access(tmp_path, tmp_path / "private")
+    work = tmp_path / "work"
+    journal = Journal(vm, paths.work_folder(vm, work))
+    journal.made(disk, reach)
+    seen = (disk.having(logical_block_size=4096),)
+    found = vm.having(disks=seen, guest=Guest(), devices=Devices(block="virtio"))
+    journal.write(found, 1)
+    done = fixup.fixup(vm, Fixup(work=work), reach).vm
+    assert sectors.block_sizes(done) == (4096,)
+    assert done.devices and done.devices.block == "virtio"
