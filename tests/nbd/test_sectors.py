@@ -23,6 +23,7 @@ def test_a_partition_table_in_a_container_is_seen(
     tmp_path: Path, places: tuple[int, ...], size: int
 ) -> None:
     data = bytearray(2**20)
+    data[450], data[510:512] = 0xEE, b"\x55\xaa"
     for place in places:
         data[place : place + 8] = b"EFI PART"
     image(tmp_path / "a.qcow2", bytes(data), "qcow2")

@@ -13,6 +13,7 @@ from v2v.document import BlockSize
 from v2v.formats import Checked, Image, Part, part
 
 _GPT = b"EFI PART"
+_PROTECTIVE = 0xEE  # the type of the MBR's partition that stands for a GPT
 # Up to here a disk is read for block_size(): bytes.
 HEAD = 4096 + len(_GPT)
 
@@ -36,9 +37,11 @@ def examine(
 def block_size(head: bytes) -> BlockSize | None:
     """Return of how many bytes the sectors are of a disk that begins with *head*.
 
-    None: it has no GPT.  One in the wrong place cannot be a leftover of a disk with
-    sectors of another size: partitioning writes over it.
+    None: it has no GPT.  One for large sectors counts only if the MBR says that there
+    is one, as for Linux (block/partitions/efi.c), and if there is none for small ones:
+    it would be part of that.
     """
     if head[512:].startswith(_GPT):
         return 512
-    return 4096 if head[4096:].startswith(_GPT) else None
+    has_gpt = head[510:512] == b"\x55\xaa" and _PROTECTIVE in head[450:510:16]
+    return 4096 if has_gpt and head[4096:].startswith(_GPT) else None

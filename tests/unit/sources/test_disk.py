@@ -185,7 +185,8 @@ def gpt(path: Path, *types: str, sector: int = 512) -> Path:
     """Write a disk with a partition table of *types*."""
     entries = b"".join(uuid.UUID(t).bytes_le + bytes(112) for t in types)
     header = b"EFI PART" + bytes(64) + struct.pack("<QII", 2, len(types), 128)
-    head = bytes(sector) + header.ljust(sector, b"\0")
+    mbr = bytes(450) + b"\xee" + bytes(59) + b"\x55\xaa"
+    head = mbr.ljust(sector, b"\0") + header.ljust(sector, b"\0")
     path.write_bytes(head + entries.ljust(MIB, b"\0"))
     return path
 
@@ -281,11 +282,23 @@ def test_the_place_of_the_partition_table_tells_the_size_of_the_sectors(
     tmp_path: Path, places: tuple[int, ...], sector: int
 ) -> None:
     data = bytearray(4104)
+    data[450], data[510:512] = 0xEE, b"\x55\xaa"
     for place in places:
         data[place : place + 8] = b"EFI PART"
     (tmp_path / "a.img").write_bytes(data)
     (vm,) = sources.read(Request(location=str(tmp_path / "a.img")))
     assert (vm.disks[0].logical_block_size, vm.findings) == (sector, ())
+
+
+@pytest.mark.parametrize(("type", "signature"), [(7, b"\x55\xaa"), (0xEE, b"\0\0")])
+def test_no_partition_table_is_seen_where_the_mbr_says_of_none(
+    tmp_path: Path, type: int, signature: bytes
+) -> None:
+    data = bytearray(4104)
+    data[4096:] = b"EFI PART"
+    data[450], data[510:512] = type, signature
+    (tmp_path / "a.img").write_bytes(data)
+    assert read(tmp_path / "a.img").disks[0].logical_block_size == 512
 
 
 @pytest.fixture
