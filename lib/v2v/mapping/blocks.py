@@ -112,6 +112,11 @@ def _bitmap(image: Part, entry: int, number: int, length: int) -> bytes:
     return here.translate(_REVERSED)
 
 
+def whole(image: Part, size: int) -> Mapped:
+    """Return what an image holds whose first *size* bytes are the disk."""
+    return _mapped(image, size, lambda: iter([Piece(0, size, image.offset)]))
+
+
 def vdi(
     image: Part, table_at: int, data_at: int, sizes: tuple[int, int, int]
 ) -> Mapped:
