@@ -179,6 +179,20 @@ def _checkpoint(
     return images.layer(folder / "disk", format, checked)[0]
 
 
+def _large_sectors(folder: Path, data: bytes, checked: Checked) -> Layer:
+    differencing.whole_vhdx(folder / "disk.vhdx", data, 4096)
+    return images.layer(folder / "disk.vhdx", "vhdx", checked)[0]
+
+
+def _large_checkpoint(folder: Path, data: bytes, checked: Checked) -> Layer:
+    """A chain of two with sectors of 4096 bytes."""
+    sectors = sorted({sector // 8 for sector in _SECTORS})
+    below = _below(data, [s * 8 + n for s in sectors for n in range(8)])
+    differencing.whole_vhdx(folder / "base", below, 4096)
+    differencing.vhdx(folder / "disk", data, sectors, folder / "base", ".\\base", 4096)
+    return images.layer(folder / "disk", "vhdx", checked)[0]
+
+
 def _blocks(data: bytes) -> tuple[bytes, bytes]:
     """Return what a child with blocks of 1 MiB has of *data*, and its parent."""
     child, parent = bytearray(len(data)), bytearray(data)
@@ -379,14 +393,15 @@ KINDS = {
     ),
     "vhd dynamic": Kind(make=partial(_image, format="vpc", options="-o force_size=on")),
     "vhd differencing": Kind(make=partial(_checkpoint, format="vpc"), whole=False),
-    # QEMU tells nothing of the holes in a VHDX; qemu-img finds them by reading.
     "vhdx fixed": Kind(
-        make=partial(_image, format="vhdx", options="-o subformat=fixed"), sparse=False
+        make=partial(_image, format="vhdx", options="-o subformat=fixed,block_size=1M")
     ),
-    "vhdx dynamic": Kind(make=partial(_image, format="vhdx"), sparse=False),
-    "vhdx differencing": Kind(
-        make=partial(_checkpoint, format="vhdx"), whole=False, sparse=False
+    "vhdx dynamic": Kind(
+        make=partial(_image, format="vhdx", options="-o block_size=1M")
     ),
+    "vhdx differencing": Kind(make=partial(_checkpoint, format="vhdx"), whole=False),
+    "vhdx 4096": Kind(make=_large_sectors, unit=4096),
+    "vhdx 4096 differencing": Kind(make=_large_checkpoint, unit=4096, whole=False),
     "vdi dynamic": Kind(make=partial(_image, format="vdi")),
     "vdi fixed": Kind(make=partial(_image, format="vdi", options="-o static=on")),
     "vdi differencing": Kind(make=_vdi_child, whole=False),

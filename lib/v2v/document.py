@@ -39,6 +39,8 @@ VmId = Annotated[str, StringConstraints(pattern=r"^[0-9a-zA-Z][0-9a-zA-Z-]{0,63}
 # Ends up in file names, XML and logs: no control characters, no NUL.
 Name = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 Size = Annotated[int, Field(ge=0)]
+# Of a disk, in bytes: no guest has been seen with others, nor can they be looked into.
+BlockSize = Literal[512, 4096]
 
 
 class Record(BaseModel):
@@ -160,6 +162,8 @@ class Disk(Record):
     slot: str | None = None
     boot: int | None = None
     size: Size | None = None
+    # Of how many bytes the guest's sectors are: partition tables count them.
+    logical_block_size: BlockSize = 512
     serial: str | None = None
     readonly: bool = False
     shared: bool = False
@@ -595,6 +599,14 @@ def stack(disk: Disk) -> list[LayerName]:
     if len(found) != len(over):
         raise StreamError(f"disk {disk.id}: a layer lies over one that is not there")
     return found
+
+
+def boot_disk(vm: VM) -> Disk | None:
+    """Return the disk that *vm* starts from, if it has any: by order, or the first."""
+    named = [disk for disk in vm.disks if disk.boot is not None]
+    if named:
+        return min(named, key=lambda disk: disk.boot or 0)
+    return vm.disks[0] if vm.disks else None
 
 
 def layer_of(disk: Disk, name: LayerName) -> Layer | None:

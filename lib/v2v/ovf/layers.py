@@ -13,7 +13,7 @@ from itertools import pairwise
 from pathlib import PurePosixPath
 
 from v2v import formats
-from v2v.document import File, Finding, Format, Layer
+from v2v.document import BlockSize, File, Finding, Format, Layer
 from v2v.errors import SourceError
 from v2v.formats import Part, Strung, vmdk
 from v2v.mapping import laid
@@ -44,6 +44,7 @@ class Found:
 
     layer: Layer | None = None
     size: int | None = None
+    logical_block_size: BlockSize = 512
     findings: tuple[Finding, ...] = ()
 
 
@@ -193,7 +194,12 @@ def _layer(
             "capacity-differs", "info", f"{text}{wanted.capacity}", wanted.id
         )
         findings = (*findings, finding)
-    return Found(layer=layer, size=image.size, findings=findings)
+    return Found(
+        layer=layer,
+        size=image.size,
+        logical_block_size=image.logical_block_size,
+        findings=findings,
+    )
 
 
 def _stretch(part: Part, format: Format) -> images.Part:

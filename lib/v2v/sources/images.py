@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from v2v import formats
-from v2v.document import Chunk, File, Finding, Format, Layer
+from v2v.document import Chunk, Disk, File, Finding, Format, Layer
 from v2v.errors import SourceError
 from v2v.formats import Checked, Image, Strung, qcow2, vdi, vhdx, vmdk, vpc
 from v2v.sources.descriptions import caution
@@ -93,6 +93,16 @@ def chunks(image: Strung) -> tuple[Chunk, ...]:
     return tuple(
         Chunk(path=str(piece.path), offset=piece.offset, length=piece.length)
         for piece in image.pieces
+    )
+
+
+def held(disk: Disk, layer: Layer, image: Image) -> Disk:
+    """Return *disk* with its *layer*, and with what the header of the *image* says."""
+    return disk.having(
+        source=layer,
+        size=image.size,
+        # Large sectors that only the description or only the image tells of are there.
+        logical_block_size=max(disk.logical_block_size, image.logical_block_size),
     )
 
 

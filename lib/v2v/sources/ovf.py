@@ -300,6 +300,7 @@ def _disks(
                 slot=at.slot,
                 boot=machine.boot_order(found, item) or (1 if ref.boot else None),
                 size=bytes_.size,
+                logical_block_size=bytes_.logical_block_size,
                 shared=uses[item.get("HostResource")] > 1,
                 source=bytes_.layer,
             )
