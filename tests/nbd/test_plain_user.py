@@ -64,7 +64,7 @@ def by_a_program(folder: Path) -> Path:
 
 def in_blocks(folder: Path) -> Path:
     """Read in place, by nbdkit and nbdfuse."""
-    xz = ["xz", "-0", "-T2", "--block-size=1MiB", qcow2(folder)]
+    xz = ["xz", "-0", "-T2", "--block-size=1MiB", str(qcow2(folder))]
     subprocess.run(xz, check=True)
     return folder / "web01.qcow2.xz"
 

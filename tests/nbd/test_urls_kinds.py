@@ -113,7 +113,15 @@ def ovf_in_small_pieces_of_three_digits(folder: Path) -> tuple[str, bytes]:
 def snapshots(folder: Path, subformat: str, size: int = SIZE) -> tuple[str, bytes]:
     """A VM of VMware with two snapshots, in extents of *subformat*."""
     base = bytearray(data(1, size))
-    image(folder, "web01.vmdk", base, "-O", "vmdk", "-o", f"subformat={subformat}")
+    image(
+        folder,
+        "web01.vmdk",
+        data(1, size),
+        "-O",
+        "vmdk",
+        "-o",
+        f"subformat={subformat}",
+    )
     below = "web01"
     for number in (1, 2):
         above = f"web01-{number:06}"
