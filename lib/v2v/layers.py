@@ -137,7 +137,10 @@ def size(uri: str, disk: Disk) -> int:
         found: int = connection.get_size()
         connection.shutdown()
     except nbd.Error as e:
-        raise SourceError(f"disk {disk.id} cannot be opened: {e.string}") from e
+        raise SourceError(
+            f"disk {disk.id} cannot be opened: {e.string}",
+            "check its file, or copy it again from the source",
+        ) from e
     return found
 
 

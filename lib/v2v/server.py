@@ -18,6 +18,7 @@ import shlex
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import tempfile
 import time
@@ -178,10 +179,12 @@ def leave() -> None:
 
 def _sweep() -> None:
     for old in _PARENT.glob(f"{_PREFIX}*"):
-        # Ours only, and no link that somebody laid in /tmp.
-        if old.is_symlink() or old.lstat().st_uid != os.getuid():
-            continue
+        # Another process may sweep it meanwhile.
         with contextlib.suppress(OSError):
+            # Ours only, and no link that somebody laid in /tmp.
+            facts = old.lstat()
+            if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid():
+                continue
             lock = os.open(old / "lock", os.O_RDWR | os.O_CLOEXEC)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

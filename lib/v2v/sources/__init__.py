@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Protocol, cast
 from uuid import uuid4
 
+from v2v import paths
 from v2v.document import VM, Format
 from v2v.errors import SourceError, UsageError
 
@@ -63,11 +64,16 @@ _ORDER = (
 )
 
 _DESCRIPTIONS = (".vmx", ".vmtx", ".ovf", ".ova", ".vbox", ".pvs", ".xva", ".vma")
+# Of a description that people write; targets take it as it is.
+_MAX_TEXT = 2**16
 # Modules of this package that are no source.
 _HELPERS = {
     *("bare", "descriptions", "disks", "images", "libvirtdisk", "macs", "placing"),
     *("hdd", "hypervdisks", "proxmoxdisks", "vboxdisks", "vmcx", "xldisks", "xltext"),
     *("libvirtdevices", "vmxdevices", "vmxtext", "xvafolder"),
+    *("vboxdevices", "vboxregistry", "xldevices"),
+    *("proxmoxdevices", "proxmoxstorage", "proxmoxtext"),
+    *("hypervstate", "xvadevices", "xvastate"),
 }
 # Files that hold a part of a VMDK: flat data, a delta, a piece, changed blocks.
 _PART = re.compile(r"-(flat|delta|sesparse|ctk|[fs][0-9]{3})\.vmdk$", re.IGNORECASE)
@@ -114,7 +120,9 @@ def read(request: Request, kind: str = "") -> Iterator[VM]:
             f"{request.location} is no OVF, and only OVFs have what {given} is for",
             f"describe it without {given}",
         )
-    yield from load(kind).read(request)
+    for vm in load(kind).read(request):
+        text = vm.description or ""
+        yield vm if len(text) <= _MAX_TEXT else vm.having(description=text[:_MAX_TEXT])
 
 
 def resolve(location: str) -> str:
@@ -123,13 +131,18 @@ def resolve(location: str) -> str:
     Descriptions go before disks.  Raises SourceError if *location* does not exist, or
     is a folder with no VM or several.
     """
-    if "://" in location:
-        return location
     try:
         # A document is UTF-8, and names the source.
         location.encode()
-        if not stat.S_ISDIR(Path(location).stat().st_mode):
+        if "://" in location:
             return location
+        mode = Path(location).stat().st_mode
+        if stat.S_ISREG(mode) or stat.S_ISBLK(mode):
+            return location
+        if not stat.S_ISDIR(mode):
+            raise SourceError(
+                f"{location} is {paths.WAITING}", "name a file, or a folder with one"
+            )
         files = [f for f in Path(location).iterdir() if not f.name.startswith(".")]
     except (OSError, ValueError) as e:
         reason = getattr(e, "strerror", None) or "a name that is not UTF-8"
@@ -154,6 +167,8 @@ def _wanted(files: Iterable[Path]) -> Iterator[list[Path]]:
     exports = [f for f in files if f.name.lower() == hyperv.MACHINES and f.is_dir()]
     files = [file for file in files if file.is_file()]
     yield [f for f in files if f.suffix.lower() in _DESCRIPTIONS]
+    # VirtualBox's previous copy, where the newest is gone.
+    yield [f for f in files if f.suffix.lower() == ".vbox-prev"]
     yield [f for f in files if parallels.claims(str(f))]
     inside = [f for folder in exports for f in sorted(folder.iterdir())]
     yield [f for f in (*files, *inside) if hyperv.claims(str(f))]

@@ -69,6 +69,7 @@ def read(request: Request) -> Iterator[VM]:
             *_in_use(real, name),
             *(_large_sectors(real, name) if format == "raw" else ()),
             *images.snapshots(real, format, name),
+            *images.doubtful(image, real, name),
         ],
     )
     # A device grants itself alone, not all of /dev.
@@ -86,7 +87,9 @@ def _opened(path: Path) -> Path:
         reason = getattr(e, "strerror", None) or "not a path"
         raise SourceError(f"{path}: {reason}", "check the path") from e
     if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
-        raise SourceError(f"{path} is neither a file nor a block device")
+        raise SourceError(
+            f"{path} is neither a file nor a block device", "check the path"
+        )
     if not size:
         raise SourceError(f"{path} is empty", "copy it again from the source")
     return real
@@ -141,7 +144,7 @@ def _in_use(real: Path, name: str) -> list[Finding]:
         os.close(os.open(real, os.O_RDONLY | os.O_EXCL))
     except OSError as e:
         if e.errno != errno.EBUSY:
-            raise SourceError(f"{real}: {e.strerror}") from e
+            raise SourceError(f"{real}: {e.strerror}", "check the device") from e
         return [
             Finding(
                 code="device-in-use",

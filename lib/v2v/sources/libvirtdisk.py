@@ -89,7 +89,7 @@ def _unreachable(name: str, element: Element, e: SourceError) -> Finding:
     return Finding(
         code="disk-missing",
         severity="block",
-        message=f"{name} ({_address(element)}) cannot be read: {e.message}",
+        message=f"{name} ({_address(element):.300}) cannot be read: {e.message:.600}",
         remedy=e.remedy,
         disk=name,
     )
@@ -115,7 +115,8 @@ def _encryption(element: Element, name: str) -> list[Finding]:
         Finding(
             code="disk-encrypted",
             severity="block",
-            message=f"{name}: {_address(element)} is encrypted by the source's host",
+            message=f"{name}: {_address(element):.300} is encrypted by the source's "
+            "host",
             remedy="make a copy without encryption there: qemu-img convert",
             disk=name,
         )
@@ -236,7 +237,11 @@ def _network(element: Element, format: Format) -> Layer:
         )
     if source.find("slices") is not None:
         raise SourceError("it is a slice of a network disk", _REMEDIES["network"])
-    return nbd.layer_of(urlsplit(_uri(source)))
+    try:
+        return nbd.layer_of(urlsplit(_uri(source)))
+    except ValueError as e:
+        # A name with a colon that is no address of IPv6.
+        raise SourceError("its host's name is none", "correct the XML") from e
 
 
 def _uri(source: Element) -> str:
@@ -282,6 +287,7 @@ def located(
     file = disks.find(layer.path, folder, request.allow)
     found, image = _examined(file, layer, folder, request)
     findings = images.snapshots(file, layer.format, disk.id)
+    findings += images.doubtful(image, file, disk.id)
     if attribute(element, "driver", "type") is None and layer.format == "raw":
         findings += _doubt(file, disk.id)
     return disk.having(source=found, size=image.size), findings
