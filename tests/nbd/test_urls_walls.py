@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What a hostile server can do with what fetches a source: next to nothing."""
 
+import filecmp
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from v2v.process import ToolError
 from v2v.views.means import Means
 from v2v.views.transports import nbdkit, s3, ssh
 
+MIB = 2**20
 SECRET = b"root of all evil"
 
 
@@ -111,4 +113,29 @@ def test_each_program_of_a_url_is_within(
         assert found == {"nbdkit": 1, "nbdfuse": 1}
         job.signal(0, 15)
         job.finish()
+    assert job.left() == []
+
+
+@pytest.mark.parametrize("asked", ["require", "off"])
+def test_more_than_it_may_keep_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    """Within walls nbdkit keeps its blocks in memory: the oldest must go."""
+    monkeypatch.setenv("V2V_SANDBOX", asked)
+    sandbox.usable.cache_clear()
+    folder = tmp_path / "web"
+    folder.mkdir()
+    noise = os.urandom(MIB)
+    with (folder / "web01.raw").open("wb") as file:
+        for number in range(200):
+            file.write(noise[number:] + noise[:number])
+    with web(folder) as server:
+        inspect = command("v2v-inspect", "--no-guest", f"{server.url}/web01.raw")
+        convert = command("v2v-convert", "-f", "raw", "-o", tmp_path / "out")
+        job = Pipeline([inspect, convert]).start(tmp_path / "said")
+        job.finish(200)
+        assert server.sent < 204 * MIB
+    assert job.statuses == [0, 0], (tmp_path / "said").read_text()
+    made = tmp_path / "out" / "web01-sda.raw"
+    assert filecmp.cmp(folder / "web01.raw", made, shallow=False)
     assert job.left() == []

@@ -30,9 +30,10 @@ class RefusedError(Exception):
 _RETRY = "--filter=retry"
 # FUSE asks for 128 KiB, QEMU's VMDK for 64: each would wait for an answer of its own.
 # By 1 MiB at a time a copy takes a ninth of the time where answers take 50 ms
-# (benchmarks/slow-links).  The latest blocks are kept, in a file without a name.
+# (benchmarks/slow-links).  The latest blocks are kept, in a file without a name; QEMU
+# has 32 MiB in work at a time, and with no more than that each would come twice.
 _BLOCK = "1M"
-_KEPT = 2**25
+_KEPT = 2**26
 _CACHE = (
     *(f"cache-min-block-size={_BLOCK}", f"cache-max-size={_KEPT}"),
     "cache-on-read=true",
@@ -46,7 +47,7 @@ def command(plugin: Sequence[str]) -> list[str]:
 
 def walls(*reads: Path) -> list[str]:
     """Return the argv that shuts nbdkit in: with the network, and *reads* to read."""
-    return sandbox.helper("nbdkit", reads=reads, network=True, scratch=4 * _KEPT)
+    return sandbox.helper("nbdkit", reads=reads, network=True, scratch=2 * _KEPT)
 
 
 def _client(script: str, plugin: Sequence[str], *filters: str) -> list[str]:
