@@ -9,6 +9,7 @@ import re
 import ssl
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,7 +28,8 @@ class Manners:
     ``ranges``: whether it knows them; ``head``: the status that HEAD gets; ``login``:
     who is let in, USER:PASSWORD; ``authorization``: how that header must begin;
     ``moved``: where a path is redirected to; ``query``: what a query must be;
-    ``dies_after``: bytes after which it hangs up, as often as ``deaths`` says.
+    ``dies_after``: bytes after which it hangs up, as often as ``deaths`` says;
+    ``delay``: seconds that each answer takes to come.
     """
 
     ranges: bool = True
@@ -38,6 +40,7 @@ class Manners:
     query: str = ""
     dies_after: int | None = None
     deaths: int = 0
+    delay: float = 0.0
 
 
 @dataclass
@@ -66,9 +69,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.web.requests.append(self.requestline)
 
     def do_GET(self) -> None:
+        time.sleep(self.web.manners.delay)
         self._answered(body=True)
 
     def do_HEAD(self) -> None:
+        time.sleep(self.web.manners.delay)
         if self.web.manners.head != 200:
             self._said(self.web.manners.head)
         else:

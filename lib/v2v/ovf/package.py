@@ -26,6 +26,8 @@ _DRIVE = re.compile(r"[A-Za-z]:")
 _NUMBER = re.compile(r"[0-9]{1,9}")
 _LONGEST = 4095
 _LONGEST_PART = 255
+# Pieces of one file at URLs: each takes two programs while it is read.
+_MOST_FETCHED = 257
 
 
 class RefusedError(SourceError):
@@ -239,8 +241,11 @@ class Folder:
     def pieces(self, href: str) -> list[Piece]:
         """See Package."""
         for name in _readings(href):
+            if _leads_away(name):
+                continue
+            self._bring_pieces(name)
             place, _, base = name.rpartition("/")
-            found = None if _leads_away(name) else self._numbered_in(place).get(base)
+            found = self._numbered_in(place).get(base)
             if found:
                 files = (f"{place}/{piece}" if place else piece for _, piece in found)
                 return [
@@ -248,6 +253,24 @@ class Folder:
                     for (number, _), file in zip(found, files, strict=True)
                 ]
         return []
+
+    def _bring_pieces(self, name: str) -> None:
+        """Let the pieces of *name* appear, if they are at a URL: nothing lists them.
+
+        Up to the first that is not there.  Raises SourceError if they do not end.
+        """
+        widths = (9, *range(1, 9))  # nine digits, says DSP0243
+        first = (w for w in widths if views.bring(self._folder / f"{name}.{0:0{w}}"))
+        width = next(first, None)
+        if width is None:
+            return
+        for number in range(1, _MOST_FETCHED):
+            if not views.bring(self._folder / f"{name}.{number:0{width}}"):
+                return
+        raise SourceError(
+            f"{name:.300} is in more than {_MOST_FETCHED - 1} pieces at a URL",
+            "download the package, and name the .ovf in its folder",
+        )
 
     def _numbered_in(self, place: str) -> dict[str, list[tuple[int, str]]]:
         """Return the pieces in the folder *place* of the package."""

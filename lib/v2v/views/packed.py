@@ -12,7 +12,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from v2v import formats
+from v2v import formats, sandbox
 from v2v.document import Finding, Stretch
 from v2v.errors import SourceError
 from v2v.formats import MAX_SIZE, Checked, Part
@@ -101,7 +101,7 @@ def _in_place(path: Path, folder: Path) -> Path | None:
     limits = (f"xz-max-block={_LARGEST_BLOCK}", f"xz-max-depth={_KEPT_BLOCKS}")
     command = ("nbdkit", "-f", "-r", "--filter=xz", "file", f"file={path}", *limits)
     try:
-        fuse.mount(command, mounted)
+        fuse.mount(command, mounted, sandbox.helper("nbdkit", reads=[path]))
     except fuse.MountError as e:
         log.info("%s cannot be read in place: %s", path, e)
         return None

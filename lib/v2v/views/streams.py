@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import IO, Protocol
 
-from v2v import process
+from v2v import process, sandbox
 from v2v.views import deflated
 from v2v.views.packings import MEMBER, PLAIN, Packing
 
@@ -70,9 +70,10 @@ def pieces(packing: Packing, file: IO[bytes], length: int) -> Iterator[bytes]:
     HostError if a program for it is missing.
     """
     if packing.command:
-        limited = ["prlimit", f"--as={_ADDRESSES}", *packing.command]
+        command = packing.command
+        within = [*sandbox.helper(command[0]), "prlimit", f"--as={_ADDRESSES}"]
         try:
-            yield from process.output(limited, file, _PIECE)
+            yield from process.output(command, file, _PIECE, within=within)
         except process.ToolError as e:
             raise DamagedError(_reason(e.message)) from e
         return

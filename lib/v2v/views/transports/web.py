@@ -17,12 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from v2v import process
+from v2v import process, sandbox
 from v2v.errors import SourceError
 from v2v.views import means as means_
 from v2v.views import urls
 from v2v.views.means import Means
 from v2v.views.transports import nbdkit
+from v2v.views.transports.authorities import AUTHORITIES
 from v2v.views.transports.found import BrokenOffError, Found
 from v2v.views.urls import Url
 
@@ -94,6 +95,7 @@ def _requested(url: Url, means: Means, extra: list[str]) -> _Answer:
     text = config(url, means, [*extra, *wanted, f"max-time = {_ANSWER}"])
     done = process.run(
         ["curl", "-q", "--config", "-"],
+        within=sandbox.helper("curl", reads=_reads(means), network=True),
         stdin=text.encode(),
         seconds=_ANSWER + _CONNECT,
         ok=range(127),
@@ -238,6 +240,18 @@ def server(found: Found, means: Means) -> list[str]:
     return nbdkit.command(words)
 
 
+def walls(means: Means) -> list[str]:
+    """See Transport."""
+    password = [means.password] if means.password else []
+    return nbdkit.walls(*_reads(means), *password)
+
+
+def _reads(means: Means) -> list[Path]:
+    """Return the files that tell whom to trust."""
+    authority = _authority(means)
+    return [*AUTHORITIES, *([authority] if authority else [])]
+
+
 def pieces(found: Found, means: Means, start: int) -> Iterator[bytes]:
     """See Transport."""
     extra = ["fail", "speed-limit = 1", f"speed-time = {_STALLED}"]
@@ -248,7 +262,8 @@ def pieces(found: Found, means: Means, start: int) -> Iterator[bytes]:
         text.seek(0)
         try:
             asked = ["curl", "-q", "--config", "-"]
-            yield from process.output(asked, text, nbdkit.PIECE)
+            within = sandbox.helper("curl", reads=_reads(means), network=True)
+            yield from process.output(asked, text, nbdkit.PIECE, within=within)
         except process.ToolError as e:
             if _BROKEN_OFF.match(e.message):
                 raise BrokenOffError(e.message.partition(") ")[2]) from e
