@@ -7,8 +7,6 @@ file, which is Watched by inotify(7), nor connect to the forbidden port.
 
 from __future__ import annotations
 
-import ctypes
-import errno
 import json
 import os
 import re
@@ -21,7 +19,8 @@ from typing import Any
 import pytest
 
 from hostile import archives, chains, images, places, texts
-from hostile.case import MIB, Case, Forbidden, listening
+from hostile.case import MIB, Case, Forbidden
+from hostile.watch import Watched
 from pipelines import command
 
 _TABLES = {
@@ -37,7 +36,6 @@ _TOGETHER = 12
 _DATA, _CPU = 640 * MIB, 60
 _WALL = 240
 _LONGEST_LINE = 1200
-_OPENED = 0x20 | 0x1  # IN_OPEN, IN_ACCESS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,46 +55,6 @@ class Answer:
     def errors(self) -> list[dict[str, Any]]:
         """The errors of the VMs."""
         return [vm["error"] for vm in self.vms if vm.get("error")]
-
-
-@pytest.fixture
-def forbidden(tmp_path: Path) -> Iterator[Forbidden]:
-    """A file that nobody opens and a port that nobody calls, or the test fails."""
-    path = tmp_path / "outside" / "secret"
-    path.parent.mkdir()
-    path.write_text("root:secret\n" * 1000)
-    with listening() as listener, Watched(path) as touched:
-        yield Forbidden(path=path, port=listener.getsockname()[1])
-        assert not touched(), "the forbidden file was opened"
-        with pytest.raises(BlockingIOError):
-            listener.accept()
-
-
-class Watched:
-    """Say whether the file was opened or read in the block, by whomever."""
-
-    def __init__(self, path: Path) -> None:
-        """Watch *path*."""
-        self._libc = ctypes.CDLL(None, use_errno=True)
-        self._fd = self._libc.inotify_init1(os.O_NONBLOCK)
-        if self._fd < 0:
-            raise OSError(ctypes.get_errno(), "inotify_init1")
-        name = os.fsencode(path)
-        if self._libc.inotify_add_watch(self._fd, name, _OPENED) < 0:
-            raise OSError(ctypes.get_errno(), "inotify_add_watch")
-
-    def __enter__(self) -> Watched:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._fd)
-
-    def __call__(self) -> bool:
-        try:
-            return bool(os.read(self._fd, 4096))
-        except BlockingIOError as e:
-            assert e.errno == errno.EAGAIN
-            return False
 
 
 def groups() -> Iterator[Any]:
