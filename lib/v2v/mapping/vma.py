@@ -75,6 +75,8 @@ def header(path: Path) -> Backup:
     for number in range(1, _SLOTS):
         name, _, size = struct.unpack_from(">IIQ", whole, _DEVICES_AT + number * 32)
         if name and (called := _text(path, blob, name)) != _STATE:
+            if called in disks:
+                raise _broken(path, f"it has two disks called {called!r:.60}")
             numbers[called], disks[called] = number, checked_size(path, size)
     uid = bytes(whole[8:24])
     return Backup(files=files, disks=disks, numbers=numbers, length=length, uid=uid)
@@ -90,6 +92,8 @@ def _blob(path: Path, blobs: bytes, place: int) -> bytes:
     if place + 2 > len(blobs):
         raise _broken(path, "its header is cut off")
     (size,) = struct.unpack_from("<H", blobs, place)
+    if place + 2 + size > len(blobs):
+        raise _broken(path, "its header is cut off")
     return blobs[place + 2 : place + 2 + size]
 
 
@@ -116,17 +120,26 @@ def mapped(path: Path, name: str) -> Mapped:
 
 
 class Clusters:
-    """Where the clusters of a device are, in 8 bytes each: they come in any order."""
+    """Where the clusters of a device are, in 8 bytes each: they come in any order.
 
-    def __init__(self) -> None:
-        """Begin with none."""
+    ``count`` is how many a whole disk has, and ``left`` how many have yet to come.
+    """
+
+    def __init__(self, size: int = 0) -> None:
+        """Begin with none of a disk of *size*, in bytes."""
         self._segments: dict[int, array[int]] = {}
+        self.count = self.left = -(-size // _CLUSTER)
 
     def add(self, number: int, where: int, mask: int) -> bool:
-        """Enter cluster *number*, whose blocks *mask* (not 0) are at *where*.
+        """Enter cluster *number*, whose blocks *mask* are at *where*.
 
-        Return False if it is there already.
+        Return False if it is there already, or beyond the end of the disk.
         """
+        self.left -= 1
+        if number >= self.count:
+            return False
+        if not mask:
+            return True  # it is all zeroes
         segment, index = divmod(number, _SEGMENT)
         if segment not in self._segments:
             self._segments[segment] = array("Q", bytes(8 * _SEGMENT))
@@ -180,7 +193,9 @@ def _index(path: Path, size: int, changed: int) -> Mapping[int, Clusters]:
     Read once while *path* stays as it is.
     """
     backup = header(path)
-    found = {number: Clusters() for number in backup.numbers.values()}
+    found = {
+        number: Clusters(backup.disks[name]) for name, number in backup.numbers.items()
+    }
     with path.open("rb") as file:
         end = os.fstat(file.fileno()).st_size
         at = backup.length
@@ -192,6 +207,11 @@ def _index(path: Path, size: int, changed: int) -> Mapping[int, Clusters]:
             at = _extent(path, head, at, backup, found)
             if at > end:
                 raise truncated(path)
+    for name, number in backup.numbers.items():
+        # qemu notes a cluster of zeroes too: one that is not there is lost.
+        if found[number].left > 0:
+            some, whole = found[number].left, found[number].count
+            raise _broken(path, f"{some} of {whole} clusters of {name:.60} are missing")
     return found
 
 
@@ -208,8 +228,10 @@ def _extent(
     for info in struct.unpack_from(f">{_INFOS}Q", head, _INFOS_AT):
         mask, device, cluster = info >> 48, info >> 32 & 0xFF, info & 0xFFFF_FFFF
         clusters = found.get(device)
-        if clusters is not None and mask and not clusters.add(cluster, where, mask):
-            raise _broken(path, f"cluster {cluster} of device {device} is twice")
+        if clusters is not None and not clusters.add(cluster, where, mask):
+            raise _broken(
+                path, f"cluster {cluster} of device {device} is twice or beyond the end"
+            )
         where += mask.bit_count() * _BLOCK if device else 0
     (blocks,) = struct.unpack_from(">H", head, 6)
     if where != at + _EXTENT_HEADER + blocks * _BLOCK:

@@ -71,6 +71,8 @@ _HELPERS = {
     *("bare", "descriptions", "disks", "images", "libvirtdisk", "macs", "placing"),
     *("hdd", "hypervdisks", "proxmoxdisks", "vboxdisks", "vmcx", "xldisks", "xltext"),
     *("libvirtdevices", "vmxdevices", "vmxtext", "xvafolder"),
+    *("vboxdevices", "vboxregistry", "xldevices"),
+    *("proxmoxdevices", "proxmoxstorage", "proxmoxtext"),
 }
 # Files that hold a part of a VMDK: flat data, a delta, a piece, changed blocks.
 _PART = re.compile(r"-(flat|delta|sesparse|ctk|[fs][0-9]{3})\.vmdk$", re.IGNORECASE)
@@ -128,11 +130,11 @@ def resolve(location: str) -> str:
     Descriptions go before disks.  Raises SourceError if *location* does not exist, or
     is a folder with no VM or several.
     """
-    if "://" in location:
-        return location
     try:
         # A document is UTF-8, and names the source.
         location.encode()
+        if "://" in location:
+            return location
         mode = Path(location).stat().st_mode
         if stat.S_ISREG(mode) or stat.S_ISBLK(mode):
             return location
@@ -164,6 +166,8 @@ def _wanted(files: Iterable[Path]) -> Iterator[list[Path]]:
     exports = [f for f in files if f.name.lower() == hyperv.MACHINES and f.is_dir()]
     files = [file for file in files if file.is_file()]
     yield [f for f in files if f.suffix.lower() in _DESCRIPTIONS]
+    # VirtualBox's previous copy, where the newest is gone.
+    yield [f for f in files if f.suffix.lower() == ".vbox-prev"]
     yield [f for f in files if parallels.claims(str(f))]
     inside = [f for folder in exports for f in sorted(folder.iterdir())]
     yield [f for f in (*files, *inside) if hyperv.claims(str(f))]

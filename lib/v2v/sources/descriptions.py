@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
-from v2v.document import Disk, Finding
+from v2v.document import Disk, Finding, Removable
 from v2v.errors import SourceError
 
 MIB = 2**20
@@ -16,6 +18,7 @@ _MAX_MEMORY = 2**50
 _MAX_VCPUS = 4096
 # No hypervisor gives a machine more; a hostile description does.
 _MAX_DISKS = 512
+_MAX_TOLD = 64
 _NUMBER = re.compile(r"\s*(?:0[xX]([0-9a-fA-F]{1,15})|([0-9]{1,18}))\s*")
 
 
@@ -51,6 +54,15 @@ def name(given: str, otherwise: str) -> str:
     """Return the name of a VM: *given*, or else *otherwise*, as a document has it."""
     plain = given.replace("\0", "").strip() or otherwise
     return plain.encode("utf-8", "replace").decode()[:255] or "unnamed"
+
+
+def uuid_of(word: str) -> str | None:
+    """Return *word* as a UUID; None if it is none, or the one of all zeroes."""
+    try:
+        found = uuid.UUID(word)
+    except ValueError:
+        return None
+    return str(found) if found.int else None
 
 
 def number(word: str | None) -> int | None:
@@ -118,6 +130,72 @@ def encrypted(disk: Disk, what: str, remedy: str) -> Finding:
     )
 
 
+def mac_made(card: str) -> Finding:
+    """Return the finding that network card *card* has an address of ours."""
+    return Finding(
+        code="mac-made",
+        severity="info",
+        message=f"{card:.60} has no MAC address that a card can have; it is given one",
+    )
+
+
+def medium_lost(drives: Sequence[Removable]) -> list[Finding]:
+    """Return a finding for each of *drives* that has a medium in it, which stays."""
+    return [
+        Finding(
+            code="medium-lost",
+            severity="info",
+            message=f"the medium in drive {drive.slot or drive.type}, "
+            f"{drive.path:.200}, is not copied",
+        )
+        for drive in drives[:_MAX_TOLD]
+        if drive.path
+    ]
+
+
+def settings_lost(names: Sequence[str], where: str) -> list[Finding]:
+    """Return a finding if settings *names* of *where* have no counterpart in KVM."""
+    if not names:
+        return []
+    shown = ", ".join(f"{name:.60}" for name in names[:20])
+    return [
+        Finding(
+            code="settings-lost",
+            severity="info",
+            message=f"settings of {where} that are not taken over: {shown}"
+            + (" …" if len(names) > 20 else ""),
+        )
+    ]
+
+
+def devices_lost(names: Iterable[str]) -> Iterator[Finding]:
+    """Yield a finding for each of the devices *names*, of which there are too many to
+    tell them all in a hostile description."""
+    for name in islice(names, _MAX_TOLD):
+        yield caution("device-lost", f"{name:.100} cannot be taken over")
+
+
+def numa_lost() -> Finding:
+    """Return the finding that the machine's memory is divided into NUMA cells."""
+    return Finding(
+        code="numa-lost",
+        severity="info",
+        message="the memory is divided into NUMA cells, and will be in one",
+    )
+
+
+def bus_unknown(disk: Disk, what: str) -> Finding:
+    """Return the finding that the controller of *disk*, called *what*, is not known."""
+    return Finding(
+        code="bus-unknown",
+        severity="warn",
+        message=f"{disk.id} is plugged into {what:.60}, which is not known",
+        remedy="see that the guest finds the disk, if it stays on an emulated "
+        "controller",
+        disk=disk.id,
+    )
+
+
 def snapshots(names: Sequence[str]) -> list[Finding]:
     """Return a finding if there are snapshots, called *names*; they stay behind."""
     if not names:
@@ -143,9 +221,11 @@ def suspended() -> Finding:
     )
 
 
-def limited(path: Path, count: int, what: str = "disks") -> None:
+def limited(
+    path: Path | str, count: int, what: str = "disks", most: int = _MAX_DISKS
+) -> None:
     """Raise SourceError if *path* describes more disks (or *what*) than can be."""
-    if count > _MAX_DISKS:
+    if count > most:
         raise SourceError(
             f"{path} describes {count} {what}, more than any machine has",
             "do not trust this file; copy it again from the source",

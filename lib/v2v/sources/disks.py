@@ -77,7 +77,7 @@ def missing(disk: str, name: str, error: SourceError) -> Finding:
     return Finding(
         code="disk-missing",
         severity="block",
-        message=f"{disk}: the file {name} cannot be opened: {error.message}",
+        message=f"{disk}: the file {name:.300} cannot be opened: {error.message:.600}",
         remedy=error.remedy,
         disk=disk,
     )

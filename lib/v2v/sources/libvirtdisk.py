@@ -89,7 +89,7 @@ def _unreachable(name: str, element: Element, e: SourceError) -> Finding:
     return Finding(
         code="disk-missing",
         severity="block",
-        message=f"{name} ({_address(element)}) cannot be read: {e.message}",
+        message=f"{name} ({_address(element):.300}) cannot be read: {e.message:.600}",
         remedy=e.remedy,
         disk=name,
     )
@@ -115,7 +115,8 @@ def _encryption(element: Element, name: str) -> list[Finding]:
         Finding(
             code="disk-encrypted",
             severity="block",
-            message=f"{name}: {_address(element)} is encrypted by the source's host",
+            message=f"{name}: {_address(element):.300} is encrypted by the source's "
+            "host",
             remedy="make a copy without encryption there: qemu-img convert",
             disk=name,
         )

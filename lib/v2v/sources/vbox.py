@@ -8,15 +8,25 @@ attached image is the leaf of a tree of differencing images in the media registr
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import Literal, cast
 
-from v2v.document import VM, Cpu, Finding, Firmware, Nic, Source
+from v2v.document import VM, Cpu, Finding, Firmware, Source
 from v2v.errors import SourceError
 from v2v.ovf import text
-from v2v.ovf.text import Element, attribute, descendants, local
-from v2v.sources import Request, descriptions, macs, new_id, placing, vboxdisks
+from v2v.ovf.text import Element, attribute, children, descendants, local
+from v2v.sources import (
+    Request,
+    descriptions,
+    new_id,
+    placing,
+    vboxdevices,
+    vboxdisks,
+    vboxregistry,
+)
+from v2v.sources.vboxdevices import of, true
 
 SUFFIXES = (".vbox", ".vbox-prev")
 _KIND = text.Kind(
@@ -24,25 +34,18 @@ _KIND = text.Kind(
     what="VirtualBox machine",
     remedy="name the .vbox in the machine's folder",
 )
-# VirtualBox's way to attach a card: ours.
-_NETWORKS = {
-    "NAT": "user",
-    "NATNetwork": "network",
-    "BridgedInterface": "bridge",
-    "HostOnlyInterface": "internal",
-    "HostOnlyNetwork": "internal",
-    "InternalNetwork": "internal",
-    "GenericInterface": "none",
-    "CloudNetwork": "none",
-}
 _VIDEO = {"vboxvga": "vbox", "vboxsvga": "vmvga", "vmsvga": "vmvga"}
-_DEFAULT_NIC = "Am79C973"
+_FIRMWARE = ("BIOS", "EFI", "EFI32", "EFI64", "EFIDUAL")
 _DEFAULT_MEMORY = 128 * descriptions.MIB
 _MAX_NICS = 36
+_MAX_LOST = 64
 
 
 def claims(location: str) -> bool:
     """See sources.Source."""
+    if location.lower().endswith(".xml"):
+        # VirtualBox 3 called them so; and VirtualBox.xml lists the machines.
+        return text.root_name(descriptions.head(location)) == _KIND.root
     return location.lower().endswith(SUFFIXES)
 
 
@@ -50,7 +53,7 @@ def read(request: Request) -> Iterator[VM]:
     """See sources.Source."""
     path = Path(request.location).absolute()
     data = descriptions.content(path, text.MAX_SIZE, _KIND.what)
-    vm, snapshots = parse(data, path)
+    vm, snapshots = parse(data, path, partial(vboxregistry.of_user, path, _KIND))
     places = placing.Places(
         folder=path.parent,
         root=path.parent,
@@ -60,38 +63,52 @@ def read(request: Request) -> Iterator[VM]:
     yield placing.placed(vm, places)
 
 
-def parse(data: bytes, path: Path) -> tuple[VM, str]:
+def parse(
+    data: bytes, path: Path, others: Callable[[], vboxregistry.Images] = dict
+) -> tuple[VM, str]:
     """Return the VM that the .vbox *data* of *path* describes, and the name of the
     folder that its snapshots are in.
 
-    Its disks have the file's names as their paths; nothing else is opened.  Raises
-    SourceError if this is no machine, or an encrypted one.
+    Its disks have the file's names as their paths; *others* is asked for images that
+    the file itself does not know; nothing else is opened.  Raises SourceError if this
+    is no machine, an encrypted one, or one of before VirtualBox 3.1.
     """
     machine = _machine(data, path)
     vm_id = new_id()
-    disks, findings = vboxdisks.described(machine, path)
+    plugged = vboxdisks.plugged(machine, path, others)
+    disks, findings = vboxdisks.described(machine, plugged)
+    drives, unknown = vboxdisks.removable(plugged)
     hardware = vboxdisks.child(machine, "Hardware")
+    cards = vboxdevices.cards(hardware)
+    descriptions.limited(path, len(cards), "network cards", _MAX_NICS)
+    nics = list(vboxdevices.nics(cards, vm_id, vboxdisks.boot(machine, "Network")))
+    firmware = _firmware(hardware)
     vm = VM(
         id=vm_id,
         name=descriptions.name(attribute(machine, "name"), path.stem),
-        uuid=vboxdisks.uuid(attribute(machine, "uuid")) or None,
+        uuid=_uuid(machine, hardware),
         description=text.content(machine, "Description") or None,
         arch=_arch(hardware),
         memory=_memory(hardware) or _DEFAULT_MEMORY,
-        vcpus=_vcpus(hardware),
+        vcpus=_vcpus(hardware) or 1,
         cpu=Cpu(nested=_flag(hardware, "NestedHWVirt", "enabled")),
-        firmware=_firmware(hardware),
-        secure_boot=_flag(hardware, "SecureBoot", "enabled"),
+        firmware=firmware,
+        secure_boot=firmware == "efi" and _flag(hardware, "SecureBoot", "enabled"),
         tpm=_has_tpm(hardware),
-        clock="utc" if _of(hardware, "RTC", "localOrUTC") == "UTC" else "localtime",
-        video=_VIDEO.get(_of(hardware, "Display", "controller").lower()),
+        clock="utc" if of(hardware, "RTC", "localOrUTC") == "UTC" else "localtime",
+        video=_VIDEO.get(of(hardware, "Display", "controller").lower()),
         sound=_sound(hardware),
         disks=tuple(disks),
-        removable=tuple(vboxdisks.removable(machine)),
-        nics=tuple(_nics(hardware, vm_id)),
-        passthrough=tuple(_passthrough(hardware)),
+        removable=drives,
+        nics=tuple(nics),
+        passthrough=tuple(islice(vboxdevices.passthrough(hardware), _MAX_LOST)),
         source=_source(machine, path),
-        findings=(*findings, *_findings(machine, hardware)),
+        findings=(
+            *findings,
+            *unknown,
+            *_findings(machine, hardware),
+            *vboxdevices.findings(machine, hardware, nics),
+        ),
     )
     return vm, attribute(machine, "snapshotFolder") or "Snapshots"
 
@@ -108,54 +125,68 @@ def _machine(data: bytes, path: Path) -> Element:
         ) from e
     found = {local(child): child for child in reversed(root)}
     if "Machine" in found:
-        return found["Machine"]
+        return _known(found["Machine"], path)
     if "MachineEncrypted" in found:
         raise SourceError(
             f"{path} is encrypted", "remove the VM's encryption in VirtualBox first"
         )
-    raise SourceError(f"{path} describes no machine", _KIND.remedy)
+    raise vboxregistry.listed(root, path)
 
 
-def _of(hardware: Element, element: str, name: str) -> str:
-    """Return an attribute of the first *element* within *hardware*; or nothing."""
-    found = next(descendants(hardware, element), None)
-    return "" if found is None else attribute(found, name)
+def _known(machine: Element, path: Path) -> Element:
+    """Return *machine*.  Raises SourceError if it is older than what is read here."""
+    for holder in (machine, *children(machine, "Hardware")):
+        if next(children(holder, "HardDiskAttachments", "DVDDrive"), None) is not None:
+            raise SourceError(
+                f"{path} is of a VirtualBox older than 3.1",
+                "open the machine once in a newer VirtualBox, which converts the file",
+            )
+    return machine
 
 
 def _flag(hardware: Element, element: str, name: str) -> bool:
-    return _of(hardware, element, name).lower() in ("true", "1")
+    return true(of(hardware, element, name))
 
 
 def _arch(hardware: Element) -> str:
     """VirtualBox 7.1 runs ARM machines too, and says so in Platform."""
-    named = _of(hardware, "Platform", "architecture").lower()
+    named = of(hardware, "Platform", "architecture").lower()
     return "aarch64" if "arm" in named else "x86_64"
 
 
 def _memory(hardware: Element) -> int | None:
-    return descriptions.memory(descriptions.number(_of(hardware, "Memory", "RAMSize")))
+    return descriptions.memory(descriptions.number(of(hardware, "Memory", "RAMSize")))
 
 
-def _vcpus(hardware: Element) -> int:
-    count = descriptions.number(_of(hardware, "CPU", "count"))
-    return descriptions.processors(count) or 1
+def _vcpus(hardware: Element) -> int | None:
+    """Return how many processors there are: one if it is not said."""
+    word = of(hardware, "CPU", "count")
+    return descriptions.processors(descriptions.number(word)) if word else 1
+
+
+def _uuid(machine: Element, hardware: Element) -> str | None:
+    """Return the UUID that the guest sees: a clone may have kept its elder's."""
+    found = map(vboxdisks.uuid, (attribute(h, "uuid") for h in (hardware, machine)))
+    return next(filter(None, found), None)
+
+
+def _of_firmware(hardware: Element) -> str:
+    return of(hardware, "Firmware", "type").upper() or "BIOS"
 
 
 def _firmware(hardware: Element) -> Firmware:
     """EFI, EFI32, EFI64 and EFIDUAL are all EFI."""
-    return (
-        "efi" if _of(hardware, "Firmware", "type").upper().startswith("EFI") else "bios"
-    )
+    return "efi" if _of_firmware(hardware).startswith("EFI") else "bios"
 
 
 def _has_tpm(hardware: Element) -> bool:
-    return _of(hardware, "TrustedPlatformModule", "type").lower() not in ("", "none")
+    return of(hardware, "TrustedPlatformModule", "type").lower() not in ("", "none")
 
 
 def _sound(hardware: Element) -> str | None:
     if not _flag(hardware, "AudioAdapter", "enabled"):
         return None
-    controller = _of(hardware, "AudioAdapter", "controller").lower() or "ac97"
+    controller = of(hardware, "AudioAdapter", "controller").lower() or "ac97"
     return "ich6" if controller == "hda" else controller
 
 
@@ -170,71 +201,50 @@ def _source(machine: Element, path: Path) -> Source:
     )
 
 
-def _nics(hardware: Element, vm_id: str) -> Iterator[Nic]:
-    """Yield the cards that are enabled; files list all slots that there are."""
-    cards = [
-        card
-        for card in descendants(hardware, "Adapter")
-        if attribute(card, "enabled") == "true"
-    ]
-    boot = (
-        vboxdisks.boot(cast(Element, hardware.getparent()), "Network")
-        if cards
-        else None
-    )
-    for index, card in enumerate(cards[:_MAX_NICS]):
-        kind, network = _network(card)
-        mac = macs.parse(attribute(card, "MACAddress"))
-        yield Nic(
-            mac=mac or macs.made(vm_id, index),
-            mac_source="static" if mac else "made",
-            model=attribute(card, "type") or _DEFAULT_NIC,
-            type=cast(Literal["bridge"], kind),
-            network=network,
-            slot=attribute(card, "slot") or None,
-            connected=attribute(card, "cable") != "false",
-            boot=boot if index == 0 else None,
-        )
-
-
-def _network(card: Element) -> tuple[str, str | None]:
-    """Return how *card* is attached: what lies in DisabledModes is not in use."""
-    for mode in card:
-        if local(mode) in _NETWORKS:
-            return _NETWORKS[local(mode)], attribute(mode, "name") or None
-    return "none", None
-
-
-def _passthrough(hardware: Element) -> Iterator[str]:
-    """Yield what belongs to the source's host: no other can give it."""
-    for folder in descendants(hardware, "SharedFolder"):
-        yield f"shared folder {attribute(folder, 'name'):.60}"
-    for devices in descendants(hardware, "HostPci"):
-        for device in descendants(devices, "Device"):
-            yield f"host PCI device {attribute(device, 'host'):.60}"
-
-
 def _findings(machine: Element, hardware: Element) -> Iterator[Finding]:
     if _memory(hardware) is None:
         yield descriptions.memory_unknown("VirtualBox's 128 MiB")
+    if _vcpus(hardware) is None:
+        yield descriptions.vcpus_unknown()
     if attribute(machine, "stateFile"):
         yield descriptions.suspended()
-    names = [attribute(s, "name") for s in descendants(machine, "Snapshot")]
-    yield from descriptions.snapshots(names)
+    elif true(attribute(machine, "aborted")):
+        yield descriptions.caution(
+            "source-crashed",
+            "the VM ended without being shut down, when it ran last",
+            "start it once on the source and shut it down, if you can",
+        )
+    yield from descriptions.snapshots(list(_snapshots(machine)))
     if _has_tpm(hardware):
         yield descriptions.tpm_lost()
-    if _of(hardware, "Firmware", "type").upper() == "EFI32":
+    yield from _of_its_firmware(hardware)
+
+
+def _of_its_firmware(hardware: Element) -> Iterator[Finding]:
+    if _of_firmware(hardware) == "EFI32":
         yield descriptions.caution(
             "firmware-unknown",
             "its UEFI is one of 32 bits, which KVM's machines have not",
             "make sure that the guest has a loader for 64 bits too (BOOTX64.EFI)",
         )
-    for name in _passthrough(hardware):
-        yield descriptions.caution("device-lost", f"{name} cannot be taken over")
-    for index, card in enumerate(_nics(hardware, "")):
-        if card.type == "none":
-            yield descriptions.caution(
-                "nic-unattached",
-                f"network card {index} is attached to nothing that is there elsewhere",
-                "say where it goes with -n",
-            )
+    elif _of_firmware(hardware) not in _FIRMWARE:
+        yield descriptions.caution(
+            "firmware-unknown",
+            f"the firmware is called {_of_firmware(hardware):.60}, which is not known",
+        )
+    if _firmware(hardware) == "efi" and (nvram := of(hardware, "NVRAM", "path")):
+        yield Finding(
+            code="nvram-lost",
+            severity="info",
+            message="boot entries and keys that the firmware knew stay behind: "
+            f"{nvram:.200} is a file of VirtualBox's own kind",
+        )
+
+
+def _snapshots(machine: Element) -> Iterator[str]:
+    """Yield the names of the snapshots; the last one is what the disks lie over."""
+    current = vboxdisks.uuid(attribute(machine, "currentSnapshot"))
+    for snapshot in descendants(machine, "Snapshot"):
+        name = f"{attribute(snapshot, 'name'):.40}"
+        here = current and vboxdisks.uuid(attribute(snapshot, "uuid")) == current
+        yield f"{name} (current)" if here else name

@@ -7,15 +7,15 @@ a child is nested in its parent.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 from v2v.document import Bus, Disk, File, Finding, Format, Layer, Removable, disk_id
 from v2v.ovf.text import Element, attribute, children, descendants, local
-from v2v.sources import descriptions
+from v2v.sources import descriptions, vboxregistry
+from v2v.sources.vboxregistry import Images
 
 _BUSES: Mapping[str, Bus] = {
     **dict.fromkeys(("piix3", "piix4", "ich6"), "ide"),
@@ -33,8 +33,6 @@ _FORMATS: Mapping[str, Format] = {
     "raw": "raw",
 }
 
-Images = Mapping[str, Element]
-
 
 @dataclass(frozen=True, kw_only=True)
 class _Attached:
@@ -44,29 +42,42 @@ class _Attached:
     slot: str
     bus: Bus
     model: str
+    bootable: bool
     uuid: str
     image: Element | None
 
 
-def _registry(machine: Element) -> Images:
-    """Return the images that the machine knows, by UUID."""
-    found: dict[str, Element] = {}
-    for registry in children(machine, "MediaRegistry"):
-        for image in descendants(registry, "HardDisk", "Image"):
-            found.setdefault(uuid(attribute(image, "uuid")), image)
-    return found
+def plugged(
+    machine: Element, path: Path, others: Callable[[], Images] = dict
+) -> list[_Attached]:
+    """Return what is plugged in, by controller as in the file, and there by port.
 
-
-def _attached(machine: Element) -> Iterator[_Attached]:
-    """Yield what is plugged in, by controller as in the file, and there by port."""
-    images = _registry(machine)
+    *others* is asked for the images that the machine *path* does not know itself.
+    Raises SourceError if there is more than a machine can have.
+    """
+    found: list[_Attached] = []
+    images = vboxregistry.images(machine)
+    asked = False
     # Within <Hardware> from settings 1.19 on.
     for holder in (machine, *children(machine, "Hardware")):
         for group in children(holder, "StorageControllers"):
             for controller in children(group, "StorageController"):
-                devices = children(controller, "AttachedDevice")
+                devices = list(children(controller, "AttachedDevice"))
+                descriptions.limited(path, len(found) + len(devices))
                 for device in sorted(devices, key=_port):
-                    yield _device(controller, device, images)
+                    if not asked and not _knows(images, device):
+                        images, asked = {**others(), **images}, True
+                    found.append(_device(controller, device, images))
+    return found
+
+
+def _image(device: Element) -> str:
+    image = next(children(device, "Image"), None)
+    return "" if image is None else uuid(attribute(image, "uuid"))
+
+
+def _knows(images: Images, device: Element) -> bool:
+    return not _image(device) or _image(device) in images
 
 
 def _port(device: Element) -> tuple[int, int]:
@@ -79,28 +90,38 @@ def _port(device: Element) -> tuple[int, int]:
 def _device(controller: Element, device: Element, images: Images) -> _Attached:
     model = attribute(controller, "type")
     port, number = _port(device)
-    image = next(children(device, "Image"), None)
-    name = uuid(attribute(image, "uuid")) if image is not None else ""
+    name = _image(device)
+    kind = attribute(device, "type") or "HardDisk"
+    found = images.get(name) if name else None
+    if found is not None and (local(found) == "HardDisk") != (kind == "HardDisk"):
+        found = None  # no image of a CD is a disk
     return _Attached(
-        type=attribute(device, "type") or "HardDisk",
+        type=kind,
         slot=f"{model}:{port}:{number}",
         bus=_BUSES.get(model.lower(), "unknown"),
         model=model.lower(),
+        bootable=attribute(controller, "Bootable").lower() not in ("false", "0"),
         uuid=name,
-        image=images.get(name) if name else None,
+        image=found,
     )
 
 
-def described(machine: Element, path: Path) -> tuple[list[Disk], list[Finding]]:
+def described(
+    machine: Element, plugged: list[_Attached]
+) -> tuple[list[Disk], list[Finding]]:
     """Return the hard disks, and what cannot be had of them."""
     found, findings = [], []
-    attached = [a for a in _attached(machine) if a.type == "HardDisk"]
-    descriptions.limited(path, len(attached))
+    attached = [a for a in plugged if a.type == "HardDisk"]
     rank = boot(machine, "HardDisk")
+    # Its BIOS looks at no disk of a controller that is not bootable.
+    first = next((i for i, device in enumerate(attached) if device.bootable), 0)
     for index, device in enumerate(attached):
         disk, said = _disk(device, disk_id(index))
-        found.append(disk.having(boot=rank if index == 0 else None))
+        found.append(disk.having(boot=rank if index == first else None))
         findings += said
+        if device.bus == "unknown":
+            what = f"a controller of type {device.model!r:.40}"
+            findings.append(descriptions.bus_unknown(disk, what))
     return found, findings
 
 
@@ -112,7 +133,8 @@ def _disk(device: _Attached, name: str) -> tuple[Disk, list[Finding]]:
                 disk,
                 device.slot,
                 f"its image {device.uuid or '(none)'} is not in the file's registry",
-                "open the machine once in a newer VirtualBox, which writes it there",
+                f"put the {vboxregistry.FILE} of the same user (~/.config/VirtualBox, "
+                "~/.VirtualBox or ~/Library/VirtualBox) beside the .vbox",
             )
         ]
     chain = list(_chain(device.image))
@@ -121,11 +143,10 @@ def _disk(device: _Attached, name: str) -> tuple[Disk, list[Finding]]:
     findings = list(_disk_findings(disk, chain))
     formats = [_FORMATS.get(attribute(image, "format").lower()) for image in chain]
     if None in formats:
-        word = attribute(chain[formats.index(None)], "format")
-        reason = f"it is in the format {word!r:.40}, which is not read here"
-        remedy = "clone it: VBoxManage clonemedium disk OLD NEW --format VDI"
+        image = chain[formats.index(None)]
         where = attribute(chain[0], "location")
-        return disk, [*findings, descriptions.unreadable(disk, where, reason, remedy)]
+        told = descriptions.unreadable(disk, where, *_unread(image))
+        return disk, [*findings, told]
     files = [
         File(path=attribute(image, "location"), format=cast(Format, format))
         for image, format in zip(chain, formats, strict=True)
@@ -138,6 +159,20 @@ def _disk(device: _Attached, name: str) -> tuple[Disk, list[Finding]]:
         backing=tuple(backing),
     )
     return disk.having(source=layer), findings
+
+
+def _unread(image: Element) -> tuple[str, str]:
+    """Return why *image* is not read, and what to do.  Secrets of iSCSI stay there."""
+    word = attribute(image, "format")
+    remedy = "clone it: VBoxManage clonemedium disk OLD NEW --format VDI"
+    if word.lower() != "iscsi":
+        return f"it is in the format {word!r:.40}, which is not read here", remedy
+    told = {
+        attribute(p, "name"): f"{attribute(p, 'value'):.100}"
+        for p in children(image, "Property")
+    }
+    target = " at ".join(told.get(key, "?") for key in ("TargetName", "TargetAddress"))
+    return f"it is {word!r}, the target {target}", remedy
 
 
 def _chain(image: Element) -> Iterator[Element]:
@@ -185,18 +220,26 @@ def boot(machine: Element, device: str) -> int | None:
     return devices.index(device) + 1 if device in devices else None
 
 
-def removable(machine: Element) -> Iterator[Removable]:
-    """Yield the DVD and floppy drives, with the names of the images in them."""
-    for device in _attached(machine):
+def removable(
+    plugged: list[_Attached],
+) -> tuple[tuple[Removable, ...], list[Finding]]:
+    """Return the DVD and floppy drives, with the names of the images in them."""
+    found, findings = [], []
+    for device in plugged:
         if device.type not in ("DVD", "Floppy"):
             continue
         image = device.image
-        yield Removable(
+        place = attribute(image, "location") if image is not None else ""
+        drive = Removable(
             type="cdrom" if device.type == "DVD" else "floppy",
             bus=device.bus,
             slot=device.slot,
-            path=attribute(image, "location") or None if image is not None else None,
+            path=place or None,
         )
+        found.append(drive)
+        unknown = drive.having(path=device.uuid) if device.uuid and not place else drive
+        findings += descriptions.medium_lost([unknown])
+    return tuple(found), findings
 
 
 def child(element: Element, name: str) -> Element:
@@ -207,7 +250,4 @@ def child(element: Element, name: str) -> Element:
 
 def uuid(word: str) -> str:
     """Return a UUID, with braces or without, as one to compare; empty if it is none."""
-    match = re.fullmatch(
-        r"\{?([0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})\}?", word
-    )
-    return match[1].lower() if match else ""
+    return descriptions.uuid_of(word) or ""

@@ -17,9 +17,11 @@ from v2v.errors import SourceError
 from v2v.formats import ends
 from v2v.mapping import vma
 from v2v.mapping.vma import Backup
-from v2v.sources import Request, disks, proxmox
+from v2v.sources import Request, descriptions, disks, proxmox
 
 _CONFIGURATION = "qemu-server.conf"
+# What Proxmox VE keeps apart, and the guest has not as a disk.
+_NO_DISKS = ("efidisk0", "tpmstate0", "tpmstate0-backup")
 _MAP = re.compile(rb"^#qmdump#map:(\w+):([^:\s]+):", re.MULTILINE)
 
 
@@ -52,18 +54,36 @@ def parse(backup: Backup, path: Path) -> VM:
         for key, device in _MAP.findall(text)
     }
     # What is said there of the volumes does not matter: their data are here.
-    findings = [finding for finding in vm.findings if not finding.disk]
+    findings = [f for f in vm.findings if not f.disk or f.severity != "block"]
     placed = []
     for disk in vm.disks:
         device = devices.get(disk.slot or "", "")
         if device not in backup.disks:
             findings.append(_left_out(disk, path))
         placed.append(_placed(disk, device, backup, path))
+    findings += _unnamed(vm, devices, backup)
     return vm.having(
         disks=tuple(placed),
         findings=tuple(findings),
         source=vm.source.having(kind="vma"),
     )
+
+
+def _unnamed(vm: VM, devices: dict[str, str], backup: Backup) -> list[Finding]:
+    """Return a finding if there are disks in *backup* that the VM does not have."""
+    named = [devices.get(disk.slot or "") for disk in vm.disks]
+    own = (*(devices.get(key) for key in _NO_DISKS), *map("drive-{}".format, _NO_DISKS))
+    left = [name for name in backup.disks if name not in named and name not in own]
+    if not left:
+        return []
+    shown = ", ".join(f"{name:.60}" for name in left[:5])
+    return [
+        descriptions.caution(
+            "disk-hidden",
+            f"disks in the backup that its configuration does not name: {shown}",
+            "attach them on the source and back the VM up again, if they are the VM's",
+        )
+    ]
 
 
 def _placed(disk: Disk, device: str, backup: Backup, path: Path) -> Disk:

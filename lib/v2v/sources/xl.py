@@ -7,14 +7,22 @@ Sources: xl.cfg(5), xl-network-configuration(5), and xm's examples.
 from __future__ import annotations
 
 import re
-import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
-from v2v.document import VM, Cpu, Disk, Display, Finding, Nic, Source
+from v2v.document import VM, Cpu, Disk, Finding, Source
 from v2v.errors import SourceError
-from v2v.sources import Request, descriptions, macs, new_id, placing, xldisks, xltext
-from v2v.sources.xltext import Value, strings
+from v2v.sources import (
+    Request,
+    descriptions,
+    new_id,
+    placing,
+    xldevices,
+    xldisks,
+    xltext,
+)
+from v2v.sources.xltext import Settings, strings, true, word
 
 _MAX_FILE = descriptions.MIB
 _SUFFIXES = ("", ".cfg", ".conf", ".xl", ".xm", ".hvm", ".pv", ".pvh", ".xen")
@@ -25,9 +33,11 @@ _MEMORY = re.compile(rb"^[ \t]*memory[ \t]*=", re.MULTILINE)
 _NEEDED = re.compile(r"(disk|vif|memory|maxmem|vcpus|maxvcpus|builder|type)\b\s*\+?=")
 _DEFAULT_MEMORY = 128 * descriptions.MIB
 _UEFI = ("ovmf", "uefi")
-_MAX_NICS = 64
-
-Settings = Mapping[str, Value]
+_FIRMWARE = ("", "seabios", "rombios", "bios", *_UEFI)
+_MAX_LOST = 64
+# A block of Python, whose lines are indented.
+_BLOCK = re.compile(r"(if|elif|else|for|while|def|try|except|finally|with|class)\b")
+_LISTS = ("disk", "vif")
 
 
 def claims(location: str) -> bool:
@@ -57,41 +67,48 @@ def parse(data: bytes, path: Path) -> VM:
     Its disks have the file's names as their paths; nothing else is opened.  Raises
     SourceError if this is no such file, or says what a machine needs in Python.
     """
-    found = xltext.parse(_decoded(data), str(path))
+    text = _decoded(data)
+    found = xltext.parse(text, str(path))
     settings = found.values
     if not settings.keys() & {"disk", "vif", "memory", "builder", "type"}:
         raise SourceError(
             f"{path} is no configuration of a Xen domain: it has none of xl's keys",
             "name the file that xl create takes",
         )
-    unread = list(_unread(found, path))
+    unread = list(_unread(found, text, path))
     specs = xldisks.ordered(strings(settings.get("disk")), path)
     told = list(xldisks.disks(specs))
     vm_id = new_id()
     mode = _mode(settings)
+    network = _order(settings, mode).find("n") + 1 or None
+    cards = xldevices.limited(settings, str(path))
+    nics = list(xldevices.nics(cards, vm_id, mode, network))
+    drives = tuple(xldisks.drives(specs))
     return VM(
         id=vm_id,
-        name=descriptions.name(_text(settings, "name"), path.stem),
-        uuid=_uuid(_text(settings, "uuid")),
+        name=descriptions.name(word(settings, "name"), path.stem),
+        uuid=descriptions.uuid_of(word(settings, "uuid")),
         memory=_memory(settings) or _DEFAULT_MEMORY,
         vcpus=_vcpus(settings) or 1,
-        cpu=Cpu(nested=_true(settings, "nestedhvm")),
-        firmware="efi" if _text(settings, "bios", "firmware") in _UEFI else "bios",
+        cpu=Cpu(nested=true(settings, "nestedhvm")),
+        firmware="efi" if _is_uefi(settings) else "bios",
         # A paravirtual guest has none: its disks decide.
         firmware_known=mode == "hvm",
-        tpm="vtpm" in settings,
-        clock="localtime" if _true(settings, "localtime") else "utc",
-        display=_display(settings, mode),
-        sound=_text(settings, "soundhw").split(",")[0].strip() or None,
+        tpm=_has_tpm(settings),
+        clock="localtime" if true(settings, "localtime") else "utc",
+        display=xldevices.display(settings, mode),
+        sound=word(settings, "soundhw").split(",")[0].strip() or None,
         disks=_booted([disk for disk, _ in told], settings, mode),
-        removable=tuple(xldisks.drives(specs)),
-        nics=tuple(_nics(settings, vm_id, mode)),
-        passthrough=tuple(_passthrough(settings)),
+        removable=drives,
+        nics=tuple(nics),
+        passthrough=tuple(islice(xldevices.passthrough(settings), _MAX_LOST)),
         source=Source(kind="xl", location=str(path), producer="xen", hw_version=mode),
         findings=(
             *unread,
             *(finding for _, said in told for finding in said),
-            *_findings(settings),
+            *descriptions.medium_lost(drives),
+            *_findings(settings, mode),
+            *xldevices.findings(settings, nics),
         ),
     )
 
@@ -103,8 +120,27 @@ def _decoded(data: bytes) -> str:
         return data.decode("cp1252", "replace")
 
 
-def _unread(found: xltext.Configuration, path: Path) -> Iterator[Finding]:
-    """Yield what was passed over: old files hold programs in Python."""
+def _unread(found: xltext.Configuration, text: str, path: Path) -> Iterator[Finding]:
+    """Yield what was passed over: old files hold programs in Python.
+
+    Raises SourceError if what a machine needs is among it, depends on it, or is no
+    list of strings.
+    """
+    for name in _LISTS:
+        value = found.values.get(name, "")
+        if not isinstance(value, str) and not all(isinstance(v, str) for v in value):
+            raise SourceError(
+                f"{path}: {name} is no list of strings", "write each of them as one"
+            )
+    blocks = any(_BLOCK.match(start) for _, start in found.unread)
+    for name, at in found.indented.items() if blocks else ():
+        if _NEEDED.match(f"{name}="):
+            line = text.count("\n", 0, at) + 1
+            raise SourceError(
+                f"{path}, line {line}: whether {name} has this value is decided by "
+                "Python, and nothing in it is run",
+                "leave only the value that holds, without blanks before it",
+            )
     for line, start in found.unread:
         if _NEEDED.match(start):
             raise SourceError(
@@ -121,40 +157,31 @@ def _unread(found: xltext.Configuration, path: Path) -> Iterator[Finding]:
         )
 
 
-def _text(settings: Settings, *names: str) -> str:
-    """Return the first of the values *names* that is there, if it is no list."""
-    for name in names:
-        value = settings.get(name)
-        if isinstance(value, str):
-            return value.strip()
-    return ""
-
-
 def _number(settings: Settings, name: str) -> int | None:
     """Return a number as C reads it: 0x is hexadecimal, a leading 0 octal."""
-    word = _text(settings, name)
-    if re.fullmatch(r"0[0-7]{1,18}", word):
-        return int(word, 8)
-    return descriptions.number(word)
+    text = word(settings, name)
+    if re.fullmatch(r"0[0-7]{1,18}", text):
+        return int(text, 8)
+    return descriptions.number(text)
 
 
-def _true(settings: Settings, name: str) -> bool:
-    return _text(settings, name).lower() not in ("", "0", "false", "none", "no")
+def _has_tpm(settings: Settings) -> bool:
+    return any(strings(settings.get("vtpm")))
 
 
-def _uuid(word: str) -> str | None:
-    try:
-        return str(uuid.UUID(word))
-    except ValueError:
-        return None
+def _is_uefi(settings: Settings) -> bool:
+    """Whether its firmware is a UEFI: by its name, or by that of its file."""
+    name = word(settings, "bios", "firmware").lower()
+    file = word(settings, "firmware_override", "bios_path_override")
+    return name in _UEFI or (not name and "ovmf" in file.lower())
 
 
 def _mode(settings: Settings) -> str:
     """Return hvm, pv or pvh.  Without a word of it xl makes a pv."""
-    kind = _text(settings, "type").lower()
+    kind = word(settings, "type").lower()
     if kind in ("hvm", "pv", "pvh"):
         return kind
-    return "hvm" if _text(settings, "builder").lower() == "hvm" else "pv"
+    return "hvm" if word(settings, "builder").lower() == "hvm" else "pv"
 
 
 def _memory(settings: Settings) -> int | None:
@@ -168,23 +195,11 @@ def _vcpus(settings: Settings) -> int | None:
     return next(filter(None, map(descriptions.processors, counts)), None)
 
 
-def _display(settings: Settings, mode: str) -> Display:
-    """A paravirtual guest without vfb has only a console.  Passwords stay behind."""
-    keymap = _text(settings, "keymap") or None
-    if _true(settings, "spice"):
-        return Display(type="spice", keymap=keymap)
-    if _true(settings, "sdl") and not _true(settings, "vnc"):
-        return Display(type="sdl", keymap=keymap)
-    if mode != "hvm" and "vfb" not in settings and not _true(settings, "vnc"):
-        return Display(type="none")
-    return Display(type="vnc", keymap=keymap)
-
-
 def _order(settings: Settings, mode: str) -> str:
     """Return the letters of what is started from: c disk, d CD, n network."""
     if mode != "hvm":
         return "c"
-    return _text(settings, "boot").lower() or "c"
+    return word(settings, "boot").lower() or "c"
 
 
 def _booted(found: list[Disk], settings: Settings, mode: str) -> tuple[Disk, ...]:
@@ -195,57 +210,41 @@ def _booted(found: list[Disk], settings: Settings, mode: str) -> tuple[Disk, ...
     return (found[0].having(boot=place), *found[1:])
 
 
-def _nics(settings: Settings, vm_id: str, mode: str) -> Iterator[Nic]:
-    """Yield the network cards.  One without an address gets one of ours: Xen would
-    make another at each start."""
-    place = _order(settings, mode).find("n") + 1
-    for index, text in enumerate(strings(settings.get("vif"))):
-        if index >= _MAX_NICS:
-            return
-        pairs = (word.partition("=")[::2] for word in text.split(","))
-        options = {key.strip().lower(): value.strip() for key, value in pairs}
-        mac = macs.parse(options.get("mac"))
-        yield Nic(
-            mac=mac or macs.made(vm_id, index),
-            mac_source="static" if mac else "made",
-            model=_nic_model(options, mode),
-            type="bridge",
-            network=options.get("bridge") or None,
-            slot=options.get("vifname") or None,
-            vlan=descriptions.number(options.get("vlan")),
-            boot=place or None if index == 0 else None,
-        )
-
-
-def _nic_model(options: Mapping[str, str], mode: str) -> str | None:
-    if options.get("type") in ("vif", "netfront") or mode != "hvm":
-        return "netfront"
-    return options.get("model") or None
-
-
-def _passthrough(settings: Settings) -> Iterator[str]:
-    """Yield what belongs to the source's host: no other can give it."""
-    for key in ("pci", "usbdev", "usbdevice", "p9", "dtdev", "ioports", "irqs"):
-        for text in strings(settings.get(key)):
-            if text and (key != "usbdevice" or text.startswith("host:")):
-                yield f"{key} {text:.60}"
-    if _true(settings, "gfx_passthru"):
-        yield "gfx_passthru"
-
-
-def _findings(settings: Settings) -> Iterator[Finding]:
+def _findings(settings: Settings, mode: str) -> Iterator[Finding]:
     if _memory(settings) is None:
-        yield descriptions.caution(
-            "memory-unknown", "no usable memory size; Xen's 128 MiB taken"
+        yield descriptions.memory_unknown("Xen's 128 MiB")
+    if settings.keys() & {"vcpus", "maxvcpus"} and _vcpus(settings) is None:
+        yield descriptions.vcpus_unknown()
+    yield from _of_start(settings, mode)
+    if _has_tpm(settings):
+        yield descriptions.tpm_lost()
+    if word(settings, "nvram"):
+        yield Finding(
+            code="nvram-lost",
+            severity="info",
+            message="boot entries and keys that the firmware knew stay behind",
         )
-    kernel = _text(settings, "kernel")
+
+
+def _of_start(settings: Settings, mode: str) -> Iterator[Finding]:
+    """Yield what is to be said of how the guest is started."""
+    kernel = word(settings, "kernel")
     if kernel and "hvmloader" not in kernel:
         yield descriptions.caution(
             "direct-kernel",
             "the VM starts a kernel from the source's host, not from its disk",
             "install a boot loader in the guest if it has none",
         )
-    if "vtpm" in settings:
-        yield descriptions.caution("tpm-state-lost", "the TPM's secrets stay behind")
-    for name in _passthrough(settings):
-        yield descriptions.caution("device-lost", f"{name} cannot be taken over")
+    elif mode != "hvm" and (loader := word(settings, "bootloader")):
+        yield descriptions.caution(
+            "direct-kernel",
+            f"{loader:.100}, a program of the source's host, finds the kernel on the "
+            "guest's disk: that may have no boot loader of its own",
+            "install a boot loader in the guest if it has none",
+        )
+    name = word(settings, "bios", "firmware").lower()
+    if mode == "hvm" and name not in _FIRMWARE:
+        yield descriptions.caution(
+            "firmware-unknown",
+            f"the firmware is called {name:.60}, which is not known",
+        )

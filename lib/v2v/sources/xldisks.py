@@ -21,20 +21,36 @@ _FORMATS: Mapping[str, Format] = {
     "aio": "raw",
     "qcow2": "qcow2",
     "vhd": "vpc",
+    "vmdk": "vmdk",
+    "vdi": "vdi",
 }
-_OTHER_FORMATS = ("qcow", "qed", "vmdk")
+_OTHER_FORMATS = ("qcow", "qed")
 _VDEV = re.compile(
-    r"(?:ioemu:)?((hd|sd|xvd|vd)([a-z]{1,3})([0-9]{0,3})|d([0-9]{1,5})(?:p([0-9]{1,3}))?)"
+    r"(?:ioemu:)?(?:/dev/)?"
+    r"((hd|sd|xvd|vd)([a-z]{1,3})([0-9]{0,3})|d([0-9]{1,5})(?:p([0-9]{1,3}))?"
+    r"|(0[xX][0-9a-fA-F]{1,8}|[1-9][0-9]{2,9}))"
     r"(:cdrom|:disk)?"
 )
+# The numbers of Linux's devices, which Xen took over: of a major number the kind,
+# how many bits the partition has, and which disk is its first (xen-vbd-interface(7)).
+_MAJORS: Mapping[int, tuple[Bus, int, int]] = {
+    3: ("ide", 6, 0),
+    8: ("scsi", 4, 0),
+    22: ("ide", 6, 2),
+    202: ("xen", 4, 0),
+}
+_EXTENDED = 1 << 28
+_LAST = 1 << 30
 _BUSES: Mapping[str, Bus] = {"hd": "ide", "sd": "scsi", "vd": "virtio"}
 _KEYS = (
     *("format", "vdev", "access", "backendtype", "backend", "devtype", "script"),
     *("target", "discard", "direct-io-safe", "colo-host", "colo-port", "specification"),
 )
 # Words before a colon that say how the target is reached, and hold no place themselves.
-_PREFIX = re.compile(r"(file|phy|tap2?|aio|raw|qcow2?|vhd|qed|sync|vdi):")
-_ELSEWHERE = re.compile(r"(drbd|nbd|rbd|iscsi|gluster|sheepdog|https?|fcp):")
+_PREFIX = re.compile(
+    r"(file|phy|tap2?|tapdisk|ioemu|aio|raw|qcow2?|vhd|qed|sync|vdi|vmdk):"
+)
+_ELSEWHERE = re.compile(r"(drbd|e?nbd|rbd|iscsi|gluster|sheepdog|https?|fcp):")
 
 
 @dataclass(kw_only=True)
@@ -47,6 +63,7 @@ class Specification:
     access: str = ""
     cdrom: bool = False
     script: str = ""
+    backend: str = ""
     physical: bool = False
 
     @property
@@ -54,14 +71,27 @@ class Specification:
         """The bus, the number of the disk from 0 on, and the partition if it is one."""
         match = _VDEV.fullmatch(self.vdev)
         if not match:
-            return "unknown", 0, None
-        _, kind, letters, digits, number, part, _ = match.groups()
+            return "unknown", _LAST, None
+        _, kind, letters, digits, number, part, plain, _ = match.groups()
+        if plain:
+            return _numbered(int(plain, 0))
         if kind is None:
             return "xen", int(number), int(part) if part else None
         index = 0
         for letter in letters:
             index = index * 26 + ord(letter) - ord("a") + 1
         return _BUSES.get(kind, "xen"), index - 1, int(digits) if digits else None
+
+
+def _numbered(device: int) -> tuple[Bus, int, int | None]:
+    """Return bus, number and partition of the disk that Xen knows as *device*."""
+    if device & _EXTENDED:
+        return "xen", (device & ~_EXTENDED) >> 8, device & 0xFF or None
+    major, minor = divmod(device, 256)
+    if major not in _MAJORS:
+        return "unknown", _LAST, None
+    bus, bits, first = _MAJORS[major]
+    return bus, first + (minor >> bits), minor & (1 << bits) - 1 or None
 
 
 def specification(text: str) -> Specification:
@@ -89,6 +119,11 @@ def _take(word: str, fields: list[str], found: Specification) -> None:
         _set(found, key, value)
     elif word in ("cdrom", "discard", "no-discard", "direct-io-safe"):
         found.cdrom |= word == "cdrom"
+    elif fields and fields[0] == "target":
+        if _PREFIX.match(word) and "format" in fields:
+            fields.remove("format")
+        found.target = _without_prefixes(word, found)
+        fields.pop(0)
     elif fields:
         # xm has no format: the place of it is a device's name.
         if fields[0] == "format" and _VDEV.fullmatch(word):
@@ -99,7 +134,7 @@ def _take(word: str, fields: list[str], found: Specification) -> None:
 def _set(found: Specification, key: str, value: str) -> None:
     if key == "devtype":
         found.cdrom |= value == "cdrom"
-    elif key in ("format", "vdev", "access", "script", "target"):
+    elif key in ("format", "vdev", "access", "script", "target", "backend"):
         setattr(found, key, value)
 
 
@@ -107,7 +142,7 @@ def _without_prefixes(text: str, found: Specification) -> str:
     """Return *text* without tap:aio: and the like; a format among them is noted."""
     while match := _PREFIX.match(text):
         word = match[1]
-        if word in _FORMATS or word in _OTHER_FORMATS or word == "vdi":
+        if word in _FORMATS or word in _OTHER_FORMATS:
             found.format = word
         found.physical |= word == "phy"
         text = text[match.end() :]
@@ -117,8 +152,10 @@ def _without_prefixes(text: str, found: Specification) -> str:
 def _finish(found: Specification) -> None:
     match = _VDEV.fullmatch(found.vdev)
     if match:
-        found.cdrom |= match[7] == ":cdrom"
+        found.cdrom |= match[8] == ":cdrom"
         found.vdev = match[1]
+    if found.format.lower() == "empty":
+        found.format = found.target = ""
     if found.physical and found.target and not found.target.startswith("/"):
         found.target = f"/dev/{found.target}"
 
@@ -154,6 +191,8 @@ def disks(found: list[Specification]) -> Iterator[tuple[Disk, list[Finding]]]:
             format=format,
         )
         said = [_partition(disk, spec)] if partition is not None else []
+        if bus == "unknown":
+            said.append(descriptions.bus_unknown(disk, f"{spec.vdev!r:.40}"))
         yield disk.having(source=layer), said
 
 
@@ -164,6 +203,8 @@ def _unreadable(spec: Specification) -> tuple[str, str] | None:
         return "it has no source", "name its file in the configuration"
     if _ELSEWHERE.match(spec.target) or spec.script:
         return "it is reached over a network or by a script", copied
+    if spec.backend not in ("", "0", "Domain-0", "dom0"):
+        return f"another domain, {spec.backend:.60}, has it", copied
     if spec.format.lower() not in _FORMATS:
         said = f"it is in the format {spec.format!r:.40}, which is not read here"
         return said, "convert it on the source: qemu-img convert -O qcow2"

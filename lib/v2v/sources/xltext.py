@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from v2v.errors import SourceError
 
 Value = str | list["Value"]
+Settings = Mapping[str, Value]
 
 _DEPTH = 8
 # xm's examples have a dozen such lines.
@@ -28,10 +29,14 @@ _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "\n": ""}
 
 @dataclass(frozen=True, kw_only=True)
 class Configuration:
-    """Values by name; and what was not read, for it is no literal: line and start."""
+    """Values by name; and what was not read, for it is no literal: line and start.
 
-    values: Mapping[str, Value]
+    ``indented`` says where in the text those values begin whose lines do with blanks.
+    """
+
+    values: Settings
     unread: tuple[tuple[int, str], ...] = ()
+    indented: Mapping[str, int] = field(default_factory=dict)
 
 
 class _NotLiteralError(Exception):
@@ -47,6 +52,7 @@ def parse(text: str, where: str) -> Configuration:
     reader = _Reader(text=text, where=where)
     values: dict[str, Value] = {}
     unread: list[tuple[int, str]] = []
+    indented: dict[str, int] = {}
     while reader.begin():
         start = reader.at
         try:
@@ -61,7 +67,9 @@ def parse(text: str, where: str) -> Configuration:
             unread.append((reader.line(start), text[start : start + 60].split("\n")[0]))
             continue
         values[name] = _sum(values[name], value) if adds and name in values else value
-    return Configuration(values=values, unread=tuple(unread))
+        if reader.indented:
+            indented[name] = start
+    return Configuration(values=values, unread=tuple(unread), indented=indented)
 
 
 def _end_of_line(text: str, at: int) -> int:
@@ -89,6 +97,20 @@ def strings(value: Value | None) -> Iterator[str]:
             yield item
 
 
+def word(settings: Settings, *names: str) -> str:
+    """Return the first of the values *names* that is there, if it is no list."""
+    for name in names:
+        value = settings.get(name)
+        if isinstance(value, str):
+            return value.strip()
+    return ""
+
+
+def true(settings: Settings, name: str) -> bool:
+    """Whether *name* is set to something that is not false."""
+    return word(settings, name).lower() not in ("", "0", "false", "none", "no")
+
+
 @dataclass(kw_only=True)
 class _Reader:
     """A place in the text, which only moves on: reading takes linear time."""
@@ -96,17 +118,23 @@ class _Reader:
     text: str
     where: str
     at: int = field(default=0)
+    # Whether blanks stand before the statement, in its line.
+    indented: bool = field(default=False)
 
     def line(self, at: int) -> int:
         return self.text.count("\n", 0, at) + 1
 
     def begin(self) -> bool:
         """Move to the next statement; whether there is one."""
+        separator = "\n"
         while self.at < len(self.text):
             self._blank()
-            if self.text[self.at : self.at + 1] not in ("\n", ";"):
+            if self._next() not in ("\n", ";"):
                 break
+            separator = self._next()
             self.at += 1
+        before = self.text[max(0, self.at - 1) : self.at]
+        self.indented = separator == "\n" and before in (" ", "\t")
         return self.at < len(self.text)
 
     def assignment(self) -> tuple[str, bool, Value]:

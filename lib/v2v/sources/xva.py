@@ -103,8 +103,9 @@ def _objects(data: bytes, path: Path) -> Objects:
     try:
         root = _value(etree.fromstring(data, parser))
     except etree.XMLSyntaxError as e:
+        reason = " ".join(str(e.msg).split())[:200]
         raise SourceError(
-            f"{path}: its ova.xml is no XML: {e.msg}", "export the VM again"
+            f"{path}: its ova.xml is no XML: {reason}", "export the VM again"
         ) from e
     items = root.get("objects") if isinstance(root, dict) else None
     if not isinstance(items, list):

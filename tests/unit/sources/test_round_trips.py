@@ -8,11 +8,14 @@ from hypothesis import strategies as st
 
 import plausible_vm
 from plausible_vm import said
-from v2v.document import VM, Source
-from v2v.sources import Request, libvirtxml
+from v2v.document import VM, Disk, Format, Source, disk_id
+from v2v.sources import Request, libvirtxml, proxmoxdisks, xldisks
 from v2v.sources import ovf as ovf_reader
+from v2v.sources import proxmox as proxmox_reader
+from v2v.sources import vbox as vbox_reader
 from v2v.sources import vmx as vmx_reader
-from writers import domain, ovf, vmx
+from v2v.sources import xl as xl_reader
+from writers import domain, ovf, proxmox, vbox, vmx, xl
 
 
 def booting_from_the_first(vm: VM) -> VM:
@@ -59,3 +62,105 @@ def test_ovf(vm: VM, tmp_path: Path) -> None:
     path.write_bytes(ovf.write(vm))
     (read,) = ovf_reader.read(Request(location=str(path)))
     assert said(read, *ovf.UNSAID) == said(vm, *ovf.UNSAID)
+
+
+def in_order(vm: VM) -> VM:
+    """Return *vm* with the disk that it starts from in front, its id and place too."""
+    disks = sorted(vm.disks, key=lambda disk: disk.boot != 1)
+    return vm.having(
+        disks=tuple(d.having(id=disk_id(n)) for n, d in enumerate(disks)),
+    )
+
+
+def with_static(vm: VM) -> VM:
+    """Return *vm* as a description that has no word for a generated address has it."""
+    return vm.having(nics=tuple(n.having(mac_source="static") for n in vm.nics))
+
+
+def but(vm: VM, *codes: str) -> set[str]:
+    """Return the codes of what was said of *vm*, less *codes*."""
+    return {f.code for f in vm.findings} - {"tpm-state-lost", "medium-lost", *codes}
+
+
+@given(
+    vm=plausible_vm.vms(suffix=".vdi"),
+    new=st.booleans(),
+    data=st.data(),
+)
+def test_vbox(vm: VM, new: bool, data: st.DataObject) -> None:
+    kinds = st.sampled_from(["bridge", "network", "internal"])
+    nics = tuple(n.having(type=data.draw(kinds)) for n in with_static(vm).nics)
+    disks = tuple(_in_format(d, "vdi") for d in vm.disks)
+    drives = tuple(d.having(connected=True) for d in vm.removable)
+    vm = vm.having(nics=nics, disks=disks, removable=drives)
+    read, folder = vbox_reader.parse(vbox.write(vm, new=new), Path("/vms/a.vbox"))
+    assert said(read, *vbox.UNSAID) == said(vm, *vbox.UNSAID)
+    assert folder == "Snapshots"
+    assert but(read) == set()
+
+
+def _in_format(disk: Disk, format: Format) -> Disk:
+    layer = disk.source
+    return disk.having(source=layer and layer.having(format=format))
+
+
+# xl.cfg has no escape for a comma, and Open vSwitch none for a dot or colon.
+PLAIN = st.from_regex(r"[A-Za-z][A-Za-z0-9 _-]{0,14}[a-z]", fullmatch=True)
+
+
+@given(
+    vm=plausible_vm.vms(buses=("scsi", "ide"), suffix=".qcow2"),
+    positional=st.booleans(),
+    data=st.data(),
+)
+def test_xl(vm: VM, positional: bool, data: st.DataObject) -> None:
+    buses = st.sampled_from(("scsi", "ide", "xen"))
+    disks = tuple(
+        _in_format(d.having(bus=data.draw(buses), boot=None if n else 1), "qcow2")
+        for n, d in enumerate(vm.disks)
+    )
+    nics = tuple(n.having(network=data.draw(PLAIN)) for n in with_static(vm).nics)
+    drives = tuple(d for d in vm.removable if d.type == "cdrom")
+    vm = vm.having(disks=disks, nics=nics, removable=drives)
+    text = xl.write(vm, positional=positional)
+    read = xl_reader.parse(text, Path("/etc/xen/a.cfg"))
+    assert said(read, *xl.UNSAID) == said(vm, *xl.UNSAID)
+    assert but(read) == set()
+
+
+TARGETS = st.text(
+    st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=40
+).filter(lambda text: not xldisks._PREFIX.match(text))
+
+
+@given(target=TARGETS)
+def test_a_target_of_xl_holds_anything(target: str) -> None:
+    """It is the last key: commas, equals signs and other keys may be in it."""
+    text = f"vdev=xvda,target=/d/{target}"
+    config = f"disk = [ {xl.quoted(text)} ]\nmemory = 64\n".encode()
+    (disk,) = xl_reader.parse(config, Path("/a.cfg")).disks
+    assert disk.source and disk.source.path == f"/d/{target}"
+
+
+@given(
+    vm=plausible_vm.vms(buses=("scsi", "sata", "ide"), suffix=".qcow2"),
+    data=st.data(),
+)
+def test_proxmox(vm: VM, data: st.DataObject) -> None:
+    order = proxmoxdisks.BUSES
+    buses = st.sampled_from(order)
+    drawn = [_in_format(d.having(bus=data.draw(buses)), "qcow2") for d in vm.disks]
+    disks = sorted(drawn, key=lambda disk: order.index(disk.bus))
+    nics = tuple(n.having(network=data.draw(PLAIN)) for n in with_static(vm).nics)
+    drives = tuple(d for d in vm.removable if d.type == "cdrom")
+    vm = vm.having(disks=tuple(disks), nics=nics, removable=drives)
+    read = proxmox_reader.parse(proxmox.write(vm), Path("/etc/pve/100.conf"))
+    wanted = said(in_order(vm), *proxmox.UNSAID)
+    for item in (*wanted["disks"], *wanted["removable"]):
+        for key in ("file", "path"):
+            if item.get(key):
+                folder = "iso" if item.get("type") else "100"
+                item[key] = f"{folder}/{item[key]}"
+    assert said(read, *proxmox.UNSAID) == wanted
+    assert [d.boot for d in read.disks] == [1] * bool(disks) + [None] * (len(disks) - 1)
+    assert but(read, "nvram-lost") == set()

@@ -106,7 +106,7 @@ def test_only_enabled_cards_count_and_only_their_active_mode() -> None:
         "Am79C973",
         "none",
     )
-    assert codes(vm) == ["nic-unattached"]
+    assert codes(vm) == ["mac-made", "nic-unattached"]
 
 
 def test_ports_are_numbers_and_controllers_keep_the_order_of_the_file() -> None:
@@ -251,7 +251,295 @@ def test_a_format_in_lower_case_is_known(tmp_path: Path) -> None:
     assert (vm.disks[0].size, codes(vm)) == (8 * MIB, [])
 
 
+GLOBAL = (
+    '<VirtualBox version="1.9-linux"><Global><MediaRegistry><HardDisks>{}</HardDisks>'
+    "</MediaRegistry></Global></VirtualBox>"
+)
+
+
+def test_an_image_that_only_the_users_registry_knows_is_found(tmp_path: Path) -> None:
+    """VirtualBox 3 kept all images in VirtualBox.xml, two folders above the machine."""
+    machine = tmp_path / "Machines/web01"
+    machine.mkdir(parents=True)
+    (tmp_path / "HardDisks").mkdir()
+    qemu_img(tmp_path, "create -q -f vdi HardDisks/a.vdi 8M")
+    image = hard_disk(BASE, "HardDisks/a.vdi")
+    (tmp_path / "VirtualBox.xml").write_text(GLOBAL.format(image))
+    vm = described(machine, written("", controller(attached(BASE))), (tmp_path,))
+    assert codes(vm) == []
+    source = vm.disks[0].source
+    assert source and source.path == str(tmp_path / "HardDisks/a.vdi")
+
+
+def test_the_users_registry_does_not_widen_what_is_opened(tmp_path: Path) -> None:
+    image = hard_disk(BASE, "/etc/hostname", format="RAW")
+    (tmp_path / "VirtualBox.xml").write_text(GLOBAL.format(image))
+    with pytest.raises(SourceError, match="outside the folders"):
+        described(tmp_path, written("", controller(attached(BASE))))
+
+
+def test_the_machines_own_registry_goes_first_and_then_none_is_read(
+    tmp_path: Path,
+) -> None:
+    qemu_img(tmp_path, "create -q -f vdi a.vdi 8M")
+    (tmp_path / "VirtualBox.xml").write_text("broken")
+    data = written(hard_disk(BASE, "a.vdi"), controller(attached(BASE)))
+    assert codes(described(tmp_path, data)) == []
+
+
+def test_the_users_registry_is_no_machine_and_names_those_there_are(
+    tmp_path: Path,
+) -> None:
+    entry = '<MachineEntry uuid="{1}" src="/vms/web01/web01.vbox"/>'
+    (tmp_path / "VirtualBox.xml").write_text(
+        f"<VirtualBox><Global><MachineRegistry>{entry}</MachineRegistry></Global>"
+        "</VirtualBox>"
+    )
+    with pytest.raises(SourceError, match="describes no machine") as e:
+        list(read(Request(location=str(tmp_path / "VirtualBox.xml"))))
+    assert "/vms/web01/web01.vbox" in e.value.remedy
+
+
+def test_a_machine_of_virtualbox_2_is_refused() -> None:
+    data = written().replace(
+        b"<StorageControllers>", b"<HardDiskAttachments/><StorageControllers>"
+    )
+    with pytest.raises(SourceError, match=r"older than 3\.1"):
+        vbox.parse(data, Path("/x.vbox"))
+
+
+def test_a_folder_with_the_previous_copy_alone_is_no_plain_disk(tmp_path: Path) -> None:
+    """Its disk would be the base, without what was written since the snapshot."""
+    qemu_img(tmp_path, "create -q -f vdi a.vdi 8M")
+    (tmp_path / "web01.vbox-prev").write_bytes(written())
+    (vm,) = read(Request(location=str(tmp_path)))
+    assert (vm.source.kind, vm.name) == ("vbox", "web01")
+
+
+def test_the_bios_starts_from_a_bootable_controller() -> None:
+    names = [str(uuid.UUID(int=n)) for n in (1, 2)]
+    vm = parse(
+        "".join(hard_disk(name, f"{n}.vdi") for n, name in enumerate(names)),
+        controller(attached(names[0])).replace('"AHCI"', '"AHCI" Bootable="false"')
+        + controller(attached(names[1]), "PIIX4"),
+    )
+    assert [(d.slot, d.boot) for d in vm.disks] == [
+        ("AHCI:0:0", None),
+        ("PIIX4:0:0", 3),
+    ]
+
+
+def test_the_card_of_the_first_priority_starts_the_machine() -> None:
+    card = '<Adapter slot="{}" enabled="1" bootPriority="{}"><NAT/></Adapter>'
+    boot = '<Boot><Order position="1" device="Network"/></Boot><Network>'
+    cards = "".join(card.format(*pair) for pair in ((2, 1), (0, 0), (1, 2)))
+    vm = parse("", "", f"{boot}{cards}</Network>")
+    assert [(n.slot, n.boot) for n in vm.nics] == [("0", None), ("1", None), ("2", 1)]
+
+
+def test_the_guest_sees_the_hardwares_uuid_if_that_is_another() -> None:
+    data = written().replace(b"<Hardware>", f'<Hardware uuid="{{{LEAF}}}">'.encode())
+    vm, _ = vbox.parse(data, Path("/x.vbox"))
+    assert vm.uuid == LEAF
+
+
+def test_settings_of_virtualbox_7_are_found_within_hardware() -> None:
+    """1.20 moved firmware, TPM, secure boot, clock and storage."""
+    storage = f"<StorageControllers>{controller(attached(BASE))}</StorageControllers>"
+    hardware = (
+        '<Platform architecture="x86"><Chipset type="ICH9"/>'
+        '<RTC localOrUTC="UTC"/></Platform><CPU count="4"/>'
+        '<Firmware type="EFI"><NVRAM path="web01.nvram"/><SecureBoot enabled="true"/>'
+        '</Firmware><TrustedPlatformModule type="v2_0" location=""/>'
+        '<Boot><Order position="1" device="HardDisk"/></Boot>'
+    )
+    vm = parse(hard_disk(BASE, "a.vdi"), "", hardware + storage)
+    assert (vm.arch, vm.vcpus, vm.clock, vm.firmware, vm.secure_boot, vm.tpm) == (
+        *("x86_64", 4, "utc", "efi"),
+        *(True, True),
+    )
+    assert [(d.bus, d.boot) for d in vm.disks] == [("sata", 1)]
+    assert codes(vm) == ["tpm-state-lost", "nvram-lost"]
+    assert "web01.nvram" in vm.findings[1].message
+
+
+def test_secure_boot_is_nothing_without_uefi() -> None:
+    assert not parse("", "", '<BIOS><SecureBoot enabled="true"/></BIOS>').secure_boot
+
+
+@pytest.mark.parametrize(
+    ("hardware", "lost"),
+    [
+        (
+            (
+                '<USB><DeviceFilters><DeviceFilter name="key" active="true"/>'
+                '<DeviceFilter name="old" active="false"/></DeviceFilters></USB>'
+            ),
+            "USB device key of the host",
+        ),
+        (
+            (
+                '<UART><Port slot="0" enabled="true" hostMode="HostDevice" '
+                'path="/dev/ttyS0"/>'
+                '<Port slot="1" enabled="true" hostMode="RawFile" path="/log"/></UART>'
+            ),
+            "serial port 0 (/dev/ttyS0)",
+        ),
+        (
+            (
+                '<LPT><Port slot="0" enabled="true" path="/dev/lp0"/>'
+                '<Port slot="1" enabled="false"/></LPT>'
+            ),
+            "parallel port 0 (/dev/lp0)",
+        ),
+        (
+            '<HostPci><Devices><Device host="7" guest="1"/></Devices></HostPci>',
+            "host PCI device 7",
+        ),
+        (
+            '<EmulatedUSB><CardReader enabled="true"/></EmulatedUSB>',
+            "smart card reader of the host",
+        ),
+    ],
+)
+def test_what_is_the_hosts_is_lost(hardware: str, lost: str) -> None:
+    vm = parse("", "", hardware)
+    assert vm.passthrough == (lost,)
+    assert [(f.code, f.severity) for f in vm.findings] == [("device-lost", "warn")]
+    assert lost in vm.findings[0].message
+
+
+def test_what_was_set_past_virtualbox_is_told_by_its_name() -> None:
+    key = "VBoxInternal/Devices/pcbios/0/Config/DmiSystemSerial"
+    item = f'<ExtraDataItem name="{key}" value="s3cret"/><ExtraDataItem name="GUI/x"/>'
+    data = written().replace(
+        b"<MediaRegistry>", f"<ExtraData>{item}</ExtraData><MediaRegistry>".encode()
+    )
+    vm, _ = vbox.parse(data, Path("/x.vbox"))
+    assert codes(vm) == ["settings-lost"]
+    assert "DmiSystemSerial" in vm.findings[0].message
+    assert "s3cret" not in vm.model_dump_json()
+
+
+def test_the_current_snapshot_is_shown() -> None:
+    tree = (
+        f'<Snapshot uuid="{{{LEAF}}}" name="first"><Snapshots>'
+        f'<Snapshot uuid="{{{CHILD}}}" name="second"/></Snapshots></Snapshot>'
+    )
+    data = written(more=f'currentSnapshot="{{{CHILD}}}"').replace(
+        b"</Machine>", f"{tree}</Machine>".encode()
+    )
+    vm, _ = vbox.parse(data, Path("/x.vbox"))
+    assert codes(vm) == ["snapshots-dropped"]
+    assert vm.findings[0].message.endswith("first, second (current)")
+
+
+def test_a_machine_that_was_killed_is_told() -> None:
+    assert codes(parse(more='aborted="true"')) == ["source-crashed"]
+
+
+def test_numbers_that_no_machine_has_are_told() -> None:
+    vm = parse("", "", '<CPU count="0"/><Firmware type="Coreboot"/>')
+    assert (vm.vcpus, codes(vm)) == (1, ["vcpus-unknown", "firmware-unknown"])
+
+
+def test_a_disk_on_a_controller_that_is_not_known_is_told() -> None:
+    vm = parse(hard_disk(BASE, "a.vdi"), controller(attached(BASE), "NewOne"))
+    assert (vm.disks[0].bus, codes(vm)) == ("unknown", ["bus-unknown"])
+
+
+def test_a_medium_in_a_drive_is_told_to_stay() -> None:
+    images = f'<Image uuid="{{{LEAF}}}" location="/iso/a.iso"/>'
+    drives = attached(LEAF, type="DVD") + attached("", 1, "DVD")
+    floppy = controller(attached("", type="Floppy"), "I82078")
+    vm = parse(images, controller(drives, "PIIX4") + floppy)
+    assert [(r.type, r.bus, r.path) for r in vm.removable] == [
+        ("cdrom", "ide", "/iso/a.iso"),
+        ("cdrom", "ide", None),
+        ("floppy", "unknown", None),
+    ]
+    assert codes(vm) == ["medium-lost"]
+
+
+def test_a_medium_that_no_registry_knows_is_told_and_the_drive_is_empty() -> None:
+    vm = parse("", controller(attached(LEAF, type="DVD"), "PIIX4"))
+    assert ([r.path for r in vm.removable], codes(vm)) == ([None], ["medium-lost"])
+    assert LEAF in vm.findings[0].message
+
+
+@pytest.mark.parametrize("type", ["DVD", "HardDisk"])
+def test_no_image_of_a_cd_is_a_disk_nor_the_other_way_round(type: str) -> None:
+    image = f'<Image uuid="{{{BASE}}}" location="a.iso"/>'
+    registry = hard_disk(BASE, "a.vdi") if type == "DVD" else image
+    vm = parse(registry, controller(attached(BASE, type=type)))
+    assert codes(vm) == ["medium-lost" if type == "DVD" else "disk-missing"]
+
+
+@pytest.mark.report("https://github.com/hashicorp/vagrant/pull/4484")
+def test_a_linked_clone_is_read_over_its_elders_disk(tmp_path: Path) -> None:
+    """The base is in the folder of another machine, which the user has to name."""
+    elder, clone = tmp_path / "base", tmp_path / "clone"
+    (clone / "Snapshots").mkdir(parents=True)
+    elder.mkdir()
+    qemu_img(elder, "create -q -f vmdk base.vmdk 8M")
+    qemu_img(
+        clone, "create -q -f vmdk -F vmdk -b ../../base/base.vmdk Snapshots/b.vmdk"
+    )
+    leaf = hard_disk(CHILD, "Snapshots/b.vmdk", format="VMDK")
+    tree = hard_disk(BASE, f"{elder}/base.vmdk", leaf, format="VMDK")
+    data = written(tree, controller(attached(CHILD)))
+    with pytest.raises(SourceError, match="outside the folders"):
+        described(clone, data)
+    vm = described(clone, data, (elder,))
+    assert codes(vm) == []
+    layer = vm.disks[0].source
+    assert layer and [f.path for f in layer.backing] == [f"{elder}/base.vmdk"]
+
+
+def test_an_iscsi_disk_names_its_target_and_keeps_its_secret() -> None:
+    properties = (
+        '<Property name="TargetName" value="iqn.2026-01.org.example:a"/>'
+        '<Property name="TargetAddress" value="192.0.2.7"/>'
+        '<Property name="InitiatorSecret" value="s3cret"/>'
+    )
+    image = hard_disk(BASE, "192.0.2.7|iqn", properties, format="iSCSI")
+    (finding,) = parse(image, controller(attached(BASE))).findings
+    assert "iqn.2026-01.org.example:a at 192.0.2.7" in finding.message
+    assert "s3cret" not in finding.message
+
+
+def test_an_immutable_disk_and_a_shared_one_are_told() -> None:
+    image = hard_disk(BASE, "a.vdi", hard_disk(CHILD, "b.vdi")).replace(
+        '"Normal"', '"Immutable"', 1
+    )
+    assert codes(parse(image, controller(attached(CHILD)))) == ["disk-mode"]
+    shared = hard_disk(BASE, "a.vdi").replace('"Normal"', '"Shareable"')
+    assert parse(shared, controller(attached(BASE))).disks[0].shared
+
+
 # Hostile
+
+
+@pytest.mark.parametrize("place", ["", ".", "Snapshots", "/"])
+def test_a_folder_is_no_disk(tmp_path: Path, place: str) -> None:
+    (tmp_path / "Snapshots").mkdir()
+    data = written(hard_disk(BASE, place, format="RAW"), controller(attached(BASE)))
+    try:
+        vm = described(tmp_path, data)
+    except SourceError as e:
+        assert "\n" not in e.message
+    else:
+        assert codes(vm) == ["disk-missing"]
+
+
+def test_more_cards_than_can_be_are_refused() -> None:
+    with pytest.raises(SourceError, match="37 network cards"):
+        parse("", "", '<Adapter slot="0" enabled="true"/>' * 37)
+
+
+def test_a_thousand_devices_of_the_host_are_told_in_part() -> None:
+    vm = parse("", "", '<SharedFolder name="a"/>' * 1000)
+    assert (len(vm.passthrough), len(vm.findings)) == (64, 64)
 
 
 @pytest.mark.parametrize("name", ["/etc/hostname", "../../../../../etc/hostname"])

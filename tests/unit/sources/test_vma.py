@@ -103,3 +103,16 @@ def test_a_disk_that_was_left_out_of_the_backup_blocks() -> None:
     text = b"scsi0: a:b\nscsi1: a:c\n#qmdump#map:scsi0:drive-scsi0:a:raw:\n"
     vm = vma.parse(backup(text), Path("/x/a.vma"))
     assert [(f.code, f.disk) for f in vm.findings] == [("disk-missing", "sdb")]
+
+
+def test_a_disk_that_the_configuration_does_not_name_is_told() -> None:
+    vm = vma.parse(backup(b"scsihw: lsi\nname: x\n"), Path("/x/a.vma"))
+    assert [f.code for f in vm.findings] == ["disk-hidden"]
+    assert "drive-scsi0" in vm.findings[0].message
+
+
+def test_what_is_said_of_a_volume_does_not_matter_but_its_mode_does() -> None:
+    text = b"scsi0: a:b.odd,snapshot=1\n#qmdump#map:scsi0:drive-scsi0:a:raw:\n"
+    vm = vma.parse(backup(text), Path("/x/a.vma"))
+    assert [f.code for f in vm.findings] == ["disk-mode"]
+    assert vm.description is None

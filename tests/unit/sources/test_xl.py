@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import any_input
 from v2v.document import VM
 from v2v.errors import SourceError
-from v2v.sources import Request, detect, read, xl, xltext
+from v2v.sources import Request, detect, read, xl, xldisks, xltext
 
 MIB = 2**20
 BASE = 'name = "web01"\nmemory = 512\ntype = "hvm"\n'
@@ -155,7 +155,7 @@ def test_memory_is_the_most_that_it_may_have(text: str, size: int) -> None:
 
 def test_a_memory_size_that_is_not_known_is_told() -> None:
     vm = parse("memory = -1", "vif = ['']\n")
-    assert (vm.memory, codes(vm)) == (128 * MIB, ["memory-unknown"])
+    assert (vm.memory, codes(vm)) == (128 * MIB, ["memory-unknown", "mac-made"])
 
 
 def test_cards_are_read_and_one_without_an_address_gets_one() -> None:
@@ -184,6 +184,116 @@ def test_passwords_stay_behind() -> None:
     assert parse("", "memory=64\n").display.type == "none"
 
 
+def test_what_python_decides_is_refused() -> None:
+    """Both branches look like assignments; which one holds, only Python knows."""
+    text = "if arch:\n    disk = ['/d/a,raw,xvda']\nelse:\n    disk = ['/d/b,raw,xvda']"
+    with pytest.raises(SourceError, match="line 7: whether disk has this value"):
+        parse(text)
+
+
+def test_blanks_before_a_value_do_no_harm_where_there_is_no_python() -> None:
+    assert len(parse("  disk = ['/d/a,raw,xvda'] # here\n").disks) == 1
+    vm = parse("arch = os.uname()[4]\n  vcpus = 2\n")
+    assert (vm.vcpus, codes(vm)) == (2, ["config-unread"])
+
+
+@pytest.mark.parametrize("text", ["disk = [['phy:/d/a', 'hda', 'w']]", "vif = [['a']]"])
+def test_a_list_of_lists_is_not_taken_for_an_empty_one(text: str) -> None:
+    with pytest.raises(SourceError, match="is no list of strings"):
+        parse(text)
+
+
+def test_a_number_of_processors_that_cannot_be_is_told() -> None:
+    vm = parse("vcpus = 'many'")
+    assert (vm.vcpus, codes(vm)) == (1, ["vcpus-unknown"])
+    assert parse("vcpus = 2\nmaxvcpus = 8").vcpus == 8
+
+
+@pytest.mark.parametrize(
+    ("text", "firmware", "told"),
+    [
+        ("bios = 'OVMF'", "efi", []),
+        ("firmware_override = '/usr/share/OVMF/x.fd'", "efi", []),
+        ("bios = 'seabios'\nfirmware_override = '/x/ovmf.bin'", "bios", []),
+        ("bios = 'coreboot'", "bios", ["firmware-unknown"]),
+        ("bios = 'ovmf'\nnvram = '/x/vars.fd'", "efi", ["nvram-lost"]),
+    ],
+)
+def test_the_firmware_is_told_by_name_or_file(
+    text: str, firmware: str, told: list[str]
+) -> None:
+    vm = parse(text)
+    assert (vm.firmware, codes(vm)) == (firmware, told)
+
+
+@pytest.mark.report("https://github.com/guestisp/xen-to-pve/issues/4")
+def test_a_guest_that_pygrub_starts_may_have_no_boot_loader() -> None:
+    vm = parse("bootloader = '/usr/bin/pygrub'", "memory = 64\n")
+    assert codes(vm) == ["direct-kernel"]
+    assert "/usr/bin/pygrub" in vm.findings[0].message
+    assert "boot loader" in vm.findings[0].remedy
+
+
+@pytest.mark.parametrize(
+    ("card", "type", "network", "vlan", "told"),
+    [
+        ("bridge=br0,script=vif-bridge", "bridge", "br0", None, []),
+        ("bridge=ovs0.10,script=vif-openvswitch", "bridge", "ovs0", 10, []),
+        (
+            *("bridge=ovs0:20:30,script=/etc/xen/scripts/vif-openvswitch", "bridge"),
+            *("ovs0", None, ["vlan-trunk"]),
+        ),
+        ("bridge=br0.10", "bridge", "br0.10", None, []),
+        ("script=vif-nat", "user", None, None, []),
+        (
+            *("script=vif-route,ip=192.0.2.7,rate=1Mb/s", "none", None, None),
+            ["nic-unattached", "settings-lost"],
+        ),
+    ],
+)
+def test_the_script_says_how_a_card_is_attached(
+    card: str, type: str, network: str | None, vlan: int | None, told: list[str]
+) -> None:
+    vm = parse(f"vif = ['mac=00:16:3e:00:00:01,{card}']")
+    (nic,) = vm.nics
+    assert (nic.type, nic.network, nic.vlan, codes(vm)) == (type, network, vlan, told)
+
+
+def test_more_cards_than_can_be_are_refused() -> None:
+    with pytest.raises(SourceError, match="65 network cards"):
+        parse("vif = [" + "''," * 65 + "]")
+
+
+def test_a_frame_buffer_of_a_paravirtual_guest_is_read() -> None:
+    text = "memory = 64\nvfb = ['type=sdl,keymap=fr,vncpasswd=s3cret']\n"
+    vm = parse("", text)
+    assert (vm.display.type, vm.display.keymap) == ("sdl", "fr")
+    assert "s3cret" not in vm.model_dump_json()
+    assert parse("", "memory = 64\nvfb = ['vnc=1']\n").display.type == "vnc"
+
+
+def test_what_has_no_counterpart_is_told_by_name() -> None:
+    vm = parse(
+        "vtpm = ['backend=vtpm0']\nvnuma = [['pnode=0', 'size=512']]\ncpus = '0-3'\n"
+        "rtc_timeoffset = 0\nseclabel = 's3cret'\nserial = '/dev/ttyS0'\n"
+        "device_model_args = ['-device', 's3cret']\nparallel = 'none'\n"
+    )
+    assert vm.tpm
+    assert vm.passthrough == ("serial /dev/ttyS0", "device_model_args, for qemu itself")
+    assert codes(vm) == [
+        *("tpm-state-lost", "device-lost", "device-lost"),
+        *("numa-lost", "settings-lost"),
+    ]
+    assert vm.findings[-1].message.endswith(": cpus, seclabel")
+    assert "s3cret" not in vm.model_dump_json()
+    assert not parse("vtpm = []").tpm
+
+
+def test_a_thousand_devices_of_the_host_are_told_in_part() -> None:
+    vm = parse("pci = [" + "'01:00.0'," * 1000 + "]")
+    assert (len(vm.passthrough), len(vm.findings)) == (64, 64)
+
+
 # Disks
 
 
@@ -205,6 +315,12 @@ def test_passwords_stay_behind() -> None:
         ),
         ("/d/a.vhd,vhd,xvda,backendtype=qdisk", "xvda", "xen", "/d/a.vhd", "vpc"),
         ("vdev=d2,target=/d/a", "d2", "xen", "/d/a", "raw"),
+        ("tap:vmdk:/d/a,hda,w", "hda", "ide", "/d/a", "vmdk"),
+        ("ioemu:/d/a,hda,w", "hda", "ide", "/d/a", "raw"),
+        ("file:/d/a,/dev/hda,w", "hda", "ide", "/d/a", "raw"),
+        ("file:/d/a,0x301,w", "0x301", "ide", "/d/a", "raw"),
+        ("/d/a,,xvda,w,discard", "xvda", "xen", "/d/a", "raw"),
+        ("format=raw,access=rw,vdev=xvda,raw:/d/a", "xvda", "xen", "/d/a", "raw"),
     ],
 )
 def test_every_way_to_write_a_disk_is_read(
@@ -214,6 +330,45 @@ def test_every_way_to_write_a_disk_is_read(
     assert disk.source
     got = (disk.slot, disk.bus, disk.source.path, disk.source.format)
     assert got == (slot, bus, path, format)
+
+
+@pytest.mark.report("https://github.com/lf-edge/eve/pull/510")
+def test_a_format_in_capitals_is_known() -> None:
+    (disk,) = parse("disk = ['/persist/a.qcow2,QCOW2,xvda,rw']").disks
+    assert disk.source and disk.source.format == "qcow2"
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("xvda", ("xen", 0, None)),
+        ("xvdaa", ("xen", 26, None)),
+        ("51712", ("xen", 0, None)),
+        ("51728", ("xen", 1, None)),
+        ("51713", ("xen", 0, 1)),
+        ("0x0300", ("ide", 0, None)),
+        ("0x340", ("ide", 1, None)),
+        ("5632", ("ide", 2, None)),
+        ("2064", ("scsi", 1, None)),
+        ("268439552", ("xen", 16, None)),
+        ("268435713", ("xen", 1, 1)),
+        ("d4", ("xen", 4, None)),
+        ("d4p2", ("xen", 4, 2)),
+        ("99999", ("unknown", 1 << 30, None)),
+        ("", ("unknown", 1 << 30, None)),
+    ],
+)
+def test_a_device_may_be_a_number(
+    name: str, place: tuple[str, int, int | None]
+) -> None:
+    """As xen-vbd-interface(7) has them: 202 << 8 is xvda, 3 << 8 is hda."""
+    assert xldisks.Specification(vdev=name).place == place
+
+
+def test_a_disk_without_a_device_is_the_last_and_told() -> None:
+    vm = parse("disk = ['target=/d/a', '/d/b,raw,xvdb']")
+    assert [(d.slot, d.bus) for d in vm.disks] == [("xvdb", "xen"), (None, "unknown")]
+    assert codes(vm) == ["bus-unknown"]
 
 
 def test_disks_are_in_the_order_of_their_letters() -> None:
@@ -243,8 +398,10 @@ def test_a_cd_is_a_drive(text: str) -> None:
 
 
 def test_a_drive_may_be_empty() -> None:
-    (drive,) = parse("disk = [',raw,hdc,r,devtype=cdrom']").removable
-    assert drive.path is None
+    for text in (",raw,hdc,r,devtype=cdrom", "/x,empty,hdc,r,cdrom", "hdc:cdrom"):
+        vm = parse(f"disk = ['{text}']" if "," in text else f"disk = [',{text}']")
+        (drive,) = vm.removable
+        assert (drive.path, drive.slot, codes(vm)) == (None, "hdc", [])
 
 
 @pytest.mark.parametrize(
@@ -255,6 +412,9 @@ def test_a_drive_may_be_empty() -> None:
         ("vg/a,raw,xvda,w,script=block-x", "disk-missing", "network or by a script"),
         ("/d/a,qed,xvda", "disk-missing", "'qed'"),
         ("vdev=xvda", "disk-missing", "no source"),
+        ("enbd:host:1,xvda,w", "disk-missing", "network or by a script"),
+        ("/d/a,raw,xvda,backend=storage", "disk-missing", "domain, storage, has it"),
+        ("phy:/d/a,51713,w", "disk-is-partition", "51713"),
         ("/d/a,raw,xvda1", "disk-is-partition", "xvda1"),
         ("/d/a,raw,d0p1", "disk-is-partition", "d0p1"),
     ],
@@ -299,6 +459,17 @@ def test_a_disk_outside_the_folder_is_not_opened(tmp_path: Path, name: str) -> N
     with pytest.raises(SourceError, match="outside the folders") as e:
         described(tmp_path, f"disk = ['{name},raw,xvda']")
     assert "--allow-path" in e.value.remedy
+
+
+@pytest.mark.parametrize("place", [".", "sub", "/", "sub/.."])
+def test_a_folder_is_no_disk(tmp_path: Path, place: str) -> None:
+    (tmp_path / "sub").mkdir()
+    try:
+        vm = described(tmp_path, f"disk = ['{place},raw,xvda']")
+    except SourceError as e:
+        assert "\n" not in e.message
+    else:
+        assert codes(vm) == ["disk-missing"]
 
 
 def test_more_disks_than_can_be_are_refused() -> None:
