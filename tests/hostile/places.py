@@ -52,7 +52,6 @@ _NAMING = {
     "vbox": ("a.vbox", _VBOX),
     "pvs": ("config.pvs", _PVS),
     "xl": ("a.cfg", "name='a'\nmemory=512\ndisk=['{},raw,xvda,w']\n"),
-    "vbox": ("a.vbox", _VBOX.replace("HardDisk uuid", "Other uuid"), _REGISTRIES),
     "proxmox": ("100.conf", "name: a\nmemory: 512\nscsi0: {}\n"),
 }
 
