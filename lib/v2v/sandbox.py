@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Shut in the programs of qemu that read what is hostile.
+"""Shut in the programs of qemu, and those that unpack, that read what is hostile.
 
 What we give to qemu has been looked into (v2v.formats), and qemu is still a large
 parser of hostile bytes, which has been made to open other files of the host (that
@@ -77,12 +77,13 @@ def walls(
     files: Iterable[Path] = (),
     objects: Sequence[str] = (),
     seconds: int | None = None,
+    most: int = _SAID,
 ) -> list[str]:
     """Return the argv that runs *program* with *graphs*, and nothing else, in reach.
 
     ``write``: the graphs may be written where they say so.  ``files``: what it writes
     besides; they exist.  ``objects``: as Graph.objects, of a server.  ``seconds``: the
-    CPU time it may take.
+    CPU time it may take.  ``most``: how many bytes one that writes no disk may write.
 
     Without bwrap the limits remain, which is said once.  Raises HostError if that is
     not wanted (V2V_SANDBOX=require).
@@ -94,7 +95,7 @@ def walls(
         _walk_object(item, reach)
     for file in files:
         reach.add(file, write=True)
-    limits = _limits(reach, seconds)
+    limits = _limits(reach, seconds, most)
     # Of a program that is not there, only its own absence is to be told.
     if shutil.which(program) is None or not usable():
         return limits
@@ -136,11 +137,11 @@ def usable() -> bool:
     return True
 
 
-def _limits(reach: _Reach, seconds: int | None) -> list[str]:
+def _limits(reach: _Reach, seconds: int | None, most: int) -> list[str]:
     memory = _MEMORY + reach.nodes * _MEMORY_PER_NODE
     words = ["prlimit", f"--data={memory}", "--core=0"]
     if not reach.writes:
-        words.append(f"--fsize={_SAID}")
+        words.append(f"--fsize={most}")
     if seconds is not None:
         words.append(f"--cpu={seconds}:{seconds + 1}")  # XCPU first, that has a name
     return words

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import IO, Protocol
 
-from v2v import process
+from v2v import process, sandbox
 from v2v.views.packings import Packing
 
 # Bytes that are read, and given out, at once.
@@ -69,7 +69,8 @@ def pieces(packing: Packing, file: IO[bytes], length: int) -> Iterator[bytes]:
     HostError if a program for it is missing.
     """
     if packing.command:
-        limited = ["prlimit", f"--as={_ADDRESSES}", *packing.command]
+        within = sandbox.walls(packing.command[0])
+        limited = [*within, "prlimit", f"--as={_ADDRESSES}", *packing.command]
         try:
             yield from process.output(limited, file, _PIECE)
         except process.ToolError as e:
