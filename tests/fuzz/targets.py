@@ -6,8 +6,10 @@ from __future__ import annotations
 import bz2
 import gzip
 import hashlib
+import io
 import json
 import lzma
+import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -15,15 +17,17 @@ from itertools import islice
 from pathlib import Path
 from threading import Event
 
+import plausible_vm
 from any_input import gives_a_document_or_one_line
 from v2v import formats, paths, sources, stream
-from v2v.document import decode
+from v2v.document import Layer, decode
 from v2v.errors import SourceError
 from v2v.mapping import vmfs, xvasums
 from v2v.ovf import certificate, manifest, package
 from v2v.servers import nbd
 from v2v.sources import Request, hdd
 from v2v.views import packings, sizes, unpacking, urls
+from writers import hyperv_xml, parallels, vmcx, xva
 
 KIB = 2**10
 _MOST_PIECES = 20_000
@@ -134,6 +138,31 @@ def _hive(path: Path) -> None:
         replay.replayed(data[:half], [data[half:]])
 
 
+def _archive(description: bytes) -> bytes:
+    """Return an XVA with a chunk of a disk."""
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for name, data in (("ova.xml", description), ("Ref:9/00000000", bytes(512))):
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    return made.getvalue()
+
+
+_MACHINE = plausible_vm.SAMPLE
+_DISKS = _MACHINE.disks[:1]
+_ON_MAC = _MACHINE.having(
+    disks=_DISKS,
+    nics=tuple(nic.having(model="e1000") for nic in _MACHINE.nics),
+)
+_IN_XEN = _MACHINE.having(
+    disks=tuple(
+        d.having(
+            slot="xvda", size=512, source=Layer(server="xva", path="/a", member="Ref:9")
+        )
+        for d in _DISKS
+    )
+)
 _VMX = (
     b'.encoding = "UTF-8"\nmemsize = "512"\nscsi0.present = "TRUE"\n'
     b'scsi0:0.fileName = "a.vmdk"\nethernet0.present = "TRUE"\n'
@@ -182,14 +211,19 @@ TARGETS = {
     "parallels": Target(
         name="config.pvs",
         read=_source("parallels"),
-        seeds=(b"<ParallelsVirtualMachine/>",),
+        seeds=(b"<ParallelsVirtualMachine/>", parallels.write(_ON_MAC)),
         corpus="parallels/*",
     ),
     "hyperv": Target(
-        name="a.xml", read=_source("hyperv"), seeds=(b"<configuration/>",)
+        name="a.xml",
+        read=_source("hyperv"),
+        seeds=(b"<configuration/>", hyperv_xml.write(_MACHINE)),
     ),
     "vmcx": Target(
-        name="a.vmcx", read=_source("hyperv"), seeds=(b"\1\0\0\0".ljust(8192, b"\0"),)
+        name="a.vmcx",
+        read=_source("hyperv"),
+        seeds=(vmcx.write(_MACHINE),),
+        largest=128 * KIB,
     ),
     "proxmox": Target(
         name="100.conf",
@@ -197,7 +231,9 @@ TARGETS = {
         seeds=(b"name: a\nmemory: 512\nscsi0: local:100/vm-100-disk-0.qcow2\n",),
     ),
     "xva": Target(
-        name="a.xva", read=_source("xva"), seeds=(b"ova.xml".ljust(1536, b"\0"),)
+        name="a.xva",
+        read=_source("xva"),
+        seeds=(b"ova.xml".ljust(1536, b"\0"), _archive(xva.write(_IN_XEN))),
     ),
     "vma": Target(
         name="a.vma", read=_source("vma"), seeds=(b"VMA\0".ljust(12800, b"\0"),)
@@ -312,91 +348,4 @@ TARGETS = {
         read=_hive,
         seeds=(b"regf".ljust(4096, b"\0") + b"hbin".ljust(4096, b"\0"),),
     ),
-}
-
-# The target that reads what is hostile to a module; None for modules that read nothing
-# of a stranger's by themselves.
-COVERED: dict[str, str | None] = {
-    "formats.parallels": "hdd",
-    "formats.qcow2": "qcow2",
-    "formats.raw": None,
-    "formats.vdi": "vdi",
-    "formats.vhdx": "vhdx",
-    "formats.vmdk": "vmdk",
-    "formats.vpc": "vhd",
-    "mapping.blocks": "vdi",
-    "mapping.copies": None,
-    "mapping.kept": None,
-    "mapping.parents": "vhd",
-    "mapping.pieces": None,
-    "mapping.strung": None,
-    "mapping.tables": None,
-    "mapping.tar": "xva",
-    "mapping.vma": "vma",
-    "mapping.vmfs": "delta",
-    "mapping.xva": "xva",
-    "mapping.xvasums": "xva-sums",
-    "ovf.archive": "ova",
-    "ovf.certificate": "certificate",
-    "ovf.chunks": "ova",
-    "ovf.devices": "ovf",
-    "ovf.envelope": "ovf",
-    "ovf.items": "ovf",
-    "ovf.layers": "ovf",
-    "ovf.machine": "ovf",
-    "ovf.manifest": "manifest",
-    "ovf.package": "ova",
-    "ovf.stored": "ova",
-    "ovf.text": "ovf",
-    "ovf.units": "ovf",
-    "ovf.virtualbox": "ovf",
-    "sources.bare": None,
-    "sources.descriptions": "vmx",
-    "sources.disk": "disk",
-    "sources.disks": "vmx",
-    "sources.hdd": "bundle",
-    "sources.hyperv": "hyperv",
-    "sources.hypervdisks": "hyperv",
-    "sources.images": "disk",
-    "sources.libvirtdevices": "libvirt",
-    "sources.libvirtdisk": "libvirt",
-    "sources.libvirtxml": "libvirt",
-    "sources.macs": "vmx",
-    "sources.nbd": "address",
-    "sources.ovf": "ovf",
-    "sources.parallels": "parallels",
-    "sources.placing": "parallels",
-    "sources.proxmox": "proxmox",
-    "sources.proxmoxdevices": "proxmox",
-    "sources.proxmoxdisks": "proxmox",
-    "sources.proxmoxstorage": "proxmox",
-    "sources.proxmoxtext": "proxmox",
-    "sources.vbox": "vbox",
-    "sources.vboxdevices": "vbox",
-    "sources.vboxdisks": "vbox",
-    "sources.vboxregistry": "vbox",
-    "sources.vma": "vma",
-    "sources.vmcx": "vmcx",
-    "sources.vmx": "vmx",
-    "sources.vmxdevices": "vmx",
-    "sources.vmxtext": "vmx",
-    "sources.xl": "xl",
-    "sources.xldevices": "xl",
-    "sources.xldisks": "xl",
-    "sources.xltext": "xl",
-    "sources.xva": "xva",
-    "sources.xvafolder": "xva-folder",
-    "views.download": None,
-    "views.fuse": None,
-    "views.means": None,
-    "views.packed": "packed",
-    "views.packings": "packed",
-    "views.remote": None,
-    "views.sizes": "packed",
-    "views.store": None,
-    "views.streams": "packed",
-    "views.unpacking": "packed",
-    "views.urls": "address",
-    "views.view": None,
-    "views.xzindex": "packed",
 }

@@ -10,9 +10,9 @@ ROOT = Path(__file__).parents[2]
 ROOMS = ("formats", "mapping", "ovf", "sources", "views")
 
 
-def targets() -> ModuleType:
-    place = ROOT / "tests" / "fuzz" / "targets.py"
-    spec = importlib.util.spec_from_file_location("targets_of_house", place)
+def loaded(name: str) -> ModuleType:
+    place = ROOT / "tests" / "fuzz" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"{name}_of_house", place)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
@@ -21,15 +21,15 @@ def targets() -> ModuleType:
 
 
 def test_each_module_that_reads_has_a_target() -> None:
-    found = targets()
+    targets, covered = loaded("targets").TARGETS, loaded("covered").COVERED
     modules = {
         f"{room}.{path.stem}"
         for room in ROOMS
         for path in (ROOT / "lib" / "v2v" / room).glob("*.py")
         if path.stem != "__init__"
     }
-    assert modules == found.COVERED.keys()
-    named = {name for name in found.COVERED.values() if name}
-    assert named <= found.TARGETS.keys()
+    assert modules == covered.keys()
+    named = {name for name in covered.values() if name}
+    assert named <= targets.keys()
     elsewhere = {"record", "initramfs", "hive"}
-    assert found.TARGETS.keys() - named == elsewhere
+    assert targets.keys() - named == elsewhere

@@ -49,10 +49,10 @@ def test_one_that_unpacks_a_source_sees_nothing(spy: Path, tmp_path: Path) -> No
     assert packing and packing.name == "zstd"
     into = tmp_path / "views" / "made" / "a.raw"
     into.parent.mkdir(parents=True)
-    with pytest.raises(SourceError, match="saw nothing$"):
+    with pytest.raises(SourceError, match=r"saw nothing$"):
         unpacking.unpack(formats.part(packed), packing, into, 2**20)
 
 
 def test_nor_does_one_that_unpacks_an_initramfs(spy: Path) -> None:
-    with pytest.raises(GuestError, match="saw nothing$"):
+    with pytest.raises(GuestError, match=r"saw nothing$"):
         initramfs.parse(_FRAME + bytes(100))

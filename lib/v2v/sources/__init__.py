@@ -73,6 +73,7 @@ _HELPERS = {
     *("libvirtdevices", "vmxdevices", "vmxtext", "xvafolder"),
     *("vboxdevices", "vboxregistry", "xldevices"),
     *("proxmoxdevices", "proxmoxstorage", "proxmoxtext"),
+    *("hypervstate", "xvadevices", "xvastate"),
 }
 # Files that hold a part of a VMDK: flat data, a delta, a piece, changed blocks.
 _PART = re.compile(r"-(flat|delta|sesparse|ctk|[fs][0-9]{3})\.vmdk$", re.IGNORECASE)

@@ -69,6 +69,7 @@ def read(request: Request) -> Iterator[VM]:
             *_in_use(real, name),
             *(_large_sectors(real, name) if format == "raw" else ()),
             *images.snapshots(real, format, name),
+            *images.doubtful(image, real, name),
         ],
     )
     # A device grants itself alone, not all of /dev.

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 import json
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import any_input
+from v2v import maps
 from v2v.document import VM
 from v2v.errors import SourceError
 from v2v.sources import Request, detect, hdd, parallels, read
@@ -168,6 +170,128 @@ def test_a_missing_bundle_is_a_finding(tmp_path: Path) -> None:
     (vm,) = read(Request(location=str(tmp_path)))
     assert codes(vm) == ["disk-missing"]
     assert "a.hdd" in vm.findings[0].message
+
+
+def bios(firmware: int) -> str:
+    return f"<Startup><Bios><EfiEnabled>{firmware}</EfiEnabled></Bios></Startup>"
+
+
+@pytest.mark.parametrize(
+    ("number", "firmware", "arch"),
+    [
+        (0, "bios", "x86_64"),
+        (1, "efi", "x86_64"),
+        (2, "efi", "x86_64"),
+        (5, "efi", "aarch64"),
+    ],
+)
+def test_a_machine_of_apple_silicon_is_for_arm(
+    number: int, firmware: str, arch: str
+) -> None:
+    vm = parse("", bios(number))
+    assert (vm.firmware, vm.arch) == (firmware, arch)
+
+
+def test_a_drive_of_the_mac_is_an_empty_one_and_a_disk_of_it_blocks() -> None:
+    real = {"EmulatedType": 0}
+    vm = parse(
+        device("CdRom", SystemName="Default CD/DVD-ROM", **real)
+        + hard_disk("Boot Camp", **real)
+    )
+    assert [drive.path for drive in vm.removable] == [None]
+    (finding,) = vm.findings
+    assert (finding.code, finding.severity) == ("disk-missing", "block")
+    assert "disk of the host" in finding.message
+
+
+@pytest.mark.parametrize(
+    ("hardware", "code"),
+    [
+        (device("GenericPciDevice"), "device-lost"),
+        (device("PciVideoAdapter"), "device-lost"),
+        (device("Serial", EmulatedType=0), "device-lost"),
+        (device("NetworkAdapter", EmulatedType=2), "mac-made"),
+        (
+            device("NetworkAdapter", MAC="001C42000001", EmulatedType=3),
+            "nic-unattached",
+        ),
+    ],
+)
+def test_what_stays_behind_is_told(hardware: str, code: str) -> None:
+    assert codes(parse(hardware)) == [code]
+    assert codes(parse(hardware.replace("<Enabled>1", "<Enabled>0"))) == []
+
+
+def test_what_the_firmware_knew_is_told_and_files_of_macos_are_passed_over(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "config.pvs").write_bytes(written("", bios(1)))
+    for name in ("NVRAM.dat", "._x.sav", "._Snapshots.xml"):
+        (tmp_path / name).write_bytes(b"x")
+    (vm,) = read(Request(location=str(tmp_path)))
+    assert codes(vm) == ["nvram-lost"]
+
+
+def test_a_broken_configuration_tells_of_its_copy(tmp_path: Path) -> None:
+    (tmp_path / "config.pvs").write_bytes(written()[:-40])
+    with pytest.raises(SourceError) as e:
+        list(read(Request(location=str(tmp_path))))
+    assert "backup" not in e.value.remedy
+    (tmp_path / "config.pvs.backup").write_bytes(written())
+    with pytest.raises(SourceError) as e:
+        list(read(Request(location=str(tmp_path))))
+    assert "config.pvs.backup" in e.value.remedy
+
+
+def test_a_linked_clone_has_its_base_where_the_user_says(tmp_path: Path) -> None:
+    """Its chain ends in the bundle of the machine that it was cloned from."""
+    for name in ("clone.pvm/a.hdd", "base.pvm/b.hdd"):
+        (tmp_path / name).mkdir(parents=True)
+    base = tmp_path / "base.pvm" / "b.hdd" / "b.hds"
+    base.write_bytes(bytes(MIB))
+    images = image(TOP, "top.hds") + image(FIRST, f"{MAC_PATH}/b.hdd/b.hds")
+    (tmp_path / "clone.pvm" / "a.hdd" / "top.hds").write_bytes(expanding(MIB))
+    data = descriptor(images, shot(FIRST, NONE) + shot(TOP, FIRST)).replace(
+        b"<Type>Plain</Type><File>top", b"<Type>Compressed</Type><File>top"
+    )
+    with pytest.raises(SourceError, match="No such file"):
+        bundle(tmp_path / "clone.pvm", data)
+    allow = maps.use([f"{MAC_PATH}/b.hdd={tmp_path}/base.pvm/b.hdd"])
+    try:
+        (vm,) = read(Request(location=str(tmp_path / "clone.pvm"), allow=allow))
+    finally:
+        maps.use(())
+    layer = vm.disks[0].source
+    assert layer
+    assert [file.path for file in layer.backing] == [str(base)]
+
+
+def test_a_disk_outside_the_bundle_is_where_the_user_says(tmp_path: Path) -> None:
+    (tmp_path / "disks" / "a.hdd").mkdir(parents=True)
+    (tmp_path / "disks" / "a.hdd" / "a.hds").write_bytes(bytes(MIB))
+    data = descriptor(image(TOP, "a.hds"))
+    (tmp_path / "disks" / "a.hdd" / "DiskDescriptor.xml").write_bytes(data)
+    (tmp_path / "x.pvm").mkdir()
+    (tmp_path / "x.pvm" / "config.pvs").write_bytes(written(hard_disk()))
+    allow = maps.use([f"{MAC_PATH}={tmp_path}/disks"])
+    try:
+        (vm,) = read(Request(location=str(tmp_path / "x.pvm"), allow=allow))
+    finally:
+        maps.use(())
+    assert codes(vm) == []
+    assert [d.source and d.source.path for d in vm.disks] == [
+        str(tmp_path / "disks" / "a.hdd" / "a.hds")
+    ]
+
+
+def expanding(size: int) -> bytes:
+    """Return an expanding image of *size* bytes in which nothing was written."""
+    sectors = size // 512
+    head = struct.pack(
+        *("<16s5IQI", b"WithouFreSpacExt", 2, 16, 1, 2048, sectors // 2048 or 1),
+        *(sectors, 0),
+    )
+    return head.ljust(2 * MIB, b"\0")
 
 
 # The descriptor of a disk
