@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import cast, get_args
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from lxml import etree
 
@@ -261,11 +261,7 @@ def _network(element: Element, format: Format) -> Layer:
         )
     if source.find("slices") is not None:
         raise SourceError("it is a slice of a network disk", _REMEDIES["network"])
-    try:
-        return nbd.layer_of(urlsplit(_uri(source)))
-    except ValueError as e:
-        # A name with a colon that is no address of IPv6.
-        raise SourceError("its host's name is none", "correct the XML") from e
+    return nbd.layer_of(nbd.split(_uri(source)))
 
 
 def _uri(source: Element) -> str:
