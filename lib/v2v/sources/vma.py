@@ -70,7 +70,7 @@ def parse(backup: Backup, path: Path) -> VM:
 
 
 def _device(disk: Disk, devices: dict[str, str]) -> str:
-    """Return the device of *disk*: without a note of it, by what qemu calls its drive."""
+    """Return the device of *disk*; without a note of it, what qemu calls a drive."""
     return devices.get(disk.slot or "") or f"drive-{disk.slot}"
 
 
