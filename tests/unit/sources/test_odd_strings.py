@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import archives
@@ -40,6 +40,10 @@ def same(text: str) -> str:
 
 def in_vmx(text: str) -> str:
     return "".join(f"|{ord(c):02X}" if c in '"|\n\r\0' else c for c in text)
+
+
+# Each example is a whole description, read, shown and made a domain of.
+EXAMPLES = settings(max_examples=min(settings().max_examples, 400))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,6 +187,7 @@ def written(kind: Kind, words: Words, *, raw: bool = False) -> bytes:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@EXAMPLES
 @given(words=WORDS, raw=st.booleans())
 @example(words=dict.fromkeys(PLAIN, ESCAPES), raw=True)
 @example(words=dict.fromkeys(PLAIN, "\n"), raw=False)
@@ -234,6 +239,7 @@ def object_of(id: str, kind: str, **fields: str) -> str:
     )
 
 
+@EXAMPLES
 @given(words=WORDS)
 def test_no_word_of_an_xva_does_harm(words: Words, tmp_path: Path) -> None:
     objects = (
@@ -258,6 +264,7 @@ def test_no_word_of_an_xva_does_harm(words: Words, tmp_path: Path) -> None:
     harmless(lambda: sources.read(request, "xva"))
 
 
+@EXAMPLES
 @given(words=WORDS)
 def test_no_word_of_a_vma_does_harm(words: Words, tmp_path: Path) -> None:
     # A text in a VMA has a length of 16 bits.
@@ -269,6 +276,7 @@ def test_no_word_of_a_vma_does_harm(words: Words, tmp_path: Path) -> None:
     harmless(lambda: sources.read(Request(location=str(tmp_path / "a.vma")), "vma"))
 
 
+@EXAMPLES
 @given(words=WORDS)
 def test_no_word_of_a_vmcx_does_harm(words: Words, tmp_path: Path) -> None:
     tree: Tree = {
@@ -328,6 +336,7 @@ def test_the_vmcx_of_these_tests_is_a_whole_one(tmp_path: Path) -> None:
     assert (vm.name, vm.source.kind) == ("web01", "hyperv")
 
 
+@EXAMPLES
 @given(name=ODD)
 def test_no_name_of_a_disk_does_harm(name: str, tmp_path: Path) -> None:
     plain = name.replace("/", "_").replace("\0", "_")
@@ -340,12 +349,14 @@ def test_no_name_of_a_disk_does_harm(name: str, tmp_path: Path) -> None:
     assert vm.disks[0].size == MIB
 
 
+@EXAMPLES
 @given(name=ODD)
 def test_no_location_does_harm(name: str) -> None:
     """Neither one that the shell gave in another charset, nor a whole text."""
     harmless(lambda: sources.read(Request(location=f"/nowhere/{name}")))
 
 
+@EXAMPLES
 @given(name=ODD, raw=st.booleans())
 def test_no_export_of_nbd_does_harm(name: str, raw: bool) -> None:
     word = name if raw else quote(name, errors="replace")
