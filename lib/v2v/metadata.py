@@ -94,8 +94,14 @@ def _is_alive(busy: Busy) -> bool:
 
 
 def _read(file: Path) -> list[VM]:
-    with file.open("rb") as opened:
-        return list(Reader(opened.fileno()).vms())
+    """Return the VMs in *file*.  Raises UsageError if it is none, or StreamError."""
+    try:
+        with file.open("rb") as opened:
+            return list(Reader(opened.fileno()).vms())
+    except OSError as e:
+        raise UsageError(
+            f"{str(file)!r}: {e.strerror}", "name a file with documents"
+        ) from e
 
 
 def _replace(store: Store, vm: VM) -> None:

@@ -110,7 +110,7 @@ def size(text: str) -> int | None:
         return None
     match = re.fullmatch(r"([0-9]{1,15})([KMGT]?)(?:iB|B)?", text, re.IGNORECASE)
     if not match:
-        raise typer.BadParameter(f"{text}: no size; write 20G")
+        raise typer.BadParameter(f"--max-size {text!r}: no size; write 20G")
     unit: int = 1024 ** " KMGT".index(match[2].upper() or " ")
     return int(match[1]) * unit
 

@@ -14,6 +14,7 @@ import hashlib
 import hmac
 import os
 import secrets
+import stat
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -22,6 +23,10 @@ from v2v.document import VM, Grant
 from v2v.errors import HostError, SourceError
 
 _POOLS = Path("/etc/libvirt/storage")
+_OWN = "set XDG_STATE_HOME to a folder of your own"
+# What a file is that is none on a disk: opening a FIFO would wait for ever.
+WAITING = "a pipe, a socket or a character device, and no file"
+_WAITING_REMEDY = "do not trust this source; or put a plain copy in its place"
 
 
 def state_home() -> Path:
@@ -30,11 +35,30 @@ def state_home() -> Path:
     return Path(home) / "v2v"
 
 
+def own_state() -> Path:
+    """Return state_home(), made if need be.
+
+    Raises HostError if another user could put into it what we would trust: a key of his
+    own, or a view of another file.
+    """
+    home = state_home()
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        facts = home.stat()
+    except OSError as e:
+        raise HostError(f"{home}: {e.strerror}", _OWN) from e
+    if facts.st_uid != os.geteuid() or facts.st_mode & stat.S_IWOTH:
+        raise HostError(f"{home} belongs to another user, or all may write to it", _OWN)
+    return home
+
+
 def work_folder(vm: VM, work: Path | None) -> Path:
     """Return, made if need be, the folder for the overlays of *vm*.
 
     Raises HostError if it cannot be made.
     """
+    if work is None:
+        own_state()
     folder = work_place(vm, work)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -74,10 +98,12 @@ def checked(path: str | Path, allowed: Iterable[Path]) -> Path:
     """
     try:
         real = Path(path).resolve(strict=True)
+        mode = real.stat().st_mode
     except (OSError, ValueError, RuntimeError) as e:
-        reason = getattr(e, "strerror", None) or "not a path"
+        odd = "a link to itself" if isinstance(e, RuntimeError) else "not a path"
+        reason = getattr(e, "strerror", None) or odd
         raise SourceError(
-            f"{path!s:.1000}: {reason}",
+            f"{_shown(path)}: {reason}",
             "put the file there, or correct the description",
         ) from e
     if not any(real.is_relative_to(folder) for folder in allowed):
@@ -85,7 +111,19 @@ def checked(path: str | Path, allowed: Iterable[Path]) -> Path:
             f"{path} is outside the folders that may be read",
             f"if it really belongs to this VM, add --allow-path {real.parent}",
         )
+    if not _holds_data(mode):
+        raise SourceError(f"{path} is {WAITING}", _WAITING_REMEDY)
     return real
+
+
+def _holds_data(mode: int) -> bool:
+    """Whether a file of *mode* can be opened without waiting for another process."""
+    return stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISBLK(mode)
+
+
+def _shown(path: str | Path) -> str:
+    text = str(path)
+    return f"{text[:300]} …" if len(text) > 300 else text
 
 
 def _grant(folder: Path) -> Grant:
@@ -100,9 +138,8 @@ def _seal(folder: str) -> str:
 @cache
 def _key() -> bytes:
     """Return this user's key; two first runs at once agree on one."""
-    path = state_home() / "key"
+    path = own_state() / "key"
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not path.exists():
             fresh = path.with_name(f"key.{os.getpid()}")
             with open(fresh, "xb", opener=_private) as file:
@@ -116,9 +153,7 @@ def _key() -> bytes:
                 fresh.unlink()
         return path.read_bytes()
     except OSError as e:
-        raise HostError(
-            f"{path}: {e.strerror}", "set XDG_STATE_HOME to a folder of your own"
-        ) from e
+        raise HostError(f"{path}: {e.strerror}", _OWN) from e
 
 
 def _private(path: str, flags: int) -> int:

@@ -12,7 +12,7 @@ import pkgutil
 import sys
 from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from itertools import accumulate
@@ -27,6 +27,8 @@ Checked = Callable[[str | Path], Path]
 
 # No guest has a larger disk; a hostile header has.
 MAX_SIZE = 64 * 2**40
+# So many blocks, of 1 MiB, has a disk of that size.
+MAX_BLOCKS = 2**26
 # How much of an image's own tables is held in memory at once.
 _CHUNK = 2**20
 
@@ -41,7 +43,8 @@ class Image:
 
     ``differencing``: holds only what differs from a parent.  ``parent``: the name of
     that parent as the header has it, to be trusted by nobody.  ``mapped``: where its
-    data lie, if qemu is not to read the container by itself.
+    data lie, if qemu is not to read the container by itself.  ``base``: the image says
+    that others hold what was written since.  ``doubts``: what is odd in it.
     """
 
     size: int | None = None
@@ -49,6 +52,8 @@ class Image:
     parent: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
     mapped: Mapped | None = None
+    base: bool = False
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,7 +194,7 @@ def ends(
             file.seek(max(offset, stop - 512))
             tail = file.read(max(0, stop - file.tell()))
     except OSError as e:
-        raise SourceError(f"{place}: {e.strerror}") from e
+        raise SourceError(f"{place}: {e.strerror}", "check the file") from e
     return head, tail
 
 
@@ -200,10 +205,28 @@ def read(path: Path, offset: int, count: int) -> bytes:
             file.seek(offset)
             data = file.read(count)
     except OSError as e:
-        raise SourceError(f"{path}: {e.strerror}") from e
+        raise SourceError(f"{path}: {e.strerror}", "check the file") from e
     if len(data) != count:
         raise truncated(path)
     return data
+
+
+def stretches(places: Iterable[int], size: int) -> Iterator[tuple[int, int]]:
+    """Yield (start, length) of what tables of *size* bytes at *places* take together.
+
+    In the order of the file, each byte once, at most 1 MiB or a table at once: however
+    many tables a header names, and how often, they take no more time than the file.
+    """
+    start = end = 0
+    for place in sorted(places):
+        if start < end and place <= end and place + size - start <= max(_CHUNK, size):
+            end = max(end, place + size)
+            continue
+        if start < end:
+            yield start, end - start
+        start, end = max(place, end), place + size
+    if start < end:
+        yield start, end - start
 
 
 def truncated(path: Path) -> SourceError:
@@ -226,7 +249,7 @@ def part(place: Path | Part, offset: int = 0, length: int | None = None) -> Part
         with place.open("rb") as file:
             end = file.seek(0, os.SEEK_END)
     except OSError as e:
-        raise SourceError(f"{place}: {e.strerror}") from e
+        raise SourceError(f"{place}: {e.strerror}", "check the file") from e
     rest = max(0, end - offset)
     if length is not None and length > rest:
         raise truncated(place)
@@ -238,6 +261,16 @@ def checked_size(path: Path, size: int) -> int:
     if 0 < size <= MAX_SIZE:
         return size
     raise broken(path, f"a disk of {size} bytes is none")
+
+
+def checked_blocks(path: Path, count: int) -> int:
+    """Return the *count* of blocks in a table of *path*.
+
+    Raises SourceError if no disk has as many, which takes hours to read.
+    """
+    if count <= MAX_BLOCKS:
+        return count
+    raise broken(path, f"a table of {count} blocks is none")
 
 
 def broken(path: Path, reason: str) -> SourceError:

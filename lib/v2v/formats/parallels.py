@@ -13,7 +13,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from v2v.errors import SourceError
-from v2v.formats import Checked, Image, Part, broken, checked_size, part
+from v2v.formats import (
+    Checked,
+    Image,
+    Part,
+    broken,
+    checked_blocks,
+    checked_size,
+    part,
+)
 from v2v.mapping.pieces import SECTOR, Mapped, Piece, runs, within
 
 _OLD, _NEW = b"WithoutFreeSpace", b"WithouFreSpacExt"
@@ -54,6 +62,7 @@ def examine(
     size = checked_size(image.path, sectors * SECTOR)
     if entries * cluster < sectors:
         raise broken(image.path, "its block table is too small for the disk")
+    checked_blocks(image.path, -(-sectors // cluster))
     unit = cluster if head[:16] == _NEW else 1
     return Image(size=size, mapped=_mapped(image, cluster * SECTOR, unit, size))
 

@@ -16,7 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from v2v.errors import SourceError
-from v2v.formats import Checked, Image, Part, broken, checked_size, part, truncated
+from v2v.formats import (
+    Checked,
+    Image,
+    Part,
+    broken,
+    checked_size,
+    part,
+    stretches,
+    truncated,
+)
 
 _MAGIC = b"QFI\xfb"
 _HEADER = struct.Struct(">4sIQIIQIIQQIIQ")
@@ -81,16 +90,16 @@ def examine(
     return Image(size=header.size, differencing=parent is not None, parent=parent)
 
 
-def snapshots(path: Path) -> list[str]:
-    """Return the names of the internal snapshots of the image at *path*.
+def snapshots(place: Path | Part) -> list[str]:
+    """Return the names of the internal snapshots of the image at *place*.
 
     Raises SourceError if its table of them is broken.
     """
-    image = part(path, 0, None)
+    image = part(place)
     header = _header(image)
     at, count = header.snapshots
     if count > _MAX_SNAPSHOTS:
-        raise broken(path, f"it counts {count} snapshots")
+        raise broken(image.path, f"it counts {count} snapshots")
     names = []
     for _ in range(count):
         entry = _SNAPSHOT.unpack(image.read(at, _SNAPSHOT.size))
@@ -207,21 +216,22 @@ def _check_clusters(image: Part, header: _Header) -> None:
     """
     at, _ = header.l1
     needed = -(-header.size // (header.cluster * header.l2_entries))
-    tables = {
-        number & _OFFSET
-        for some in image.table(at, needed, "Q", "big")
-        for number in some
-    }
-    for place in tables - {0}:
-        if place % header.cluster:
+    tables: array[int] = array("Q")
+    for some in image.table(at, needed, "Q", "big"):
+        places = array("Q", (number & _OFFSET for number in some if number & _OFFSET))
+        if any(place % header.cluster for place in places):
             raise broken(image.path, "a second-level table is not at a cluster")
-        for entries in image.table(place, header.cluster // 8, "Q", "big"):
+        tables.extend(places)
+    for start, length in stretches(tables, header.cluster):
+        for entries in image.table(start, length // 8, "Q", "big"):
             if _end(entries, header) > image.length:
                 raise truncated(image.path)
 
 
 def _end(entries: array[int], header: _Header) -> int:
     """Return where in the file the last of the clusters of *entries* ends."""
+    if entries == array("Q", bytes(8 * len(entries))):
+        return 0  # of a hole there may be any number
     if header.features & _WIDE_L2:
         return max(_end_of_parts(entries, header), default=0)
     return max((_end_of_one(e, header) for e in filter(None, entries)), default=0)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import re
 import struct
+from array import array
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from v2v.formats import (
     checked_size,
     ends,
     part,
+    stretches,
     truncated,
 )
 from v2v.mapping import vmfs
@@ -47,6 +49,19 @@ _ENCODING = re.compile(
     rb'(?:\A|\n)[ \t]{0,9}(?:ddb\.)?encoding[ \t]{0,9}=[ \t]{0,9}"?([\w.-]{1,40})', re.I
 )
 _PROTOCOL = re.compile(r"^[A-Za-z0-9+.\-]+:")
+# As sscanf(3) in block/vmdk.c reads the text that follows a line's start: blanks are
+# of any kind, are lacking or are ends of lines, and the name need not end.
+_SEEN = re.compile(
+    rb"\s{0,256}(RW)\s{1,256}([+-]?\d{1,99})\s{0,256}(\S{1,10})\s{0,256}"
+    rb'"([^\n\r"]{1,511})'
+)
+_BLANKS = re.compile(rb"\s{257}")
+# Split into 2 GiB each, as usual, it is a disk of 8 TiB.  QEMU takes time that grows
+# with their square.
+_MAX_EXTENTS = 4096
+_MAX_PER_TABLE = 512  # that of all writers, and as much as QEMU takes
+_MAX_TABLES = 2**21  # of 64 TiB, in the usual grains of 64 KiB
+_DEEPEST = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,11 +121,14 @@ def examine(
             "if this is the -flat.vmdk, name the descriptor beside it, or give "
             "--input-format raw",
         )
-    found = descriptor(image)
+    data = _text(image)
+    found = parse(path, data)
+    size = checked_size(path, found.size)
+    _check_as_seen(path, data, found)
     for extent in found.extents:
         _examine_extent(path, extent, checked)
     return Image(
-        size=checked_size(path, found.size),
+        size=size,
         differencing=found.parent_cid != _NO_PARENT,
         parent=found.parent,
         mapped=_mapped(path, found),
@@ -134,19 +152,27 @@ def descriptor(place: Path | Part) -> Descriptor:
     Raises SourceError if there is none, or it cannot be read.
     """
     image = part(place)
-    path = image.path
+    return parse(image.path, _text(image))
+
+
+def _text(image: Part) -> bytes:
     head, _ = ends(image)
     at, length = 0, image.length
     if head[:4] == b"KDMV":
         at, length = (n * SECTOR for n in struct.unpack_from("<QQ", head, 28))
         if not at or not length:
-            raise SourceError(f"{path} has no descriptor of its own")
-    return parse(path, image.read(at, _bounded(path, length)))
+            raise SourceError(
+                f"{image.path} has no descriptor of its own", "copy it again"
+            )
+    return image.read(at, _bounded(image.path, length))
 
 
 def _bounded(path: Path, count: int) -> int:
     if count > _MAX_DESCRIPTOR:
-        raise SourceError(f"{path}: a descriptor of {count} bytes is no descriptor")
+        raise SourceError(
+            f"{path}: a descriptor of {count} bytes is no descriptor",
+            "copy it again from the source",
+        )
     return count
 
 
@@ -169,6 +195,32 @@ def parse(path: Path, data: bytes) -> Descriptor:
         extents=extents,
         uuid=_uuid(values.get("ddb.uuid", "")),
     )
+
+
+def _check_as_seen(path: Path, data: bytes, found: Descriptor) -> None:
+    """Raise SourceError unless QEMU finds the extents in *data* that we have *found*.
+
+    It knows no charset, has its own idea of lines, and passes over what it does not
+    understand; a disk would be short then, or be made of files that nobody checked.
+    """
+    if len(found.extents) > _MAX_EXTENTS:
+        raise SourceError(
+            f"{path} has {len(found.extents)} extents, more than any disk",
+            "do not trust this file; copy the disk again from the source",
+        )
+    lines = [0, *(match.end() for match in re.finditer(rb"\n", data))]
+    seen = [m.groups() for at in lines if (m := _SEEN.match(data, at))]
+    ours = [
+        (b"RW", b"%d" % e.sectors, e.type.encode(), os.fsencode(e.name))
+        for e in found.extents
+    ]
+    if _BLANKS.search(data) or seen != ours:
+        raise SourceError(
+            f"{path} is written in a way that QEMU reads otherwise: an extent is "
+            "read-only or of zeroes, has odd blanks, or a name that is no UTF-8",
+            "make one disk of it: vmware-vdiskmanager -r OLD -t 0 NEW; or correct the "
+            "descriptor if it is yours",
+        )
 
 
 def _uuid(text: str) -> str | None:
@@ -219,7 +271,10 @@ def _examine_extent(path: Path, extent: Extent, checked: Checked) -> None:
         )
     file = checked(views.beside(path, name))
     if not file.is_file():
-        raise SourceError(f"{file}, a part of {path}, is no regular file")
+        raise SourceError(
+            f"{file}, a part of {path}, is no regular file",
+            "put the file there, or correct the descriptor",
+        )
     if extent.type in ("FLAT", "VMFS"):
         if file.stat().st_size < (extent.offset + extent.sectors) * SECTOR:
             raise truncated(file)
@@ -241,7 +296,7 @@ def _examine_sparse(image: Part, head: bytes) -> Image:
             f"{path} gives no capacity in its header", "copy it again from the source"
         )
     checked_size(path, capacity * SECTOR)
-    if not grain or grain > 2**16 or not per_table or per_table > 2**16:
+    if not 0 < grain <= 2**16 or not 0 < per_table <= _MAX_PER_TABLE:
         raise SourceError(f"{path}: the header is broken", "copy it again")
     if directory == _GD_AT_END:
         _examine_stream_end(image)
@@ -268,13 +323,17 @@ def _last_grain(image: Part, directory: int, tables: int, per_table: int) -> int
 
     Raises SourceError if a grain table lies outside the file.
     """
-    if tables > 2**24:
+    if tables > _MAX_TABLES:
         raise SourceError(f"{image.path}: the header is broken", "copy it again")
+    places: array[int] = array("Q")
+    for some in image.table(directory * SECTOR, tables, "I", "little"):
+        places.extend(number * SECTOR for number in some if number)
     last = 0
-    for place in filter(None, _words(image, directory, tables)):
-        # 1 marks a grain of zeroes.
-        last = max(last, *(n for n in _words(image, place, per_table) if n != 1), 0)
-    return last
+    for start, length in stretches(places, per_table * 4):
+        for grains in image.table(start, length // 4, "I", "little"):
+            last = max(last, *grains)
+    # 1 marks a grain of zeroes.
+    return last if last > 1 else 0
 
 
 def _grain_end(image: Part, sector: int, grain: int, flags: int) -> int:
@@ -288,10 +347,6 @@ def _grain_end(image: Part, sector: int, grain: int, flags: int) -> int:
     # Grain marker: u64 sector of the disk, u32 size of the compressed data.
     (size,) = struct.unpack_from("<I", image.read(sector * SECTOR, 12), 8)
     return sector * SECTOR + 12 + int(size)
-
-
-def _words(image: Part, sector: int, count: int) -> tuple[int, ...]:
-    return struct.unpack(f"<{count}I", image.read(sector * SECTOR, count * 4))
 
 
 def _embedded(image: Part, capacity: int) -> Image:
@@ -320,8 +375,11 @@ def chain(path: Path, checked: Checked) -> tuple[File, ...]:
     child = _descriptor_or_none(path)
     while child and child.parent_cid != _NO_PARENT:
         parent = _parent(path, child, checked)
-        if parent in seen:
-            raise SourceError(f"{path}: the chain of snapshots runs in a circle")
+        if parent in seen or len(seen) > _DEEPEST:
+            raise SourceError(
+                f"{path}: the chain of snapshots runs in a circle, or has no end",
+                "consolidate the snapshots on the source, then copy again",
+            )
         seen.add(parent)
         found.append(File(path=os.fspath(parent), format="vmdk"))
         above, child = child, _descriptor_or_none(parent)
@@ -347,4 +405,12 @@ def _parent(path: Path, child: Descriptor, checked: Checked) -> Path:
         raise SourceError(f"{path} is a snapshot and names no parent", "copy it again")
     named = path.parent / hint
     beside = views.beside(path, hint.rpartition("/")[2])
-    return checked(beside if beside.exists() or not named.exists() else named)
+    return checked(named if not _is_there(beside) and _is_there(named) else beside)
+
+
+def _is_there(path: Path) -> bool:
+    """Path.exists() raises for a name that is too long."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from v2v.errors import SourceError
 
 BLOCK = 512
+_REMEDY = "copy it again from the source and compare the sizes"
 # Of names and pax records that precede a member; no writer of XVA makes them.
 _EXTENSIONS = b"xgLK"
 _REGULAR = b"\x000"
@@ -58,14 +59,16 @@ def _member(path: Path, head: bytes, offset: int) -> Member:
     if _number(head[148:156]) != total or kind in _EXTENSIONS:
         raise SourceError(
             f"{path} is a broken archive: what is at {offset - BLOCK} is no header",
-            "copy it again from the source and compare the sizes",
+            _REMEDY,
         )
     if kind not in _REGULAR:
-        raise SourceError(f"{path} has a member that is no regular file")
+        raise SourceError(f"{path} has a member that is no regular file", _REMEDY)
     name = head[:100].partition(b"\0")[0].decode("utf-8", "replace")
     size = _number(head[124:136])
     if size is None:
-        raise SourceError(f"{path} is a broken archive: a member without a size")
+        raise SourceError(
+            f"{path} is a broken archive: a member without a size", _REMEDY
+        )
     return Member(name, offset, size)
 
 
@@ -83,5 +86,5 @@ def _number(field: bytes) -> int | None:
 def _cut_off(path: Path) -> SourceError:
     return SourceError(
         f"{path} is truncated: the archive has no end",
-        "copy it again from the source and compare the sizes",
+        _REMEDY,
     )

@@ -22,7 +22,9 @@ from v2v.mapping import tar
 from v2v.mapping.pieces import Mapped, Piece, within
 
 _DESCRIPTION = "ova.xml"
-_MAX_DESCRIPTION = 64 * 2**20
+_EXPORT = "export the VM again: xe vm-export"
+# As a tree it takes forty times that; of real ones the largest has 1 MiB.
+_MAX_DESCRIPTION = 8 * 2**20
 _CHUNK = re.compile(r"(?:\./)?([^/]{1,60})/(\d{8,12})")
 _MAX_DISKS = 1000
 
@@ -39,10 +41,12 @@ def description(path: Path) -> bytes:
     if first is None or first.name.removeprefix("./") != _DESCRIPTION:
         raise SourceError(
             f"{path} is no XVA: it does not begin with {_DESCRIPTION}",
-            "export the VM again: xe vm-export",
+            _EXPORT,
         )
     if first.size > _MAX_DESCRIPTION:
-        raise SourceError(f"{path}: its {_DESCRIPTION} of {first.size} bytes is none")
+        raise SourceError(
+            f"{path}: its {_DESCRIPTION} of {first.size} bytes is none", _EXPORT
+        )
     return read(path, first.offset, first.size)
 
 
@@ -74,7 +78,7 @@ def _pieces(path: Path, chunks: array[int]) -> Iterator[Piece]:
     for first in range(0, len(chunks), 3):
         number, offset, size = chunks[first : first + 3]
         if number <= before:
-            raise SourceError(f"{path} is broken: its chunks are in no order")
+            raise SourceError(f"{path} is broken: its chunks are in no order", _EXPORT)
         at += (number - before - 1) * length
         if size:
             yield Piece(at, size, offset)
@@ -97,5 +101,5 @@ def _indexed(path: Path, size: int, changed: int) -> Index:
         chunks = found.setdefault(match[1], array("Q"))
         chunks.extend((int(match[2]), member.offset, member.size))
         if len(found) > _MAX_DISKS:
-            raise SourceError(f"{path} holds more disks than any VM has")
+            raise SourceError(f"{path} holds more disks than any VM has", _EXPORT)
     return found

@@ -58,7 +58,7 @@ def joined(address: Layer, access: Access) -> tuple[Strung, Node]:
         for part in address.parts
     ]
     image = formats.strung(pieces)
-    _allow_open(len(pieces))
+    allow_open(len(pieces))
     marks = [f"{p.path}\0{p.offset}\0{p.length}" for p in pieces]
     for path in checked.values():
         facts = path.stat()
@@ -68,7 +68,7 @@ def joined(address: Layer, access: Access) -> tuple[Strung, Node]:
     return image, strung.node(folder)
 
 
-def _allow_open(count: int) -> None:
+def allow_open(count: int) -> None:
     """Let qemu, our child, open *count* files besides its own.
 
     A limit that may not be raised so far shows when it opens them.

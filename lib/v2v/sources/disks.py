@@ -2,8 +2,9 @@
 """Find the file of a disk that a description names.
 
 Descriptions carry paths of other machines: backslashes, drive letters, datastores.
-A relative name lies beside the description.  An absolute one is used if it may be
-read (v2v.paths); else the same base name beside the description is taken.
+What the user mapped (v2v.maps) is taken from there.  A relative name lies beside the
+description.  An absolute one is used if it may be read (v2v.paths); else the same base
+name beside the description is taken.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from v2v import paths, views
+from v2v import maps, paths, views
 from v2v.document import Finding
 from v2v.errors import SourceError
 
@@ -25,14 +26,16 @@ def find(name: str, folder: Path, allow: Sequence[Path]) -> Path:
     Raises SourceError if there is none, or it is outside *folder* and *allow*.
     """
     roots = tuple(place.resolve() for place in (folder, *allow))
+    if mapped := maps.find(name):
+        return paths.checked(mapped, roots)
     plain = name.replace("\\", "/")
     if not _ABSOLUTE.match(plain):
         return paths.checked(beside(folder, plain), roots)
-    if plain.startswith("/") and _there(Path(plain)):
+    if plain.startswith("/") and there(Path(plain)):
         try:
             return paths.checked(plain, roots)
         except SourceError:
-            if not _there(beside(folder, base(name))):
+            if not there(beside(folder, base(name))):
                 raise
     return paths.checked(beside(folder, base(name)), roots)
 
@@ -45,13 +48,15 @@ def base(name: str) -> str:
 def exists(name: str, folder: Path) -> bool:
     """Whether *name* means a file of this host, be it allowed or not."""
     plain = name.replace("\\", "/")
-    return _there(folder / plain) or _there(folder / Path(plain).name)
+    if (mapped := maps.find(name)) and there(mapped):
+        return True
+    return there(folder / plain) or there(folder / Path(plain).name)
 
 
 def beside(folder: Path, name: str) -> Path:
     """Return *name* in *folder*; in another case if just one such file is there."""
     exact = folder / name
-    if _there(exact):
+    if there(exact):
         return exact
     try:
         files = list(exact.parent.iterdir())
@@ -61,7 +66,7 @@ def beside(folder: Path, name: str) -> Path:
     return same[0] if len(same) == 1 else exact
 
 
-def _there(path: Path) -> bool:
+def there(path: Path) -> bool:
     """Whether *path* exists, or could be made to: as the view of another file.
 
     Path.exists() raises where a folder may not be searched or a name is too long.

@@ -73,8 +73,10 @@ def domains(data: bytes, name: str) -> list[Element]:
     try:
         root = etree.fromstring(data, parser)
     except (etree.XMLSyntaxError, ValueError) as e:
-        reason = str(e).partition("\n")[0]
-        raise SourceError(f"{name} is not well-formed XML: {reason}") from e
+        reason = str(getattr(e, "msg", e)).partition("\n")[0]
+        raise SourceError(
+            f"{name} is not well-formed XML: {reason}", "copy it again from the source"
+        ) from e
     if root.getroottree().docinfo.internalDTD is not None:
         raise _typed(name)
     found = [root] if root.tag == "domain" else []
@@ -252,11 +254,7 @@ def _findings(domain: Element) -> Iterator[Finding]:
             "install a boot loader in the guest if it has none",
         )
     if domain.find("cpu/numa") is not None:
-        yield Finding(
-            code="numa-lost",
-            severity="info",
-            message="the memory is divided into NUMA cells, and will be in one",
-        )
+        yield descriptions.numa_lost()
     yield from _topology_findings(domain)
     yield from libvirtdevices.findings(domain)
     yield from _state_findings(domain)

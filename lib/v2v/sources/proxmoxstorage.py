@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from v2v import maps
 from v2v.document import VM, Disk, Finding
 from v2v.sources import descriptions
 from v2v.sources.proxmoxtext import Settings
@@ -38,7 +39,7 @@ class Storages:
     def place(self, volume: str) -> str:
         """Return the path of the file or device of *volume*; else its own name."""
         storage, colon, name = volume.partition(":")
-        if not colon or volume.startswith("/"):
+        if not colon or volume.startswith("/") or maps.find(volume):
             return volume
         own = self.settings.get(storage, {})
         kind = self.types.get(storage, "")
@@ -69,8 +70,9 @@ def _within(own: Settings, kind: str, name: str) -> str:
 def storages(folder: Path) -> Storages:
     """Return what the storage.cfg of a host says, where *folder* is in /etc/pve."""
     for place in (folder, *folder.parents[:3]):
-        data = descriptions.head(place / "storage.cfg", _MAX_STORAGES)
-        if data:
+        file = place / "storage.cfg"
+        # What a link leads to, nobody has named.
+        if not file.is_symlink() and (data := descriptions.head(file, _MAX_STORAGES)):
             return parsed(data.decode("utf-8", "replace"))
     return Storages()
 

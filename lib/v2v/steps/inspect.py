@@ -15,9 +15,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from v2v import layers, metadata, sources, views
+from v2v import layers, maps, metadata, sources, views
 from v2v.document import VM, Disk, Failure, Source
-from v2v.errors import SourceError
+from v2v.errors import SourceError, UsageError
 from v2v.metadata import Store
 from v2v.servers import Access
 from v2v.sources import Request, macs, new_id
@@ -46,10 +46,16 @@ class Wanted:
 
 
 def check(wanted: Wanted) -> None:
-    """Raise UsageError or HostError if a key or a trusted certificate cannot be had.
+    """Raise UsageError or HostError if what the user gave can be of no use.
 
     The file of a key is read now.
     """
+    for word in wanted.macs:
+        if not macs.parse(word):
+            raise UsageError(
+                f"--mac {word!r}: no address of a network card",
+                "write it as 52:54:00:12:34:56",
+            )
     if wanted.trust:
         from v2v.ovf import certificate
 
@@ -80,7 +86,7 @@ def describe(
 def _of_source(request: Request, wanted: Wanted) -> Iterator[VM]:
     try:
         for vm in sources.read(_viewed(request, wanted), wanted.kind):
-            yield _identified(views.marked(vm))
+            yield _identified(maps.granted(views.marked(vm)))
     except SourceError as e:
         e.message = views.named(e.message)
         log.error("error: %s%s", e.message, f"; {e.remedy}" if e.remedy else "")
@@ -114,9 +120,7 @@ def _adjusted(vm: VM, wanted: Wanted) -> VM:
         vm = vm.having(name=wanted.rename)
     nics = list(vm.nics)
     for index, word in enumerate(wanted.macs[: len(nics)]):
-        address = macs.parse(word)
-        if not address:
-            raise SourceError(f"{word!r} is no MAC address", "write 52:54:00:12:34:56")
+        address = macs.parse(word) or nics[index].mac  # see check
         nics[index] = nics[index].having(mac=address, mac_source="static")
     return vm.having(nics=tuple(nics))
 

@@ -40,7 +40,10 @@ def download(found: Found, means: Means, into: Path, most: int) -> None:
     except OSError as e:
         if e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise no_room(name, into.parent) from e
-        raise SourceError(f"{name} cannot be written down: {e.strerror}") from e
+        raise SourceError(
+            f"{name} cannot be written down: {e.strerror}",
+            "check the disk of XDG_STATE_HOME",
+        ) from e
 
 
 def _written(found: Found, means: Means, into: Path, most: int) -> None:

@@ -73,7 +73,7 @@ def secret(file: Path) -> str:
             line = text.readline(4096).rstrip("\r\n")
     except (OSError, ValueError) as e:
         reason = getattr(e, "strerror", None) or "it is no text"
-        raise UsageError(f"--url-password {file}: {reason}") from e
+        raise UsageError(f"--url-password {str(file)!r}: {reason}") from e
     if not line:
-        raise UsageError(f"--url-password {file}: its first line is empty")
+        raise UsageError(f"--url-password {str(file)!r}: its first line is empty")
     return line

@@ -90,6 +90,7 @@ def hold(name: str) -> Hold:
 
     Raises HostError if there can be no such folder.
     """
+    paths.own_state()
     folder = root() / name
     try:
         while True:

@@ -54,7 +54,10 @@ def unpack(part: Part, packing: Packing, into: Path, most: int) -> int:
     except OSError as e:
         if e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise no_room(source, into.parent) from e
-        raise SourceError(f"{source} cannot be unpacked: {e.strerror}") from e
+        raise SourceError(
+            f"{source} cannot be unpacked: {e.strerror}",
+            "check the file, and the disk of XDG_STATE_HOME",
+        ) from e
 
 
 class Writer:
