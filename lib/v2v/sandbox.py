@@ -116,8 +116,8 @@ def helper(
     """Return the argv that runs *program*, which is none of qemu, and shuts it in.
 
     It can read *reads*, files and folders with all that is in them; those that are not
-    there do not matter.  ``scratch``: bytes that it may keep for itself; ``most``: else,
-    those that it may say.  Raises as walls does.
+    there do not matter.  ``scratch``: bytes that it may keep for itself; ``most``: if
+    none, those that it may say.  Raises as walls does.
     """
     reach = _Reach(network=network, scratch=scratch)
     for path in reads:

@@ -185,6 +185,31 @@ _OVF = (
     b'schemas.dmtf.org/ovf/envelope/1"><References/><VirtualSystem ovf:id="a"><Info/>'
     b"</VirtualSystem></Envelope>"
 )
+_NAME = b"{11111111-1111-4111-8111-111111111111}"
+_VBOX = (
+    b'<VirtualBox version="1.16"><Machine uuid="%s" name="a" aborted="true"><ExtraData>'
+    b'<ExtraDataItem name="VBoxInternal/a" value=""/></ExtraData><MediaRegistry>'
+    b'<HardDisks><HardDisk uuid="%s" location="a.vdi" format="iSCSI" type="Immutable">'
+    b'<Property name="TargetName" value="a"/></HardDisk></HardDisks></MediaRegistry>'
+    b'<Hardware><Network><Adapter slot="0" enabled="true" bootPriority="1"><NAT/>'
+    b'</Adapter></Network><UART><Port slot="0" enabled="true" hostMode="HostDevice"/>'
+    b'</UART></Hardware><StorageControllers><StorageController type="AHCI" '
+    b'Bootable="false"><AttachedDevice type="HardDisk" port="0"><Image uuid="%s"/>'
+    b"</AttachedDevice></StorageController></StorageControllers></Machine></VirtualBox>"
+) % (_NAME, _NAME, _NAME)
+_XL = (
+    b"import os\nif a:\n  b = 1\ndisk = [ 'tap:vhd:a.vhd,0x301,w', "
+    b'"vdev=hdc,devtype=cdrom,target=a,b" ]\nvif = [ \'mac=00:16:3e:00:00:01,'
+    b"bridge=br0.1:2,script=vif-openvswitch' ]\ndisk += [ ',empty,d1p2,r' ]\n"
+    b"vfb = [ 'type=vnc' ]\nvtpm = [ 'a' ]\npci = [ '01:00.0' ]\nboot = 'dn'\n"
+)
+_PROXMOX = (
+    b"#a%20b\nbios: ovmf\nboot: order=scsi1;net0\nefidisk0: l:e,pre-enrolled-keys=1\n"
+    b"cpu: host,flags=+vmx\nide2: none,media=cdrom\nlock: backup\nmemory: current=9\n"
+    b"net0: virtio=BC:24:11:00:00:01,bridge=a,tag=7,trunks=1;2\nscsi1: l:9/base-9"
+    b".qcow2/100/a.qcow2,serial=a%20b\nsmbios1: uuid=%s,serial=QQ==,base64=1\n"
+    b"unused0: l:a\nusb0: host=1:1\n[PENDING]\ndelete: a\n[before]\nname: a\n"
+).replace(b"%s", _NAME[1:-1])
 _VM = {
     "v2v": 1,
     "kind": "vm",
@@ -224,13 +249,13 @@ TARGETS = {
     "vbox": Target(
         name="a.vbox",
         read=_source("vbox"),
-        seeds=(b"<VirtualBox><Machine name='a'/></VirtualBox>",),
+        seeds=(b"<VirtualBox><Machine name='a'/></VirtualBox>", _VBOX),
         corpus="vbox/*",
     ),
     "xl": Target(
         name="a.cfg",
         read=_source("xl"),
-        seeds=(b"name='a'\nmemory=512\ndisk=['a.img,raw,xvda,w']\n",),
+        seeds=(b"name='a'\nmemory=512\ndisk=['a.img,raw,xvda,w']\n", _XL),
         corpus="xen/*",
     ),
     "parallels": Target(
@@ -239,7 +264,7 @@ TARGETS = {
         seeds=(b"<ParallelsVirtualMachine/>", parallels.write(_ON_MAC)),
         corpus="parallels/*",
     ),
-    "bundle": Target(
+    "parallels-disk": Target(
         name="DiskDescriptor.xml",
         read=_source("parallels"),
         seeds=(_BUNDLE,),
@@ -258,7 +283,10 @@ TARGETS = {
     "proxmox": Target(
         name="100.conf",
         read=_source("proxmox"),
-        seeds=(b"name: a\nmemory: 512\nscsi0: local:100/vm-100-disk-0.qcow2\n",),
+        seeds=(
+            b"name: a\nmemory: 512\nscsi0: local:100/vm-100-disk-0.qcow2\n",
+            _PROXMOX,
+        ),
     ),
     "xva": Target(
         name="a.xva",
