@@ -62,6 +62,10 @@ def main(
     only: options.Only = "",
     run: options.Run = "",
     allow_path: options.AllowPath = None,
+    map_: Annotated[
+        list[str] | None,
+        typer.Option("--map", metavar="<FROM=TO>", help="Where a folder of it is."),
+    ] = None,
     allow_url: options.AllowUrl = None,
     url_password: options.UrlPassword = None,
     tls_psk: options.TlsPsk = None,
@@ -71,7 +75,7 @@ def main(
     version: options.Version = False,
 ) -> None:
     """Describe VMs as documents, one a line; on a terminal, as a summary."""
-    from v2v import access, formats, stage, summary
+    from v2v import access, formats, maps, stage, summary
     from v2v.sources import Request
     from v2v.steps import inspect
 
@@ -85,7 +89,7 @@ def main(
     )
     if image_format and image_format not in formats.names():
         raise typer.BadParameter(f"--input-format: one of {', '.join(formats.names())}")
-    allowed = tuple(allow_path or ())
+    allowed = (*(allow_path or ()), *maps.use(map_ or ()))
     if name and len(sources) > 1:
         raise typer.BadParameter("--name goes with one SOURCE")
     if verify_certificate and no_verify_manifest:

@@ -59,9 +59,16 @@ class Stretch(Record):
 
 
 class Chunk(Record):
-    """A piece of an image that is stored in several: ``length`` bytes of a file."""
+    """A piece of an image that is stored in several: ``length`` bytes of a file.
+
+    Of a disk in several images (server ``split``) it is an image of ``format``, which
+    holds ``length`` bytes at ``at`` of the disk.  Of two with the same ``at``, the
+    first lies over the other: it holds only what differs.
+    """
 
     path: str
+    format: Format = "raw"
+    at: Size | None = None
     # What ``path`` is v2v's own view of, see Layer.
     origin: str | None = None
     stretch: Stretch | None = None
@@ -109,7 +116,7 @@ class Layer(Record):
     other lies over, is where the bytes are.
     """
 
-    server: Literal["file", "qemu", "nbd", "blank", "xva", "vma"]
+    server: Literal["file", "qemu", "nbd", "blank", "xva", "vma", "split"]
     path: str | None = None
     format: Format = "raw"
     over: LayerName | None = None
@@ -120,7 +127,8 @@ class Layer(Record):
     length: Size | None = None
     # In place of the file at ``path``, which is the first one's: the image in pieces.
     parts: tuple[Chunk, ...] = ()
-    # The disk's name in a container of several, in which ``length`` is its size.
+    # The disk's name in a container of several, in which ``length`` is its size; as it
+    # is of a disk in several images.
     member: str | None = None
     # What ``path`` is v2v's own view of: a packed file, or a URL (without secrets);
     # of its content that was a member of an archive, the stretch.

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import json
+import tarfile
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,10 +13,12 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
+import plausible_vm
 from any_input import gives_a_document_or_one_line
 from v2v import formats, paths, sources, stream
-from v2v.document import decode
+from v2v.document import Layer, decode
 from v2v.sources import Request
+from writers import hyperv_xml, parallels, vmcx, xva
 
 KIB = 2**10
 _MOST_PIECES = 20_000
@@ -78,6 +81,31 @@ def _hive(path: Path) -> None:
         replay.replayed(data[:half], [data[half:]])
 
 
+def _archive(description: bytes) -> bytes:
+    """Return an XVA with a chunk of a disk."""
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for name, data in (("ova.xml", description), ("Ref:9/00000000", bytes(512))):
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    return made.getvalue()
+
+
+_MACHINE = plausible_vm.SAMPLE
+_DISKS = _MACHINE.disks[:1]
+_ON_MAC = _MACHINE.having(
+    disks=_DISKS,
+    nics=tuple(nic.having(model="e1000") for nic in _MACHINE.nics),
+)
+_IN_XEN = _MACHINE.having(
+    disks=tuple(
+        d.having(
+            slot="xvda", size=512, source=Layer(server="xva", path="/a", member="Ref:9")
+        )
+        for d in _DISKS
+    )
+)
 _VMX = (
     b'.encoding = "UTF-8"\nmemsize = "512"\nscsi0.present = "TRUE"\n'
     b'scsi0:0.fileName = "a.vmdk"\nethernet0.present = "TRUE"\n'
@@ -87,6 +115,12 @@ _DOMAIN = (
     b"<domain type='kvm'><name>a</name><memory unit='KiB'>1024</memory><devices>"
     + _DISK
     + b"</disk></devices></domain>"
+)
+_BUNDLE = (
+    b"<Parallels_disk_image><Disk_size>9</Disk_size><StorageData><Storage><Start>0"
+    b"</Start><End>9</End><Image><GUID>{1}</GUID><Type>Plain</Type><File>a.hds</File>"
+    b"</Image></Storage></StorageData><Snapshots><TopGUID>{1}</TopGUID><Shot><GUID>{1}"
+    b"</GUID><ParentGUID>{2}</ParentGUID></Shot></Snapshots></Parallels_disk_image>"
 )
 _OVF = (
     b'<Envelope xmlns="http://schemas.dmtf.org/ovf/envelope/1" xmlns:ovf="http://'
@@ -144,14 +178,24 @@ TARGETS = {
     "parallels": Target(
         name="config.pvs",
         read=_source("parallels"),
-        seeds=(b"<ParallelsVirtualMachine/>",),
+        seeds=(b"<ParallelsVirtualMachine/>", parallels.write(_ON_MAC)),
         corpus="parallels/*",
     ),
+    "bundle": Target(
+        name="DiskDescriptor.xml",
+        read=_source("parallels"),
+        seeds=(_BUNDLE,),
+    ),
     "hyperv": Target(
-        name="a.xml", read=_source("hyperv"), seeds=(b"<configuration/>",)
+        name="a.xml",
+        read=_source("hyperv"),
+        seeds=(b"<configuration/>", hyperv_xml.write(_MACHINE)),
     ),
     "vmcx": Target(
-        name="a.vmcx", read=_source("hyperv"), seeds=(b"\1\0\0\0".ljust(8192, b"\0"),)
+        name="a.vmcx",
+        read=_source("hyperv"),
+        seeds=(vmcx.write(_MACHINE),),
+        largest=128 * KIB,
     ),
     "proxmox": Target(
         name="100.conf",
@@ -159,7 +203,9 @@ TARGETS = {
         seeds=(b"name: a\nmemory: 512\nscsi0: local:100/vm-100-disk-0.qcow2\n",),
     ),
     "xva": Target(
-        name="a.xva", read=_source("xva"), seeds=(b"ova.xml".ljust(1536, b"\0"),)
+        name="a.xva",
+        read=_source("xva"),
+        seeds=(b"ova.xml".ljust(1536, b"\0"), _archive(xva.write(_IN_XEN))),
     ),
     "vma": Target(
         name="a.vma", read=_source("vma"), seeds=(b"VMA\0".ljust(12800, b"\0"),)

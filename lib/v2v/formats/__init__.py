@@ -43,7 +43,8 @@ class Image:
 
     ``differencing``: holds only what differs from a parent.  ``parent``: the name of
     that parent as the header has it, to be trusted by nobody.  ``mapped``: where its
-    data lie, if qemu is not to read the container by itself.
+    data lie, if qemu is not to read the container by itself.  ``base``: the image says
+    that others hold what was written since.  ``doubts``: what is odd in it.
     """
 
     size: int | None = None
@@ -51,6 +52,8 @@ class Image:
     parent: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
     mapped: Mapped | None = None
+    base: bool = False
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

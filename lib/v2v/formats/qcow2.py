@@ -90,16 +90,16 @@ def examine(
     return Image(size=header.size, differencing=parent is not None, parent=parent)
 
 
-def snapshots(path: Path) -> list[str]:
-    """Return the names of the internal snapshots of the image at *path*.
+def snapshots(place: Path | Part) -> list[str]:
+    """Return the names of the internal snapshots of the image at *place*.
 
     Raises SourceError if its table of them is broken.
     """
-    image = part(path, 0, None)
+    image = part(place)
     header = _header(image)
     at, count = header.snapshots
     if count > _MAX_SNAPSHOTS:
-        raise broken(path, f"it counts {count} snapshots")
+        raise broken(image.path, f"it counts {count} snapshots")
     names = []
     for _ in range(count):
         entry = _SNAPSHOT.unpack(image.read(at, _SNAPSHOT.size))

@@ -3,7 +3,7 @@
 
 Source: VDICore.h of VirtualBox and block/vdi.c of QEMU.  QEMU reads only images with
 blocks of 1 MiB and without a parent; a snapshot's image whose link to its parent is
-empty it reads as if it were whole.  Those that have a parent are read by our own map.
+empty it reads as if it were whole.  All others are read by our own map.
 """
 
 from __future__ import annotations
@@ -69,20 +69,32 @@ def examine(
     parent = uuid.UUID(bytes_le=head[424:440])
     if kind not in _WHOLE or parent.int:
         name = str(parent) if parent.int else None
-        return Image(
-            size=size, differencing=True, parent=name, mapped=_mapped(image, head, size)
-        )
-    _check_blocks(image, head, size)
-    return Image(size=size)
+        mapped = _mapped(image, head, size)
+        return Image(size=size, differencing=True, parent=name, mapped=mapped)
+    mapped = _mapped(image, head, size)
+    block, extra = struct.unpack_from("<II", head, 376)
+    return Image(size=size, mapped=mapped if block != _BLOCK or extra else None)
 
 
 def _mapped(image: Part, head: bytes, size: int) -> Mapped:
-    table_at, data_at = struct.unpack_from("<II", head, 340)
+    """Return where the blocks lie.
+
+    Raises SourceError if the block map, or a block that it places, is cut off.
+    """
+    map_at, data_at = struct.unpack_from("<II", head, 340)
     block, extra, count = struct.unpack_from("<III", head, 376)
-    if block < 512 or block % 512 or extra % 512 or count * block < size:
+    odd = block % 512 or extra % 512 or map_at % 512 or data_at % 512
+    if not block or odd or count * block < size:
         raise broken(image.path, "its block map does not fit the disk")
     checked_blocks(image.path, -(-size // block))
-    return blocks.vdi(image, table_at, data_at, (size, block, extra))
+    last = -1
+    for numbers in image.table(map_at, -(-size // block), "I", "little"):
+        last = max(last, max((n for n in numbers if n < _DISCARDED), default=-1))
+    if last >= count:
+        raise broken(image.path, f"its block map names block {last} of {count}")
+    if data_at + (last + 1) * (block + extra) > image.length:
+        raise truncated(image.path)
+    return blocks.vdi(image, map_at, data_at, (size, block, extra))
 
 
 def chain(path: Path, checked: Checked) -> tuple[File, ...]:
@@ -137,21 +149,10 @@ def _head(path: Path) -> bytes | None:
     return head[:_HEADER] if matches(head, b"") and len(head) >= _HEADER else None
 
 
-def _check_blocks(image: Part, head: bytes, size: int) -> None:
-    """Raise SourceError if the block map, or a block that it places, is cut off."""
-    map_at, data_at = struct.unpack_from("<II", head, 340)
-    block, extra, count = struct.unpack_from("<III", head, 376)
-    if block != _BLOCK or extra:
-        raise SourceError(
-            f"{image.path} has blocks of {block} bytes, and QEMU reads only 1 MiB",
-            "clone it: VBoxManage clonemedium disk OLD NEW --format VDI",
-        )
-    if count * block < size or map_at % 512 or data_at % 512:
-        raise broken(image.path, "its block map does not fit the disk")
-    last = -1
-    for numbers in image.table(map_at, -(-size // block), "I", "little"):
-        last = max(last, max((n for n in numbers if n < _DISCARDED), default=-1))
-    if last >= count:
-        raise broken(image.path, f"its block map names block {last} of {count}")
-    if data_at + (last + 1) * block > image.length:
-        raise truncated(image.path)
+def doubts(child: Path, parent: Path) -> tuple[str, ...]:
+    """Return what is odd in *child*, a VDI on *parent*: whether that was written to
+    after the child was made."""
+    own, below = _head(child), _head(parent)
+    if not own or not below or not any(own[440:456]) or own[440:456] == below[408:424]:
+        return ()
+    return (f"its parent {parent.name} was changed after it was made on that",)

@@ -35,6 +35,8 @@ _DISK_SIZE = uuid.UUID("2fa54224-cd1b-4876-b211-5dbed83bf4b8")
 _SECTOR_SIZE = uuid.UUID("8141bf1d-a96f-4709-ba47-f233a8faab5f")
 _PARENT = uuid.UUID("a8d35f2d-b30b-454d-abf7-d3d84834ab0c")
 _HAS_PARENT = 2
+# Five are known; each may be as long as 64 KiB, and be made of the same bytes.
+_MAX_LOCATORS = 64
 _PARENT_KEYS = ("relative_path", "absolute_win32_path", "volume_path")
 
 Items = Mapping[uuid.UUID, bytes]
@@ -190,7 +192,7 @@ def _locator(items: Items) -> Mapping[str, str]:
         return {}
     (count,) = struct.unpack_from("<H", data, 18)
     found = {}
-    for n in range(min(count, (len(data) - 20) // 12)):
+    for n in range(min(count, (len(data) - 20) // 12, _MAX_LOCATORS)):
         places = struct.unpack_from("<IIHH", data, 20 + 12 * n)
         key, value = (
             data[at : at + length].decode("utf-16-le", "replace")

@@ -4,13 +4,16 @@
 Source: Microsoft's "Virtual Hard Disk Image Format Specification" 1.0 and
 block/vpc.c of QEMU.  A fixed VHD is a raw disk with a footer.  QEMU reads a
 differencing one as if it were whole, with zeroes for all that is its parent's: such
-are read by our own map of them.
+are read by our own map of them.  So are those that QEMU refuses for a checksum, or
+for the 511 bytes of old footers; and XenServer's, in which a sector that was never
+written may hold anything (blktap: vhd/lib/libvhd.c).
 """
 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -38,11 +41,17 @@ _MAX_LOCATOR = 2**16
 # These show the guest the geometry, rounded down, instead of the current size.
 _BY_GEOMETRY = (b"vpc ", b"qemu")
 _LARGEST_GEOMETRY = (65535, 16, 255)
+_XEN = b"tap\0"
+# XenServer's own flag, behind that of a saved state.
+_SAVED_AT, _HIDDEN_AT = 84, 85
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Footer:
-    """The footer, of which a dynamic VHD has a copy in front."""
+    """The footer, of which a dynamic VHD has a copy in front.
+
+    ``summed``: whether its checksum is right; ``length`` in bytes, in the file.
+    """
 
     data: bytes
     creator: bytes
@@ -50,6 +59,8 @@ class _Footer:
     geometry: tuple[int, int, int]
     kind: int
     header_at: int
+    summed: bool
+    length: int
 
     @property
     def by_geometry(self) -> bool:
@@ -83,21 +94,44 @@ def examine(
     footer = _footer(image)
     size = checked_size(image.path, footer.size)
     if footer.kind == _FIXED:
-        if size > image.length - _FOOTER:
-            raise truncated(image.path)
-        return Image(size=size, options=_options(footer))
+        return _fixed(image, footer, size)
     header = _dynamic_header(image, footer)
+    summed = _checksum(header, 36) == struct.unpack_from(">I", header, 36)[0]
+    block = _check_blocks(image, header, size)
+    (table_at,) = struct.unpack_from(">Q", header, 16)
+    mapped = blocks.vhd(image, table_at, block, size)
+    found = Image(
+        size=size,
+        base=footer.creator == _XEN and footer.data[_HIDDEN_AT] == 1,
+        doubts=tuple(_doubts(footer, summed=summed)),
+    )
     if footer.kind == _DIFFERENCING:
-        block = _check_blocks(image, header, size)
-        (table_at,) = struct.unpack_from(">Q", header, 16)
-        return Image(
-            size=size,
-            differencing=True,
-            parent=_parent_names(image, header)[-1] or None,
-            mapped=blocks.vhd(image, table_at, block, size),
-        )
-    _check_blocks(image, header, size)
-    return Image(size=size, options=_options(footer))
+        parent = _parent_names(image, header)[-1] or None
+        return replace(found, differencing=True, parent=parent, mapped=mapped)
+    if footer.creator == _XEN or found.doubts or size % _SECTOR:
+        return replace(found, mapped=mapped)
+    return replace(found, options=_options(footer))
+
+
+def _fixed(image: Part, footer: _Footer, size: int) -> Image:
+    """Return what a fixed VHD is: all of the file in front of its footer."""
+    if size > image.length - footer.length:
+        raise truncated(image.path)
+    doubts = tuple(_doubts(footer, summed=True))
+    sectors = not size % _SECTOR and not image.length % _SECTOR
+    if not doubts and sectors and footer.length == _FOOTER:
+        return Image(size=size, options=_options(footer))
+    return Image(size=size, mapped=blocks.whole(image, size), doubts=doubts)
+
+
+def _doubts(footer: _Footer, *, summed: bool) -> Iterator[str]:
+    """Yield what is odd; *summed*: whether the dynamic header's checksum is right."""
+    if not footer.summed:
+        yield "the checksum of its footer is wrong"
+    if not summed:
+        yield "the checksum of its dynamic header is wrong"
+    if footer.data[_SAVED_AT] == 1:
+        yield "it is marked as one of a machine in a saved state"
 
 
 def chain(path: Path, checked: Checked) -> tuple[File, ...]:
@@ -138,42 +172,50 @@ def _options(footer: _Footer) -> dict[str, str]:
 
 def _footer(image: Part) -> _Footer:
     """Return the copy in front where there is one, as QEMU does; else the footer."""
-    data = image.read(0, min(_FOOTER, image.length))
-    in_front = data[:8] == _COOKIE
-    if not in_front:
-        data = _at_end(image)
-    if len(data) < _FOOTER:
+    front = image.read(0, min(_FOOTER, image.length))
+    last = _at_end(image)
+    in_front = front[:8] == _COOKIE
+    if not in_front and last is None:
+        raise _no_footer(image)
+    if in_front and len(front) < _FOOTER:
         raise truncated(image.path)
-    kind = struct.unpack_from(">I", data, 60)[0]
-    if in_front == (kind == _FIXED):
+    found = _read(front, _FOOTER) if in_front or last is None else last
+    if in_front == (found.kind == _FIXED) or (last and last.kind != found.kind):
         # QEMU would obey what is in front, and that can be a guest's own first sector.
         raise broken(image.path, "its footer contradicts its first sector")
-    if _checksum(data, 64) != struct.unpack_from(">I", data, 64)[0]:
-        raise broken(image.path, "the checksum of its footer is wrong")
-    if kind not in (_FIXED, _DYNAMIC, _DIFFERENCING):
-        raise broken(image.path, f"no VHD is of type {kind}")
+    if not found.summed and last and last.summed:
+        found = last
+    if found.kind not in (_FIXED, _DYNAMIC, _DIFFERENCING):
+        raise broken(image.path, f"no VHD is of type {found.kind}")
+    return found
+
+
+def _read(data: bytes, length: int) -> _Footer:
     return _Footer(
         data=data,
         creator=data[28:32],
         current_size=struct.unpack_from(">Q", data, 48)[0],
         geometry=struct.unpack_from(">HBB", data, 56),
-        kind=kind,
+        kind=struct.unpack_from(">I", data, 60)[0],
         header_at=struct.unpack_from(">Q", data, 16)[0],
+        summed=_checksum(data, 64) == struct.unpack_from(">I", data, 64)[0],
+        length=length,
     )
 
 
-def _at_end(image: Part) -> bytes:
-    """Return the footer of a fixed VHD."""
+def _at_end(image: Part) -> _Footer | None:
+    """Return the footer at the end, if there is one; old ones lack the last byte."""
     at = max(0, image.length - _FOOTER)
     data = image.read(at, image.length - at)
-    if data[:8] == _COOKIE:
-        return data
-    if data[1:9] == _COOKIE:
-        raise SourceError(
-            f"{image.path} has a footer of 511 bytes, as Virtual PC of old wrote them",
-            "add a byte to a copy of it: truncate -s +1 COPY",
-        )
-    raise SourceError(
+    if len(data) == _FOOTER and data[:8] == _COOKIE:
+        return _read(data, _FOOTER)
+    if len(data) == _FOOTER and data[1:9] == _COOKIE:
+        return _read(data[1:] + b"\0", _FOOTER - 1)
+    return None
+
+
+def _no_footer(image: Part) -> SourceError:
+    return SourceError(
         f"{image.path} has no footer of a VHD: it is none, or is truncated",
         "compare its size with the source's; or give --input-format",
     )
@@ -188,8 +230,6 @@ def _dynamic_header(image: Part, footer: _Footer) -> bytes:
     data = image.read(footer.header_at, 1024)
     if data[:8] != _DYNAMIC_COOKIE:
         raise broken(image.path, "its dynamic header is not where the footer says")
-    if _checksum(data, 36) != struct.unpack_from(">I", data, 36)[0]:
-        raise broken(image.path, "the checksum of its dynamic header is wrong")
     return data
 
 

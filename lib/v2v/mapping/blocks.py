@@ -98,6 +98,11 @@ def _vhdx_block(
         raise broken(image.path, f"a block in state {state}")
 
 
+def whole(image: Part, size: int) -> Mapped:
+    """Return what an image holds whose first *size* bytes are the disk."""
+    return _mapped(image, size, lambda: iter([Piece(0, size, image.offset)]))
+
+
 def vdi(
     image: Part, table_at: int, data_at: int, sizes: tuple[int, int, int]
 ) -> Mapped:

@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from v2v import views
+from v2v import maps, views
 from v2v.document import File, Format
 from v2v.errors import SourceError
 from v2v.formats import Checked
@@ -50,6 +50,9 @@ def beside(path: Path, names: Iterable[str], checked: Checked) -> Path:
     """
     names = [name.replace("\\", "/") for name in names if name and "\0" not in name]
     for name in names:
+        mapped = maps.find(name)
+        if mapped and _is_other(mapped, path):
+            return checked(mapped)
         base = name.rpartition("/")[2]
         views.beside(path, base)
         near = [path.parent / folder / base for folder in _FOLDERS]
@@ -57,14 +60,19 @@ def beside(path: Path, names: Iterable[str], checked: Checked) -> Path:
         if name.startswith("."):
             near.insert(0, path.parent / name)
         for file in near:
-            if _is_file(file) and not (path.exists() and file.samefile(path)):
+            if _is_other(file, path):
                 return checked(file)
     shown = names[0] if names else "a parent"
     raise SourceError(
         f"{path} holds only the differences to {shown}, which is not beside it",
-        "put the parent into the same folder; or merge the checkpoints or snapshots "
-        "on the source",
+        "put the parent into the same folder, or say where it is: --map FROM=TO; or "
+        "merge the checkpoints or snapshots on the source",
     )
+
+
+def _is_other(file: Path, child: Path) -> bool:
+    """Whether *file* is there, and is not *child* itself."""
+    return _is_file(file) and not (child.exists() and file.samefile(child))
 
 
 def _is_file(path: Path) -> bool:

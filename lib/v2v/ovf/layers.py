@@ -195,6 +195,7 @@ def _layer(
         backing=[_file(*parent) for parent in parents],
         part=None if part.offset == 0 else _stretch(part, format),
     )
+    findings = (*findings, *images.doubtful(image, part.path, wanted.id))
     if image.size and wanted.capacity and wanted.capacity > image.size:
         text = f"{wanted.id} holds {image.size} bytes and the OVF says "
         finding = _finding(

@@ -99,6 +99,33 @@ def vcpus_unknown() -> Finding:
     return caution("vcpus-unknown", "no usable number of processors; one taken")
 
 
+def memory_dynamic(range_: str, taken: str) -> Finding:
+    """Return the finding that the host gave and took memory as it liked."""
+    return caution(
+        "memory-dynamic",
+        f"its memory was {range_}, as the host had it; it gets {taken} it starts with",
+        "give the new VM more if the guest needs it",
+    )
+
+
+def nvram_lost(where: str) -> Finding:
+    """Return the finding that what the firmware kept stays behind; *where* it is."""
+    return Finding(
+        code="nvram-lost",
+        severity="info",
+        message=f"boot entries and keys that the firmware knew stay behind: {where}",
+    )
+
+
+def numa_lost() -> Finding:
+    """Return the finding that there were several NUMA cells."""
+    return Finding(
+        code="numa-lost",
+        severity="info",
+        message="the memory is divided into NUMA cells, and will be in one",
+    )
+
+
 def tpm_lost() -> Finding:
     """Return the finding that the machine has a TPM, whose content is the host's."""
     return caution(
@@ -173,15 +200,6 @@ def devices_lost(names: Iterable[str]) -> Iterator[Finding]:
     tell them all in a hostile description."""
     for name in islice(names, _MAX_TOLD):
         yield caution("device-lost", f"{name:.100} cannot be taken over")
-
-
-def numa_lost() -> Finding:
-    """Return the finding that the machine's memory is divided into NUMA cells."""
-    return Finding(
-        code="numa-lost",
-        severity="info",
-        message="the memory is divided into NUMA cells, and will be in one",
-    )
 
 
 def bus_unknown(disk: Disk, what: str) -> Finding:

@@ -19,7 +19,8 @@ from pathlib import Path
 from v2v import formats, paths
 from v2v.document import VM, Disk, Finding, Firmware, Format, Source, disk_id
 from v2v.errors import SourceError
-from v2v.sources import Request, bare, images
+from v2v.formats import Strung
+from v2v.sources import Request, bare, filesystem, images, mistaken, split, vmdkpart
 
 SUFFIXES: dict[str, Format] = {
     ".qcow2": "qcow2",
@@ -51,28 +52,51 @@ def claims(location: str) -> bool:
 def read(request: Request) -> Iterator[VM]:
     """See sources.Source."""
     path = Path(request.location).absolute()
-    real = _opened(path)
-    format = request.format or _decided(path, real)
+    pieces = split.of(path)
+    named = pieces.whole if pieces else path
+    real = _opened(pieces.files[0] if pieces else path)
     roots = tuple(place.resolve() for place in (real.parent, *request.allow))
-    layer, image = images.layer(real, format, partial(paths.checked, allowed=roots))
+    checked = partial(paths.checked, allowed=roots)
+    place: Path | Strung = real
+    if pieces:
+        place = formats.strung([formats.part(checked(f)) for f in pieces.files])
+    format = request.format or _decided(named, place)
+    layer, image = images.layer(place, format, checked)
     is_device = real.is_block_device()
     if is_device:
         # /dev/vg/lv holds for longer than the /dev/dm-3 behind it.
         layer = layer.having(path=str(path))
     name = disk_id(0)
     vm = bare.machine(
-        path.stem,
+        named.stem,
         Disk(id=name, boot=1, size=image.size, source=layer),
-        Source(kind="disk", location=str(path)),
+        Source(kind="disk", location=str(pieces.files[0] if pieces else path)),
         firmware=_firmware(real) if format == "raw" else "bios",
         findings=[
+            *([pieces.finding(name)] if pieces else ()),
+            *_assumed(request, path, name),
             *_in_use(real, name),
-            *(_large_sectors(real, name) if format == "raw" else ()),
-            *images.snapshots(real, format, name),
+            *(_of_raw(real, place, name) if format == "raw" else ()),
+            *images.snapshots(place, format, name),
+            *images.doubtful(image, real, name),
         ],
     )
     # A device grants itself alone, not all of /dev.
     yield paths.granted(vm, real if is_device else real.parent)
+
+
+def _assumed(request: Request, path: Path, name: str) -> list[Finding]:
+    flat = request.format is None and vmdkpart.is_flat(path.name)
+    return [vmdkpart.bare(name, path)] if flat else []
+
+
+def _of_raw(real: Path, place: Path | Strung, name: str) -> list[Finding]:
+    """Return what is amiss with a raw disk, which begins in the file *real*."""
+    return [
+        *_large_sectors(real, name),
+        *_partition(place, name),
+        *_cut_off(place, name),
+    ]
 
 
 def _opened(path: Path) -> Path:
@@ -94,12 +118,16 @@ def _opened(path: Path) -> Path:
     return real
 
 
-def _decided(path: Path, real: Path) -> Format:
-    """Return the format on which the name and the header agree.  Raises SourceError."""
+def _decided(path: Path, real: Path | Strung) -> Format:
+    """Return the format on which the name *path* and the header of *real* agree.
+
+    Raises SourceError.
+    """
     suffix = path.suffix.lower()
     if suffix == ".iso" or suffix in _PACKED:
         raise _no_disk(path, suffix)
-    expected = SUFFIXES.get(suffix)
+    flat = vmdkpart.is_flat(path.name)
+    expected = None if flat else SUFFIXES.get(suffix)
     if expected and formats.load(expected).matches(*formats.ends(real, 0, None)):
         return expected
     found = formats.recognise(real)
@@ -109,13 +137,16 @@ def _decided(path: Path, real: Path) -> Format:
             f"if it really is that, add --input-format {found}",
         )
     if found:
-        said = "is named as a raw disk" if suffix in RAW_SUFFIXES else "may be raw"
+        raw = flat or suffix in RAW_SUFFIXES
+        said = "is named as a raw disk" if raw else "may be raw"
         raise SourceError(
             f"{path} {said} but looks like a {found} image; a guest may have written "
             "that",
             f"add --input-format raw if it is a raw disk, --input-format {found} if it "
             "really is an image",
         )
+    if expected is None:
+        mistaken.check_raw(path, real)
     # A broken image is told as such when it is read.
     return expected or "raw"
 
@@ -175,6 +206,43 @@ def _large_sectors(real: Path, name: str) -> list[Finding]:
             remedy="copy the partitions onto a disk with sectors of 512 bytes; or "
             "accept it (--allow disk-sectors), and set logical_block_size=4096 "
             "on the new VM",
+            disk=name,
+        )
+    ]
+
+
+def _partition(place: Path | Strung, name: str) -> list[Finding]:
+    """Return a finding if a file system begins where partitions are to be listed."""
+    found = filesystem.name(place)
+    if not found:
+        return []
+    return [
+        Finding(
+            code="disk-is-partition",
+            severity="block",
+            message=f"{name}: it is no disk but a partition ({found}), without a "
+            "partition table: nothing would start from it",
+            remedy="name the whole disk; or put it into a partition of a new disk "
+            "(sfdisk, dd); or accept it: --allow disk-is-partition",
+            disk=name,
+        )
+    ]
+
+
+def _cut_off(place: Path | Strung, name: str) -> list[Finding]:
+    """Return a finding if a partition ends behind the end of the disk."""
+    end = filesystem.end(place)
+    size = formats.part(place).length
+    if end <= size:
+        return []
+    return [
+        Finding(
+            code="disk-cut-off",
+            severity="block",
+            message=f"{name}: its last partition ends at {end}, and it has only {size} "
+            "bytes: it is not whole",
+            remedy="copy it again from the source and compare the sizes; or accept the "
+            "loss: --allow disk-cut-off",
             disk=name,
         )
     ]

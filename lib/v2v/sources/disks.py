@@ -2,8 +2,9 @@
 """Find the file of a disk that a description names.
 
 Descriptions carry paths of other machines: backslashes, drive letters, datastores.
-A relative name lies beside the description.  An absolute one is used if it may be
-read (v2v.paths); else the same base name beside the description is taken.
+What the user mapped (v2v.maps) is taken from there.  A relative name lies beside the
+description.  An absolute one is used if it may be read (v2v.paths); else the same base
+name beside the description is taken.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from v2v import paths, views
+from v2v import maps, paths, views
 from v2v.document import Finding
 from v2v.errors import SourceError
 
@@ -25,6 +26,8 @@ def find(name: str, folder: Path, allow: Sequence[Path]) -> Path:
     Raises SourceError if there is none, or it is outside *folder* and *allow*.
     """
     roots = tuple(place.resolve() for place in (folder, *allow))
+    if mapped := maps.find(name):
+        return paths.checked(mapped, roots)
     plain = name.replace("\\", "/")
     if not _ABSOLUTE.match(plain):
         return paths.checked(beside(folder, plain), roots)
@@ -45,6 +48,8 @@ def base(name: str) -> str:
 def exists(name: str, folder: Path) -> bool:
     """Whether *name* means a file of this host, be it allowed or not."""
     plain = name.replace("\\", "/")
+    if (mapped := maps.find(name)) and there(mapped):
+        return True
     return there(folder / plain) or there(folder / Path(plain).name)
 
 

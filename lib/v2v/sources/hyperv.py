@@ -20,6 +20,7 @@ from v2v.sources import (
     descriptions,
     disks,
     hypervdisks,
+    hypervstate,
     macs,
     new_id,
     placing,
@@ -34,14 +35,14 @@ _KIND = xml.Kind(
     remedy="name the .vmcx or .xml in the folder Virtual Machines of the export",
 )
 MACHINES = "virtual machines"
+_SNAPSHOTS = "snapshots"
 _HARD_DISKS = "Virtual Hard Disks"
-_FIRMWARE = "_ac6b8dc1-3257-4a70-b1b2-a9c9215659ad_"
 _NIC = "2fc216b0-d2e2-4967-9b6d-b8a5c9ca2778"
-_TPM = "736e6aa9-a3f8-49c0-9550-a963214d259a"
 _DEFAULT_MEMORY = 512 * descriptions.MIB
-# A file of saved state is there always from 2016 on; with a memory in it, it is large.
-_EMPTY_STATE = 16 * descriptions.MIB
 _MAX_NICS = 64
+# So many checkpoints are looked into for their names, and so far.
+_MAX_NAMED = 8
+_MAX_NAMED_SIZE = 4 * 2**20
 
 
 def claims(location: str) -> bool:
@@ -59,39 +60,39 @@ def read(request: Request) -> Iterator[VM]:
     places = _places(path, request)
     vm = parse(data, path)
     chained = [hypervdisks.chained(disk, places) for disk in vm.disks]
-    findings = (*vm.findings, *_beside(path, places.root))
+    told = {finding.code for finding in vm.findings}
+    more = hypervstate.beside(path, _checkpoints(places.root, path))
+    findings = (*vm.findings, *(f for f in more if f.code not in told))
     vm = vm.having(disks=tuple(chained), findings=findings)
     yield placing.placed(vm, places)
+
+
+def _checkpoints(root: Path, path: Path) -> list[tuple[Path, str]]:
+    """Return the configurations of checkpoints in an export, but *path* itself, and the
+    name of each."""
+    folder = disks.beside(root, _SNAPSHOTS)
+    files = [f for f in hypervstate.files(folder) if claims(str(f)) and f != path]
+    return [(file, _name(file)) for file in files[:_MAX_NAMED]]
+
+
+def _name(file: Path) -> str:
+    """Return what the configuration *file* calls itself; else the file's name."""
+    try:
+        machine = _machine(
+            descriptions.content(file, _MAX_NAMED_SIZE, _KIND.what), file
+        )
+    except SourceError:
+        return file.stem  # it is counted in any case
+    return descriptions.name(text(machine, "properties", "name"), file.stem)
 
 
 def _places(path: Path, request: Request) -> placing.Places:
     """Return where the disks may be: the folders of an export, and its own."""
     folder = path.parent
-    root = folder.parent if folder.name.lower() == MACHINES else folder
+    root = folder.parent if folder.name.lower() in (MACHINES, _SNAPSHOTS) else folder
     found = (disks.beside(place, _HARD_DISKS) for place in (root, folder))
-    others = (*found, root, disks.beside(root, "Snapshots"))
+    others = (*found, root, disks.beside(root, _SNAPSHOTS))
     return placing.Places(folder=folder, root=root, others=others, allow=request.allow)
-
-
-def _beside(path: Path, root: Path) -> Iterator[Finding]:
-    """Yield what the files beside the configuration say."""
-    checkpoints = disks.beside(root, "Snapshots")
-    names = [f.stem for f in _files(checkpoints) if claims(str(f))]
-    yield from descriptions.snapshots(names)
-    own = [f for f in _files(path.parent) if f.stem.lower() == path.stem.lower()]
-    own += _files(path.parent / path.stem)
-    for file in own:
-        least = {".vmrs": _EMPTY_STATE, ".vsv": 0, ".bin": 0}.get(file.suffix.lower())
-        if least is not None and file.stat().st_size > least:
-            yield descriptions.suspended()
-            return
-
-
-def _files(folder: Path) -> list[Path]:
-    try:
-        return sorted(file for file in folder.iterdir() if file.is_file())
-    except OSError:
-        return []
 
 
 def parse(data: bytes, path: Path) -> VM:
@@ -100,16 +101,12 @@ def parse(data: bytes, path: Path) -> VM:
     Its disks have the file's names as their paths; nothing else is opened.  Raises
     SourceError if this is no configuration, or one that cannot be moved.
     """
-    found = vmcx.parse(data, str(path)) if vmcx.matches(data) else _tree(data, path)
-    machine = branch(found, "configuration") or found
-    if _says(machine, "disk_merge_pending"):
-        raise SourceError(
-            f"{path}: a merge of checkpoints is pending",
-            "start the machine once on Hyper-V and wait until its disks are merged",
-        )
+    machine = _machine(data, path)
+    hypervstate.check(machine, path)
     drives = list(hypervdisks.drives(machine))
     told = list(hypervdisks.described(drives, path))
     vm_id = new_id()
+    nics = tuple(_nics(machine, vm_id))
     place = _boot(machine, "harddrive")
     found_disks = [disk for disk, _ in told]
     if found_disks and place:
@@ -117,24 +114,39 @@ def parse(data: bytes, path: Path) -> VM:
     return VM(
         id=vm_id,
         name=descriptions.name(text(machine, "properties", "name"), path.stem),
-        uuid=_uuid(text(machine, _FIRMWARE, "bios_guid")),
+        uuid=_uuid(text(machine, hypervstate.FIRMWARE, "bios_guid")),
         genid=_genid(text(machine, "global_settings", "devices", "generation_id")),
         description=text(machine, "properties", "notes").replace("\0", "") or None,
         memory=_memory(machine) or _DEFAULT_MEMORY,
         vcpus=_vcpus(machine) or 1,
-        cpu=Cpu(nested=_true(machine, "settings", "processors", *_NESTED)),
-        firmware="efi" if _generation(machine) == 2 else "bios",
-        secure_boot=_generation(machine) == 2
-        and _true(machine, _FIRMWARE, "secure_boot_enabled"),
-        tpm=_has_tpm(machine),
+        arch="aarch64"
+        if hypervstate.count(machine, *_ARCHITECTURE) == _ARM64
+        else "x86_64",
+        cpu=_cpu(machine),
+        firmware="efi" if hypervstate.generation(machine) == 2 else "bios",
+        secure_boot=hypervstate.generation(machine) == 2
+        and hypervstate.true(machine, hypervstate.FIRMWARE, "secure_boot_enabled"),
+        tpm=hypervstate.has_tpm(machine),
         disks=tuple(found_disks),
         removable=tuple(hypervdisks.removable(drives)),
-        nics=tuple(_nics(machine, vm_id)),
+        nics=nics,
         source=_source(machine, path),
-        findings=(*(f for _, said in told for f in said), *_findings(machine)),
+        findings=(
+            *(f for _, said in told for f in said),
+            *_findings(machine),
+            *hypervstate.findings(machine, nics),
+        ),
     )
 
 
+def _machine(data: bytes, path: Path) -> Node:
+    """Return the keys of the configuration *data*.  Raises SourceError."""
+    found = vmcx.parse(data, str(path)) if vmcx.matches(data) else _tree(data, path)
+    return branch(found, "configuration") or found
+
+
+_ARCHITECTURE = ("global_settings", "devices", "cpu_architecture")
+_ARM64 = 12  # PROCESSOR_ARCHITECTURE_ARM64
 _NESTED = ("nested_virtualization", "enabled")
 
 
@@ -164,40 +176,27 @@ def _value(element: xml.Element) -> Value:
     return _node(element)
 
 
-def _says(machine: Node, name: str) -> bool:
-    """Whether a key *name* is true anywhere."""
-    rest: list[Node] = [machine]
-    while rest:
-        for key, value in rest.pop().items():
-            if isinstance(value, dict):
-                rest.append(value)
-            elif key == name and value is True:
-                return True
-    return False
-
-
-def _true(machine: Node, *names: str) -> bool:
-    return get(machine, *names) in (True, 1)
-
-
-def _count(machine: Node, *names: str) -> int | None:
-    value = get(machine, *names)
-    return value if isinstance(value, int) else None
-
-
-def _generation(machine: Node) -> int:
-    """Before 2012 R2 there was only the first, and no key that says so."""
-    return 2 if _count(machine, "properties", "subtype") == 1 else 1
-
-
 def _memory(machine: Node) -> int | None:
     """Return what the machine starts with; dynamic memory comes and goes."""
-    return descriptions.memory(_count(machine, "settings", "memory", "bank", "size"))
+    return descriptions.memory(
+        hypervstate.count(machine, "settings", "memory", "bank", "size")
+    )
 
 
 def _vcpus(machine: Node) -> int | None:
-    count = _count(machine, "settings", "processors", "count")
+    count = hypervstate.count(machine, "settings", "processors", "count")
     return descriptions.processors(count)
+
+
+def _cpu(machine: Node) -> Cpu:
+    """Return the threads of each core, if said: Hyper-V leaves all else to NUMA."""
+    nested = hypervstate.true(machine, "settings", "processors", *_NESTED)
+    vcpus = _vcpus(machine) or 1
+    threads = hypervstate.count(machine, "settings", "processors", "hwthreads") or 0
+    if threads < 2 or vcpus % threads:
+        return Cpu(nested=nested)
+    cores = vcpus // threads
+    return Cpu(sockets=1, cores=cores, threads=threads, nested=nested)
 
 
 def _uuid(word: str) -> str | None:
@@ -222,19 +221,12 @@ def _boot(machine: Node, device: str) -> int | None:
 
     UEFI keeps its order in variables, which are not read: the first disk is taken.
     """
-    order = branch(machine, _FIRMWARE, "boot")
-    if _generation(machine) == 2 or not order:
+    order = branch(machine, hypervstate.FIRMWARE, "boot")
+    if hypervstate.generation(machine) == 2 or not order:
         return 1 if device == "harddrive" else None
     named = sorted((key, text(order, key).lower()) for key in order)
     devices = [name for key, name in named if key.startswith("device")]
     return devices.index(device) + 1 if device in devices else None
-
-
-def _has_tpm(machine: Node) -> bool:
-    """Each machine of generation 2 lists the device; one that is off has a version
-    only."""
-    found = [node for kind, node in plugged(machine) if kind == _TPM]
-    return any(key != "vdevversion" for node in found for key in node)
 
 
 def _nics(machine: Node, vm_id: str) -> Iterator[Nic]:
@@ -247,7 +239,7 @@ def _nics(machine: Node, vm_id: str) -> Iterator[Nic]:
     boot = _boot(machine, "network")
     for index, (kind, node) in enumerate(cards[:_MAX_NICS]):
         mac = macs.parse(text(node, "MacAddress"))
-        fixed = _true(node, "MacAddressIsStatic")
+        fixed = hypervstate.true(node, "MacAddressIsStatic")
         name = text(node, "SwitchName") or text(node, "Connection", "AltSwitchName")
         yield Nic(
             mac=mac or macs.made(vm_id, index),
@@ -255,13 +247,13 @@ def _nics(machine: Node, vm_id: str) -> Iterator[Nic]:
             model="netvsc" if kind == _NIC else "tulip",
             type="bridge",
             network=name or None,
-            connected=get(node, "IsConnected") is not False,
+            connected=get(node, "IsConnected") not in (False, 0),
             boot=boot if index == 0 else None,
         )
 
 
 def _source(machine: Node, path: Path) -> Source:
-    version = _count(machine, "properties", "version")
+    version = hypervstate.count(machine, "properties", "version")
     shown = f"hyperv-{version >> 8}.{version & 0xFF}" if version else None
     return Source(kind="hyperv", location=str(path), hw_version=shown)
 
@@ -271,5 +263,3 @@ def _findings(machine: Node) -> Iterator[Finding]:
         yield descriptions.memory_unknown("512 MiB")
     if _vcpus(machine) is None:
         yield descriptions.vcpus_unknown()
-    if _has_tpm(machine):
-        yield descriptions.tpm_lost()

@@ -38,6 +38,8 @@ class Drive:
     path: str
     bus: Bus
     slot: str
+    readonly: bool = False
+    shared: bool = False
 
 
 def get(node: Node, *names: str) -> Value | None:
@@ -91,7 +93,10 @@ def _of(node: Node, bus: Bus, name: str) -> Iterator[Drive]:
         for unit, drive in _numbered(inside, "drive"):
             yield Drive(
                 type=text(drive, "type").upper() or "NONE",
-                path=text(drive, "pathname"),
+                path=text(drive, "pathname") or text(drive, "relpathname"),
+                readonly=get(drive, "read_only") in (True, 1),
+                # What a cluster's nodes need to share a disk.
+                shared=get(drive, "persistent_reservations_supported") in (True, 1),
                 bus=bus,
                 slot=f"{name}{controller}:{unit}",
             )
@@ -116,7 +121,13 @@ def described(found: list[Drive], path: Path) -> Iterator[tuple[Disk, list[Findi
     hard = [drive for drive in found if drive.type not in ("ISO", "NONE", "VFD")]
     descriptions.limited(path, len(hard))
     for index, drive in enumerate(hard):
-        disk = Disk(id=disk_id(index), bus=drive.bus, slot=drive.slot)
+        disk = Disk(
+            id=disk_id(index),
+            bus=drive.bus,
+            slot=drive.slot,
+            readonly=drive.readonly,
+            shared=drive.shared,
+        )
         format = format_of(drive.path)
         if drive.type != "VHD" or format is None:
             reason = f"it is a disk of the host ({drive.type:.20})"
@@ -166,7 +177,8 @@ def chained(disk: Disk, places: placing.Places) -> Disk:
         ):
             raise SourceError(
                 f"{file}: the chain of checkpoints runs in a circle, or has no end",
-                "export the machine again: Export-VM",
+                "export the machine again (Export-VM); if two images have one name, "
+                "say where their folders are: --map FROM=TO",
             )
         format = backing[-1].format if backing else layer.format
         image = formats.load(format).examine(file, places.checked)

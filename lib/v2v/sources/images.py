@@ -9,13 +9,14 @@ followed by their own hints, within what may be read.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from v2v import formats
 from v2v.document import Chunk, File, Finding, Format, Layer
 from v2v.errors import SourceError
 from v2v.formats import Checked, Image, Strung, qcow2, vdi, vhdx, vmdk, vpc
+from v2v.sources.descriptions import caution
 
 # Those whose headers name their parents in a way that can be checked.
 _CHAINS: dict[Format, Callable[[Path, Checked], tuple[File, ...]]] = {
@@ -65,9 +66,13 @@ def layer(
         )
     if image.differencing and not backing and format in _CHAINS:
         backing = _CHAINS[format](file, checked)
-    last = image
+    last, child, doubts = image, file, list(image.doubts)
     for parent in backing:
+        below = Path(parent.path)
         last = formats.load(parent.format).examine(formats.of(parent), checked)
+        doubts += [f"{below.name}: {doubt}" for doubt in last.doubts]
+        doubts += vdi.doubts(child, below) if parent.format == "vdi" else ()
+        child = below
     if last.differencing:
         raise _orphan(backing[-1].path if backing else file, last, format)
     made = Layer(
@@ -79,7 +84,7 @@ def layer(
         length=part.length if part else None,
         parts=chunks(place) if isinstance(place, Strung) else (),
     )
-    return made, image
+    return made, replace(image, doubts=tuple(doubts))
 
 
 def chunks(image: Strung) -> tuple[Chunk, ...]:
@@ -104,7 +109,24 @@ def _orphan(file: str | Path, image: Image, format: Format) -> SourceError:
     )
 
 
-def snapshots(file: Path, format: Format, disk: str) -> list[Finding]:
+def doubtful(image: Image, file: Path, disk: str) -> list[Finding]:
+    """Return a finding for all that is odd in *image*, which is read nevertheless."""
+    found = [
+        caution("image-doubtful", f"{disk}: {file}: {d}") for d in image.doubts[:8]
+    ]
+    if image.base:
+        found.append(
+            caution(
+                "disk-is-base",
+                f"{disk}: {file} says that it is only the base of others, which hold "
+                "what was written since",
+                "name the newest image of the chain, if that is the disk",
+            )
+        )
+    return [finding.having(disk=disk) for finding in found]
+
+
+def snapshots(file: Path | Strung, format: Format, disk: str) -> list[Finding]:
     """Return a finding if *file* holds snapshots, which are not taken over."""
     names = qcow2.snapshots(file) if format == "qcow2" else []
     if not names:

@@ -287,6 +287,7 @@ def located(
     file = disks.find(layer.path, folder, request.allow)
     found, image = _examined(file, layer, folder, request)
     findings = images.snapshots(file, layer.format, disk.id)
+    findings += images.doubtful(image, file, disk.id)
     if attribute(element, "driver", "type") is None and layer.format == "raw":
         findings += _doubt(file, disk.id)
     return disk.having(source=found, size=image.size), findings

@@ -254,11 +254,7 @@ def _findings(domain: Element) -> Iterator[Finding]:
             "install a boot loader in the guest if it has none",
         )
     if domain.find("cpu/numa") is not None:
-        yield Finding(
-            code="numa-lost",
-            severity="info",
-            message="the memory is divided into NUMA cells, and will be in one",
-        )
+        yield descriptions.numa_lost()
     yield from _topology_findings(domain)
     yield from libvirtdevices.findings(domain)
     yield from _state_findings(domain)

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal, cast
 
+from v2v import maps
 from v2v.document import (
     VM,
     Bus,
@@ -39,6 +40,14 @@ _MODELS = {"1": "rtl8029", "2": "e1000", "4": "virtio", "5": "e1000e"}
 # How a card is attached: host-only, shared (NAT), bridged.
 _NETWORKS = {"0": "internal", "1": "user", "2": "bridge"}
 _BOOT_DISK, _BOOT_NETWORK = "6", "8"
+# Of EfiEnabled: that of Macs with Apple silicon, whose guests are for ARM too.
+_EFI_ARM = "5"
+# Of EmulatedType: the device of the Mac itself.
+_REAL = "0"
+_OF_THE_HOST = (
+    *("GenericPciDevice", "PciVideoAdapter", "GenericScsiDevice"),
+    *("GenericNvmeDevice", "GenericDevice"),
+)
 _DEFAULT_MEMORY = 256 * descriptions.MIB
 _MAX_NICS = 64
 
@@ -60,8 +69,8 @@ def read(request: Request) -> Iterator[VM]:
         yield placing.placed(bare.machine(path.parent.stem, disk, source), places)
         return
     data = descriptions.content(path, text.MAX_SIZE, _KIND.what)
-    vm, names = parse(data, path)
-    found, findings = [], [*vm.findings, *_beside(path.parent)]
+    vm, names = _parsed(data, path)
+    found, findings = [], [*vm.findings, *_beside(path.parent, vm)]
     told = {finding.disk for finding in findings}
     for disk, name in zip(vm.disks, names, strict=True):
         if disk.id not in told:
@@ -70,6 +79,17 @@ def read(request: Request) -> Iterator[VM]:
         found.append(disk)
     vm = vm.having(disks=tuple(found), findings=tuple(findings))
     yield placing.placed(vm, places)
+
+
+def _parsed(data: bytes, path: Path) -> tuple[VM, list[str]]:
+    """Return what parse() does.  Its error tells of the copy that Parallels keeps."""
+    try:
+        return parse(data, path)
+    except SourceError as e:
+        copy = disks.beside(path.parent, f"{path.name}.backup")
+        if copy.is_file():
+            e.remedy += f"; or try {copy.name}, under the name {path.name}"
+        raise
 
 
 def _placed(
@@ -89,12 +109,14 @@ def _placed(
     return disk.having(source=layer), []
 
 
-def _beside(folder: Path) -> Iterator[Finding]:
-    """Yield what the other files of the bundle say."""
+def _beside(folder: Path, vm: VM) -> Iterator[Finding]:
+    """Yield what the other files of the bundle of *vm* say; not what macOS adds."""
     try:
-        files = sorted(folder.iterdir())
+        files = sorted(f for f in folder.iterdir() if not f.name.startswith("."))
     except OSError:
         return
+    if vm.firmware == "efi" and any(f.name.lower() == "nvram.dat" for f in files):
+        yield descriptions.nvram_lost("they are in NVRAM.dat")
     if any(f.suffix.lower() in (".sav", ".mem") and f.is_file() for f in files):
         yield descriptions.suspended()
     named = [f for f in files if f.name.lower() == "snapshots.xml" and f.is_file()]
@@ -127,7 +149,9 @@ def parse(data: bytes, path: Path) -> tuple[VM, list[str]]:
         raise SourceError(f"{path} is encrypted", "decrypt the VM in Parallels first")
     vm_id = new_id()
     told = list(_disks(root, path))
-    efi = _at(root, "Settings", "Startup", "Bios", "EfiEnabled") == "1"
+    nics = tuple(_nics(root, vm_id))
+    firmware = _at(root, "Settings", "Startup", "Bios", "EfiEnabled")
+    efi = firmware not in ("", "0")
     vm = VM(
         id=vm_id,
         name=descriptions.name(_at(root, "Identification", "VmName"), path.parent.stem),
@@ -136,6 +160,7 @@ def parse(data: bytes, path: Path) -> tuple[VM, list[str]]:
         memory=_memory(root) or _DEFAULT_MEMORY,
         vcpus=_vcpus(root) or 1,
         cpu=Cpu(nested=_at(root, "Hardware", "Cpu", "VirtualizedHV") == "1"),
+        arch="aarch64" if firmware == _EFI_ARM else "x86_64",
         firmware="efi" if efi else "bios",
         secure_boot=efi
         and _at(root, "Settings", "Startup", "Bios", "EfiSecureBoot") == "1",
@@ -143,9 +168,13 @@ def parse(data: bytes, path: Path) -> tuple[VM, list[str]]:
         sound=None if next(_enabled(root, "Sound"), None) is None else "ich6",
         disks=tuple(disk for disk, _, _ in told),
         removable=tuple(_removable(root)),
-        nics=tuple(_nics(root, vm_id)),
+        nics=nics,
         source=_source(root, path),
-        findings=(*(f for _, _, said in told for f in said), *_findings(root)),
+        findings=(
+            *(f for _, _, said in told for f in said),
+            *_findings(root),
+            *_of_cards(nics),
+        ),
     )
     return vm, [name for _, name, _ in told]
 
@@ -197,18 +226,26 @@ def _place(device: Element) -> tuple[Bus, str]:
 
 
 def _disks(root: Element, path: Path) -> Iterator[tuple[Disk, str, list[Finding]]]:
-    """Yield each hard disk, the base name of its bundle, and what cannot be had."""
+    """Yield each hard disk, the name of its bundle, and what cannot be had.
+
+    That is the base name, unless the user says where its folder is.
+    """
     found = list(_enabled(root, "Hdd"))
     descriptions.limited(path, len(found))
     for index, device in enumerate(found):
         bus, slot = _place(device)
         boot = _boot(root, _BOOT_DISK, content(device, "Index") or "0")
         disk = Disk(id=disk_id(index), bus=bus, slot=slot, boot=boot)
-        name = disks.base(content(device, "SystemName"))
+        given = content(device, "SystemName")
+        name = given if maps.find(given) else disks.base(given)
         said = []
         if content(device, "Encrypted") == "1":
             said = [descriptions.encrypted(disk, name, "decrypt it in Parallels first")]
-        elif content(device, "Passthrough") == "1" or not name:
+        elif (
+            content(device, "Passthrough") == "1"
+            or content(device, "EmulatedType") == _REAL
+            or not name
+        ):
             reason, remedy = "it is a disk of the host", "copy it into a file there"
             said = [descriptions.unreadable(disk, name, reason, remedy)]
         yield disk, name, said
@@ -231,11 +268,14 @@ def _removable(root: Element) -> Iterator[Removable]:
     for name, kind in (("CdRom", "cdrom"), ("Fdd", "floppy")):
         for device in _enabled(root, name):
             bus, slot = _place(device)
+            real = content(device, "EmulatedType") == _REAL
             yield Removable(
                 type=cast(Literal["cdrom"], kind),
                 bus=bus,
                 slot=slot,
-                path=disks.base(content(device, "SystemName")) or None,
+                path=None
+                if real
+                else disks.base(content(device, "SystemName")) or None,
                 connected=content(device, "Connected") == "1",
             )
 
@@ -276,3 +316,25 @@ def _findings(root: Element) -> Iterator[Finding]:
         yield descriptions.vcpus_unknown()
     if _has_tpm(root):
         yield descriptions.tpm_lost()
+    lost = [name for name in _OF_THE_HOST for _ in _enabled(root, name)]
+    lost += [
+        f"{name}, a port of the Mac"
+        for name in ("Serial", "Parallel")
+        for port in _enabled(root, name)
+        if content(port, "EmulatedType") == _REAL
+    ]
+    for what in lost[:64]:
+        yield descriptions.caution("device-lost", f"{what} cannot be taken over")
+
+
+def _of_cards(nics: tuple[Nic, ...]) -> Iterator[Finding]:
+    """Yield what is to be said of the network cards *nics*."""
+    for number, nic in enumerate(nics, 1):
+        if nic.mac_source == "made":
+            yield descriptions.mac_made(f"network card {number}")
+        if nic.type == "none":
+            yield descriptions.caution(
+                "nic-unattached",
+                f"network card {number} is attached in a way that is not known",
+                "say where it goes, with -n",
+            )

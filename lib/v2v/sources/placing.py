@@ -65,12 +65,37 @@ def placed(vm: VM, places: Places) -> VM:
     """
     told = {f.disk for f in vm.findings if f.disk and f.severity == "block"}
     found, findings = [], list(vm.findings)
+    names: dict[str, str] = {}
     for disk in vm.disks:
         here, said = (disk, []) if disk.id in told else located(disk, places)
         found.append(here)
-        findings += said
+        findings += said or _ambiguous(disk, here, names)
     vm = vm.having(disks=tuple(found), findings=tuple(findings))
     return paths.granted(vm, places.root)
+
+
+def _ambiguous(said: Disk, found: Disk, names: dict[str, str]) -> list[Finding]:
+    """Return a finding if the file of *found* is another disk's too, by another name.
+
+    Files of different folders may have the same name, and only one of them be here.
+    *names* are what the description calls the files of the disks so far.
+    """
+    if not (said.source and said.source.path and found.source and found.source.path):
+        return []
+    name = said.source.path.replace("\\", "/").lower()
+    other = names.setdefault(found.source.path, name)
+    if other == name or said.shared:
+        return []
+    return [
+        Finding(
+            code="disk-ambiguous",
+            severity="block",
+            message=f"{said.id}: {said.source.path:.300} is found as "
+            f"{found.source.path}, and so is another disk ({other:.300})",
+            remedy="say where the folder of each is: --map FROM=TO",
+            disk=said.id,
+        )
+    ]
 
 
 def located(disk: Disk, places: Places) -> tuple[Disk, list[Finding]]:
@@ -79,7 +104,8 @@ def located(disk: Disk, places: Places) -> tuple[Disk, list[Finding]]:
     Raises SourceError for a file that is broken or must not be opened.
     """
     layer = disk.source
-    if layer is None or layer.path is None:
+    # Of a disk in several files they were found by who put them together.
+    if layer is None or layer.path is None or layer.parts:
         return disk, []
     files = []
     for name in (layer.path, *(file.path for file in layer.backing)):
@@ -133,5 +159,6 @@ def _examined(
     except RawDeviceError as e:
         return disk, [_raw_device(disk, e)]
     findings = images.snapshots(file, layer.format, disk.id)
+    findings += images.doubtful(image, file, disk.id)
     findings += images.unserved(found, disk.id, places.checked)
     return disk.having(source=found, size=image.size), findings

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from v2v import maps
 from v2v.document import VM, Disk, Finding
 from v2v.sources import descriptions
 from v2v.sources.proxmoxtext import Settings
@@ -38,7 +39,7 @@ class Storages:
     def place(self, volume: str) -> str:
         """Return the path of the file or device of *volume*; else its own name."""
         storage, colon, name = volume.partition(":")
-        if not colon or volume.startswith("/"):
+        if not colon or volume.startswith("/") or maps.find(volume):
             return volume
         own = self.settings.get(storage, {})
         kind = self.types.get(storage, "")

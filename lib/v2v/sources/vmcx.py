@@ -32,10 +32,11 @@ _ELSEWHERE = 1
 _MAX_OBJECTS = 2**16
 # Longer strings are no names and paths, and other bytes are not needed.
 _MAX_VALUE = 2**16
-# Tables may overlap and values be shared, so a small file could hold any number.  Real
-# ones have a thousand keys.
+# Real files have about a thousand keys.  Tables that overlap, and keys that share one
+# value, can make many of a small file.
 _MAX_KEYS = 2**17
-_MAX_VALUES = 2 * MAX_SIZE
+_MAX_TEXT = 2**25
+_DEEPEST = 256
 _FREE, _INT, _UINT, _DOUBLE, _STRING, _BYTES, _BOOL, _NODE = (1, 3, 4, 5, 6, 7, 8, 9)
 
 
@@ -62,7 +63,7 @@ def parse(data: bytes, where: str) -> Node:
     """
     try:
         _check_header(data, where)
-        keys = dict(_all_keys(data))
+        keys = _all_keys(data)
     except (struct.error, OverflowError, UnicodeDecodeError, IndexError) as e:
         raise _broken(where) from e
     root: Node = {}
@@ -73,9 +74,34 @@ def parse(data: bytes, where: str) -> Node:
         # A parent that is no node holds nothing; a circle hangs from no root.
         if isinstance(above, dict):
             above.setdefault(key.name.lower(), key.value)
-    if not root:
+    if not root or _depth(root) > _DEEPEST:
         raise _broken(where)
     return root
+
+
+def _all_keys(data: bytes) -> dict[tuple[int, int], _Key]:
+    """Return the keys of all tables.  Raises IndexError if they are too many."""
+    keys: dict[tuple[int, int], _Key] = {}
+    text = 0
+    for table, at, size in _key_tables(data):
+        for place, key in _keys(data, table, at, size):
+            keys[place] = key
+            text += len(key.name) + (
+                len(key.value) if isinstance(key.value, str) else 0
+            )
+            if len(keys) > _MAX_KEYS or text > _MAX_TEXT:
+                raise IndexError(at)
+    return keys
+
+
+def _depth(root: Node) -> int:
+    """Return how deep the keys of *root* lie, counted to one more than is allowed."""
+    level, depth = [root], 0
+    while level and depth <= _DEEPEST:
+        depth += 1
+        values = (value for node in level for value in node.values())
+        level = [value for value in values if isinstance(value, dict)]
+    return depth
 
 
 def _broken(where: str) -> SourceError:
@@ -108,21 +134,6 @@ def _check_header(data: bytes, where: str) -> None:
             f"{where} was not closed: its log has changes that are not in place",
             "shut the machine down on the source, and export it again",
         )
-
-
-def _all_keys(data: bytes) -> Iterator[tuple[tuple[int, int], _Key]]:
-    """Yield the keys of all tables, by their tables and places.
-
-    Raises IndexError if they are more, or hold more, than those of any machine.
-    """
-    count = total = 0
-    for table, at, size in _key_tables(data):
-        for place, key in _keys(data, table, at, size):
-            count += 1
-            total += len(key.value) if isinstance(key.value, str) else 0
-            if count > _MAX_KEYS or total > _MAX_VALUES:
-                raise IndexError(at)
-            yield place, key
 
 
 def _key_tables(data: bytes) -> Iterator[tuple[int, int, int]]:

@@ -9,37 +9,33 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from lxml import etree
 
 from v2v import paths
-from v2v.document import (
-    VM,
-    Cpu,
-    Disk,
-    Finding,
-    Firmware,
-    Layer,
-    Nic,
-    Removable,
-    Source,
-    disk_id,
-)
+from v2v.document import VM, Cpu, Firmware, Source
 from v2v.errors import SourceError
-from v2v.formats import MAX_SIZE, ends
+from v2v.formats import ends
 from v2v.mapping import xva
-from v2v.sources import Request, descriptions, disks, macs, new_id, xvafolder
+from v2v.sources import Request, descriptions, new_id, xvafolder, xvastate
+from v2v.sources.disks import missing
+from v2v.sources.xvadevices import (
+    Objects,
+    Snapshot,
+    disks,
+    nics,
+    number,
+    record,
+    removable,
+    text,
+    true,
+)
 
-_NULL = "OpaqueRef:NULL"
-_MAX_MEMORY = 2**50
-_MAX_DEVICES = 1000
-
-Snapshot = Mapping[str, Any]
-# The objects of the database by their references, and the class of each.
-Objects = Mapping[str, tuple[str, Snapshot]]
+_DEFAULT_MEMORY = 256 * descriptions.MIB
+_NESTED = ("nested-virt", "exp-nested-hvm")
 
 
 def claims(location: str) -> bool:
@@ -74,7 +70,7 @@ def _checked(vm: VM, path: Path, present: frozenset[str]) -> VM:
             error = SourceError(
                 f"it has no data of {name}", "export the VM again with all its disks"
             )
-            findings.append(disks.missing(disk.id, str(path), error))
+            findings.append(missing(disk.id, str(path), error))
     return vm.having(findings=tuple(findings))
 
 
@@ -83,12 +79,16 @@ def parse(data: bytes, path: Path) -> list[VM]:
 
     Raises SourceError if it is none, or a hostile one.
     """
-    objects = _objects(data, path)
-    found = [
-        _machine(snapshot, objects, path)
+    objects, version = _objects(data, path)
+    machines = [
+        snapshot
         for kind, snapshot in objects.values()
-        if kind == "VM" and not _true(snapshot.get("is_a_snapshot"))
+        if kind == "VM" and not true(snapshot.get("is_control_domain"))
     ]
+    # A snapshot can be exported by itself.
+    current = [m for m in machines if not xvastate.is_snapshot(m)] or machines
+    descriptions.limited(path, len(current), "machines")
+    found = [_machine(machine, objects, version, path) for machine in current]
     if not found:
         raise SourceError(
             f"{path} describes no VM", "export the VM again: xe vm-export"
@@ -96,7 +96,8 @@ def parse(data: bytes, path: Path) -> list[VM]:
     return found
 
 
-def _objects(data: bytes, path: Path) -> Objects:
+def _objects(data: bytes, path: Path) -> tuple[Objects, Snapshot]:
+    """Return the objects, and which product of which version exported them."""
     if b"<!DOCTYPE" in data or b"<!ENTITY" in data:
         raise SourceError(f"{path}: its ova.xml has a document type", "do not trust it")
     parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
@@ -110,13 +111,14 @@ def _objects(data: bytes, path: Path) -> Objects:
     items = root.get("objects") if isinstance(root, dict) else None
     if not isinstance(items, list):
         raise SourceError(f"{path}: its ova.xml lists no objects", "export it again")
-    return {
+    objects = {
         item["id"]: (str(item.get("class")), item["snapshot"])
         for item in items
         if isinstance(item, dict)
         and isinstance(item.get("id"), str)
         and isinstance(item.get("snapshot"), dict)
     }
+    return objects, record(root, "version")
 
 
 def _value(element: etree._Element) -> Any:
@@ -137,140 +139,79 @@ def _value(element: etree._Element) -> Any:
     return inner.text or ""
 
 
-def _machine(machine: Snapshot, objects: Objects, path: Path) -> VM:
+def _machine(machine: Snapshot, objects: Objects, version: Snapshot, path: Path) -> VM:
     vm_id = new_id()
-    platform = _dict(machine, "platform")
-    vcpus = min(_number(machine.get("VCPUs_at_startup")) or 1, 4096)
-    cores = _number(platform.get("cores-per-socket"))
-    fits = bool(cores) and vcpus % cores == 0
+    platform = record(machine, "platform")
+    vcpus = descriptions.processors(number(machine.get("VCPUs_at_startup"))) or 1
+    memory = descriptions.memory(number(machine.get("memory_static_max")), 1)
     hvm = bool(machine.get("HVM_boot_policy")) or machine.get("domain_type") == "hvm"
+    cards = tuple(nics(machine, objects, vm_id))
     return VM(
         id=vm_id,
-        name=descriptions.name(_text(machine, "name_label"), path.stem),
-        uuid=_uuid(_text(machine, "uuid")),
-        description=_text(machine, "name_description") or None,
-        memory=min(_number(machine.get("memory_static_max")), _MAX_MEMORY),
+        name=descriptions.name(text(machine, "name_label"), path.stem),
+        uuid=_uuid(text(machine, "uuid")),
+        genid=_genid(text(machine, "generation_id")),
+        description=text(machine, "name_description") or None,
+        memory=memory or _DEFAULT_MEMORY,
         vcpus=vcpus,
-        cpu=Cpu(sockets=vcpus // cores, cores=cores) if fits else Cpu(),
+        cpu=_cpu(machine, vcpus),
         firmware=_firmware(machine),
         # A paravirtual Xen guest has none: its disks decide.
         firmware_known=hvm,
         secure_boot=platform.get("secureboot") == "true",
-        tpm=bool(machine.get("VTPMs")),
-        disks=tuple(_disks(machine, objects, path)),
-        removable=tuple(_removable(machine, objects)),
-        nics=tuple(_nics(machine, objects, vm_id)),
-        source=Source(kind="xva", location=str(path)),
-        findings=tuple(_findings(machine, objects)),
+        tpm=xvastate.has_tpm(machine),
+        disks=tuple(disks(machine, objects, path)),
+        removable=tuple(removable(machine, objects)),
+        nics=cards,
+        source=_source(machine, version, path),
+        findings=tuple(xvastate.findings(machine, objects, cards)),
     )
 
 
 def _firmware(machine: Snapshot) -> Firmware:
     return (
-        "efi" if _dict(machine, "HVM_boot_params").get("firmware") == "uefi" else "bios"
+        "efi"
+        if record(machine, "HVM_boot_params").get("firmware") == "uefi"
+        else "bios"
     )
 
 
-def _devices(
-    machine: Snapshot, objects: Objects, key: str, order: str
-) -> list[Snapshot]:
-    """Return the objects that *key* of *machine* names, by the number in *order*."""
-    references = machine.get(key)
-    names = references if isinstance(references, list) else []
-    known = [name for name in names if isinstance(name, str) and name in objects]
-    found = [objects[name][1] for name in known]
-    return sorted(found[:_MAX_DEVICES], key=lambda item: _number(item.get(order)))
+def _cpu(machine: Snapshot, vcpus: int) -> Cpu:
+    platform = record(machine, "platform")
+    cores = number(platform.get("cores-per-socket"))
+    nested = any(true(platform.get(key)) for key in _NESTED)
+    if not cores or vcpus % cores:
+        return Cpu(nested=nested)
+    return Cpu(sockets=vcpus // cores, cores=cores, nested=nested)
 
 
-def _disks(machine: Snapshot, objects: Objects, path: Path) -> Iterator[Disk]:
-    index = 0
-    for vbd in _devices(machine, objects, "VBDs", "userdevice"):
-        reference = _text(vbd, "VDI")
-        if vbd.get("type") != "Disk" or reference == _NULL:
-            continue
-        name = disk_id(_number(vbd.get("userdevice")) % _MAX_DEVICES)
-        vdi = objects.get(reference, ("", {}))[1]
-        size = min(_number(vdi.get("virtual_size")), MAX_SIZE)
-        yield Disk(
-            id=disk_id(index),
-            bus="xen",
-            slot=f"xv{name[1:]}",
-            boot=1 if _true(vbd.get("bootable")) else None,
-            size=size,
-            readonly=vbd.get("mode") == "RO",
-            source=Layer(server="xva", path=str(path), member=reference, length=size),
-        )
-        index += 1
+def _genid(word: str) -> str | None:
+    """Return the generation id of two signed words, "low:high", as Xen's firmware gives
+    it to the guest: both little-endian (hvmloader/acpi/build.c)."""
+    words = word.split(":")
+    if len(words) != 2 or not all(re.fullmatch(r"-?[0-9]{1,20}", w) for w in words):
+        return None
+    raw = b"".join((int(w) % 2**64).to_bytes(8, "little") for w in words)
+    return str(uuid.UUID(bytes_le=raw)) if any(raw) else None
 
 
-def _removable(machine: Snapshot, objects: Objects) -> Iterator[Removable]:
-    for vbd in _devices(machine, objects, "VBDs", "userdevice"):
-        if vbd.get("type") == "CD":
-            name = disk_id(_number(vbd.get("userdevice")) % _MAX_DEVICES)
-            yield Removable(type="cdrom", bus="xen", slot=f"xv{name[1:]}")
+def _source(machine: Snapshot, version: Snapshot, path: Path) -> Source:
+    product = f"{text(version, 'product_brand')} {text(version, 'product_version')}"
+    config = record(machine, "other_config")
+    hint = text(machine, "reference_label") or text(config, "base_template_name")
+    number_of = text(version, "export_vsn")
+    return Source(
+        kind="xva",
+        location=str(path),
+        host=text(version, "hostname")[:255] or None,
+        producer=product.strip()[:255] or None,
+        hw_version=f"xva-{number_of:.20}" if number_of else None,
+        os_hint=hint[:255] or None,
+    )
 
 
-def _nics(machine: Snapshot, objects: Objects, vm_id: str) -> Iterator[Nic]:
-    for index, vif in enumerate(_devices(machine, objects, "VIFs", "device")):
-        network = objects.get(_text(vif, "network"), ("", {}))[1]
-        given = macs.parse(_text(vif, "MAC"))
-        yield Nic(
-            mac=given or macs.made(vm_id, index),
-            mac_source="static" if given else "made",
-            network=_text(network, "name_label") or None,
-            slot=f"vif{_text(vif, 'device')[:8]}",
-        )
-
-
-def _findings(machine: Snapshot, objects: Objects) -> Iterator[Finding]:
-    if not _number(machine.get("memory_static_max")):
-        yield Finding(
-            code="memory-unknown",
-            severity="warn",
-            message="the export gives no memory size",
-            remedy="set it on the new host",
-        )
-    if machine.get("VTPMs"):
-        yield descriptions.tpm_lost()
-    if machine.get("power_state") in ("Suspended", "Running"):
-        yield Finding(
-            code="suspended",
-            severity="block",
-            message="the VM was exported with its memory, which cannot be taken over",
-            remedy="shut it down and export it again, or accept the loss: --allow "
-            "suspended",
-        )
-    snapshots = machine.get("snapshots")
-    if isinstance(snapshots, list) and snapshots:
-        yield Finding(
-            code="snapshots-dropped",
-            severity="warn",
-            message=f"its {len(snapshots)} snapshots stay behind",
-            remedy="keep the source if you may want to go back to one of them",
-        )
-
-
-def _dict(snapshot: Snapshot, key: str) -> Snapshot:
-    found = snapshot.get(key)
-    return found if isinstance(found, dict) else {}
-
-
-def _text(snapshot: Snapshot, key: str) -> str:
-    found = snapshot.get(key)
-    return found if isinstance(found, str) else ""
-
-
-def _number(value: object) -> int:
-    """Return *value* as a number; 0 if it is none, or has more digits than sense."""
-    return int(str(value)) if re.fullmatch(r"[0-9]{1,18}", str(value)) else 0
-
-
-def _true(value: object) -> bool:
-    return value in ("1", "true")
-
-
-def _uuid(text: str) -> str | None:
+def _uuid(word: str) -> str | None:
     try:
-        return str(uuid.UUID(text))
+        return str(uuid.UUID(word))
     except ValueError:
         return None

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from v2v import layers, metadata, sources, views
+from v2v import layers, maps, metadata, sources, views
 from v2v.document import VM, Disk, Failure, Source
 from v2v.errors import SourceError, UsageError
 from v2v.metadata import Store
@@ -86,7 +86,7 @@ def describe(
 def _of_source(request: Request, wanted: Wanted) -> Iterator[VM]:
     try:
         for vm in sources.read(_viewed(request, wanted), wanted.kind):
-            yield _identified(views.marked(vm))
+            yield _identified(maps.granted(views.marked(vm)))
     except SourceError as e:
         e.message = views.named(e.message)
         log.error("error: %s%s", e.message, f"; {e.remedy}" if e.remedy else "")

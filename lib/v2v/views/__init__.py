@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import pkgutil
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -26,6 +26,8 @@ from v2v.views import fuse, means, packed, remote, store, unpacking, urls
 from v2v.views.store import Hold
 from v2v.views.view import View
 
+# Of so many views it is told where each is.
+_MOST_TOLD = 8
 # What is left out of the name of a member.
 _BAD = re.compile(r"[^A-Za-z0-9._-]|^\.+")
 # What names a file in a document.
@@ -287,19 +289,28 @@ def marked(vm: VM) -> VM:
     if not used:
         return vm
     location = described.origin if described else vm.source.location
-    # All files of one archive say the same.
-    said = dict.fromkeys(view.finding for view in used if view.finding)
     grants = tuple(g for g in vm.grants if not _is_view(Path(g.folder)))
     vm = vm.having(
         source=vm.source.having(location=location),
         disks=disks,
         grants=grants,
-        findings=tuple(map(_told, (*vm.findings, *said))),
+        findings=tuple(map(_told, (*vm.findings, *_findings(used)))),
     )
     for view in used:
         place = remote.standing_for(view.origin) or Path(view.origin).parent
         vm = paths.granted(vm, place)
     return vm
+
+
+def _findings(used: Sequence[View]) -> list[Finding]:
+    """Return what is to be said of *used*; of very many of them only the number."""
+    # All files of one archive say the same.
+    found = list(dict.fromkeys(view.finding for view in used if view.finding))
+    more = len(found) - _MOST_TOLD
+    if more < 2:
+        return found
+    last = found[-1].having(message=f"{more} more files are read in the same way")
+    return [*found[:_MOST_TOLD], last]
 
 
 def _told(finding: Finding) -> Finding:

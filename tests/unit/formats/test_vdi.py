@@ -2,6 +2,7 @@
 import os
 import struct
 import subprocess
+import time
 import uuid
 from pathlib import Path
 
@@ -68,6 +69,18 @@ def test_a_snapshot_is_told_with_its_parent(images: Path, tmp_path: Path) -> Non
     assert vdi.examine(copy, Path).parent == str(parent)
 
 
+def test_a_table_of_holes_costs_nobody_much_time(images: Path, tmp_path: Path) -> None:
+    blocks = struct.pack("<III", 512, 0, 2**31)
+    copy = changed(images / "dynamic.vdi", tmp_path / "x.vdi", 376, blocks)
+    changed(copy, copy, 368, struct.pack("<Q", 2**40))
+    with copy.open("r+b") as file:
+        file.truncate(64 * 2**30)
+    begun = time.monotonic()
+    with pytest.raises(SourceError, match="blocks is none"):
+        vdi.examine(copy, Path)
+    assert time.monotonic() - begun < 2
+
+
 def test_a_member_of_an_archive_is_read_in_place(images: Path, tmp_path: Path) -> None:
     data = (images / "dynamic.vdi").read_bytes()
     (tmp_path / "x").write_bytes(bytes(1536) + data + bytes(1024))
@@ -83,7 +96,11 @@ def test_a_member_of_an_archive_is_read_in_place(images: Path, tmp_path: Path) -
         (344, struct.pack("<I", 0xFFFFFE00), "truncated"),
         (368, struct.pack("<Q", 2**63), "is none"),
         (368, struct.pack("<Q", 2**40), "does not fit"),
-        (376, struct.pack("<I", 2**21), "only 1 MiB"),
+        (344, struct.pack("<I", 1234567), "does not fit"),
+        (376, struct.pack("<I", 0), "does not fit"),
+        (376, struct.pack("<I", 2**20 + 1), "does not fit"),
+        (380, struct.pack("<I", 100), "does not fit"),
+        (380, struct.pack("<I", 2**31), "truncated"),
         (512, struct.pack("<I", 77), "block 77"),
     ],
 )

@@ -2,6 +2,7 @@
 import os
 import struct
 import subprocess
+import time
 import uuid
 from pathlib import Path
 
@@ -123,6 +124,34 @@ def test_a_differencing_disk_is_told_with_its_parent(
     changed(copy, copy, start + 65536 + 512, data)
     found = vhdx.examine(copy, Path)
     assert (found.differencing, found.parent) == (True, "..\\b")
+
+
+def test_a_locator_with_more_names_than_any_is_read_soon(
+    images: Path, tmp_path: Path
+) -> None:
+    """Each may be 64 KiB long, and all be made of the same bytes."""
+    image = images / "dynamic.vhdx"
+    parameters = item(image, "caa16737-fa36-4d43-b3b6-33f0aa44e76b")
+    copy = changed(image, tmp_path / "x.avhdx", parameters + 4, b"\2")
+    count = 40_000
+    data = bytes(18) + struct.pack("<H", count)
+    for n in range(count):
+        data += struct.pack("<IIHH", 2 * n, 2 * n + 1, 65534, 65534)
+    data = data.ljust(MIB, b"x")
+    whole = bytearray(copy.read_bytes())
+    end = -(-len(whole) // MIB) * MIB
+    whole = whole.ljust(end, b"\0") + data
+    start = whole.index(b"metadata", MIB)
+    locator = uuid.UUID("a8d35f2d-b30b-454d-abf7-d3d84834ab0c").bytes_le
+    place = whole.index(
+        uuid.UUID("beca12ab-b2e6-4523-93ef-c309e000c746").bytes_le, start
+    )
+    entry = locator + struct.pack("<III", end - start, len(data), 0)
+    whole[place : place + len(entry)] = entry
+    copy.write_bytes(whole)
+    begun = time.monotonic()
+    assert vhdx.examine(copy, Path).differencing
+    assert time.monotonic() - begun < 2
 
 
 def test_sectors_of_4096_bytes_are_refused(images: Path, tmp_path: Path) -> None:

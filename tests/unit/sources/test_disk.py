@@ -223,6 +223,15 @@ def test_a_broken_partition_table_does_not_matter(tmp_path: Path) -> None:
         ("disk.vmdk disk-s001.vmdk disk-s002.vmdk", "disk.vmdk"),
         ("WEB01.VHDX readme.txt", "WEB01.VHDX"),
         ("web01.img notes.xml", "web01.img"),
+        ("web01.qcow2.gz readme.txt", "web01.qcow2.gz"),
+        ("WEB01.IMG.XZ notes.xml", "WEB01.IMG.XZ"),
+        ("web01.ova.xz web01.mf", "web01.ova.xz"),
+        ("vzdump-qemu-100.vma.zst vzdump-qemu-100.log", "vzdump-qemu-100.vma.zst"),
+        ("web01.xva.zst data.img", "web01.xva.zst"),
+        ("web01.ovf web01-disk1.vmdk.gz", "web01.ovf"),
+        ("web01.qcow2 web01.qcow2.gz", "web01.qcow2"),
+        ("web01.vmdk.gz web01-flat.vmdk.gz", "web01.vmdk.gz"),
+        ("web01.img.gz web01.txt.gz photos.tgz", "web01.img.gz"),
     ],
 )
 def test_a_folder_means_the_one_vm_in_it(
@@ -242,6 +251,8 @@ def test_a_folder_means_the_one_vm_in_it(
         "a.img b.img",
         "a.vmdk a-000001.vmdk",
         "a.xml b.xml",
+        "a.qcow2.gz b.img.xz",
+        "a.ova.gz b.xva.zst",
     ],
 )
 def test_several_vms_in_a_folder_are_listed(tmp_path: Path, files: str) -> None:
@@ -279,3 +290,36 @@ def test_a_partition_table_for_large_sectors_blocks(tmp_path: Path) -> None:
     (tmp_path / "a.img").write_bytes(data)
     (vm,) = sources.read(Request(location=str(tmp_path / "a.img")))
     assert vm.findings == ()
+
+
+MAGICS = {
+    "ext2": (1080, b"\x53\xef"),
+    "XFS": (0, b"XFSB"),
+    "btrfs": (65536 + 64, b"_BHRfS_M"),
+    "NTFS": (3, b"NTFS    "),
+    "LVM": (512, b"LABELONE"),
+}
+TABLE = b"\x80\0\0\0\x83\0\0\0\1\0\0\0\1\0\0\0".ljust(64, b"\0") + b"\x55\xaa"
+
+
+@pytest.mark.parametrize("kind", MAGICS)
+@pytest.mark.parametrize("table", [False, True])
+def test_a_partition_that_is_given_as_a_disk_blocks(
+    tmp_path: Path, kind: str, table: bool
+) -> None:
+    at, magic = MAGICS[kind]
+    data = bytearray(MIB)
+    data[at : at + len(magic)] = magic
+    if table:  # of a disk that was once such a file system
+        data[446:512] = TABLE
+    (tmp_path / "sda1.img").write_bytes(data)
+    found = [(f.code, f.severity) for f in read(tmp_path / "sda1.img").findings]
+    assert found == ([] if table else [("disk-is-partition", "block")])
+
+
+def test_a_boot_loader_may_start_a_file_system_without_a_table(tmp_path: Path) -> None:
+    """As extlinux does, in the sector that ext4 leaves to it."""
+    data = bytearray(MIB)
+    data[1080:1082], data[510:512] = b"\x53\xef", b"\x55\xaa"
+    (tmp_path / "a.img").write_bytes(data)
+    assert read(tmp_path / "a.img").findings == ()

@@ -12,13 +12,10 @@ import any_input
 from v2v.document import VM
 from v2v.errors import SourceError
 from v2v.sources import Request, detect, hyperv, read, vmcx
+from writers.hyperv_xml import FIRMWARE, FLOPPY, IDE, NIC, SCSI, Tree, xml
+from writers.vmcx import store
 
 MIB = 2**20
-Tree = dict[str, Any]
-FIRMWARE = "_ac6b8dc1-3257-4a70-b1b2-a9c9215659ad_"
-IDE = "_83f8638b-8dca-4152-9eda-2ca8b33039b4_"
-SCSI = "d422512d-2bf2-4752-809d-7b82b5fcb1b4"
-NIC = "2fc216b0-d2e2-4967-9b6d-b8a5c9ca2778"
 TPM = "736e6aa9-a3f8-49c0-9550-a963214d259a"
 
 
@@ -53,69 +50,6 @@ def machine(generation: Any = 1, **more: Any) -> Tree:
     else:
         tree["_bbbb-2_"] = {"controller0": {"drive0": drive(r"C:\VMs\a.vhdx")}}
     return tree | more
-
-
-def xml(tree: Tree) -> bytes:
-    """Return *tree* as Hyper-V wrote it until 2012 R2."""
-    return f'<?xml version="1.0"?>\r\n{element("configuration", tree)}'.encode("utf-16")
-
-
-def element(name: str, value: Any) -> str:
-    if isinstance(value, dict):
-        inside = "".join(element(key, child) for key, child in value.items())
-        return f"<{name}>{inside}</{name}>"
-    kind = {bool: "bool", int: "integer", str: "string"}[type(value)]
-    return f'<{name} type="{kind}">{str(value).replace("&", "&amp;")}</{name}>'
-
-
-def store(tree: Tree, *, log: int = 0, version: int = 0x400) -> bytes:
-    """Return *tree* as a .vmcx with one key table; long strings in a file object."""
-    keys = bytearray(struct.pack("<HHHI", 2, 1, 7, 0))
-    apart = bytearray()
-
-    def put(name: str, value: Any, parent: tuple[int, int]) -> None:
-        kind, flags, data = encoded(value, apart)
-        word = name.encode() + b"\0"
-        place = len(keys)
-        size = 21 + len(word) + len(data)
-        keys.extend(
-            struct.pack("<BBIHIIIB", kind, flags, size, *parent, 0, 0, len(word))
-        )
-        keys.extend(word + data)
-        for key, child in value.items() if isinstance(value, dict) else ():
-            put(key, child, (1, place))
-
-    put("configuration", tree, (0, 0))
-    header = struct.pack("<IIHIQIQQI", 0x1282014, 0, 3, version, 0, 1, 0x2800, 0x100, 0)
-    old = struct.pack("<IIHIQIQQI", 0x1282014, 0, 2, 1, 0, 1, 0, 0, 0)
-    table = struct.pack("<II", 0x1110001, 3)
-    for kind, at, size, used in (
-        (2, 0x10000, len(keys), 1),
-        (2, 0x9999999, 10, 0),
-        (3, 0x4000, len(apart), 1),
-    ):
-        table += struct.pack("<BIQIB", kind, 0, at, size, used)
-    data = bytearray(0x10000) + keys
-    for at, piece in (
-        *((0, old), (0x1000, header), (0x2000, table)),
-        *((0x2800, struct.pack("<III", 0, 0, log)), (0x4000, bytes(apart))),
-    ):
-        data[at : at + len(piece)] = piece
-    return bytes(data)
-
-
-def encoded(value: Any, apart: bytearray) -> tuple[int, int, bytes]:
-    if isinstance(value, dict):
-        return 9, 0, b""
-    if isinstance(value, bool):
-        return 8, 0, struct.pack("<I", value)
-    if isinstance(value, int):
-        return 3, 0, struct.pack("<q", value)
-    data = (value + "\0").encode("utf-16-le", "surrogatepass")
-    if len(data) < 100:
-        return 6, 0, struct.pack("<I", len(data)) + data
-    apart.extend(data)
-    return 6, 1, struct.pack("<IQ", len(data), 0x4000 + len(apart) - len(data))
 
 
 def parse(tree: Tree) -> VM:
@@ -199,7 +133,7 @@ def test_drives_are_kept_with_their_media() -> None:
         }
     }
     floppy = {"controller0": {"drive0": drive(r"C:\a.vfd", "VFD")}}
-    tree = machine(**{IDE: ide, "_8f0d2762-0b00-4e04-af4f-19010527cb93_": floppy})
+    tree = machine(**{IDE: ide, FLOPPY: floppy})
     assert [(r.type, r.slot, r.path) for r in parse(tree).removable] == [
         ("cdrom", "ide1:0", r"C:\i\a.iso"),
         ("cdrom", "ide1:1", None),

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 import json
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import any_input
+from v2v import maps
 from v2v.document import VM
 from v2v.errors import SourceError
 from v2v.sources import Request, detect, hdd, parallels, read
@@ -170,22 +172,144 @@ def test_a_missing_bundle_is_a_finding(tmp_path: Path) -> None:
     assert "a.hdd" in vm.findings[0].message
 
 
+def bios(firmware: int) -> str:
+    return f"<Startup><Bios><EfiEnabled>{firmware}</EfiEnabled></Bios></Startup>"
+
+
+@pytest.mark.parametrize(
+    ("number", "firmware", "arch"),
+    [
+        (0, "bios", "x86_64"),
+        (1, "efi", "x86_64"),
+        (2, "efi", "x86_64"),
+        (5, "efi", "aarch64"),
+    ],
+)
+def test_a_machine_of_apple_silicon_is_for_arm(
+    number: int, firmware: str, arch: str
+) -> None:
+    vm = parse("", bios(number))
+    assert (vm.firmware, vm.arch) == (firmware, arch)
+
+
+def test_a_drive_of_the_mac_is_an_empty_one_and_a_disk_of_it_blocks() -> None:
+    real = {"EmulatedType": 0}
+    vm = parse(
+        device("CdRom", SystemName="Default CD/DVD-ROM", **real)
+        + hard_disk("Boot Camp", **real)
+    )
+    assert [drive.path for drive in vm.removable] == [None]
+    (finding,) = vm.findings
+    assert (finding.code, finding.severity) == ("disk-missing", "block")
+    assert "disk of the host" in finding.message
+
+
+@pytest.mark.parametrize(
+    ("hardware", "code"),
+    [
+        (device("GenericPciDevice"), "device-lost"),
+        (device("PciVideoAdapter"), "device-lost"),
+        (device("Serial", EmulatedType=0), "device-lost"),
+        (device("NetworkAdapter", EmulatedType=2), "mac-made"),
+        (
+            device("NetworkAdapter", MAC="001C42000001", EmulatedType=3),
+            "nic-unattached",
+        ),
+    ],
+)
+def test_what_stays_behind_is_told(hardware: str, code: str) -> None:
+    assert codes(parse(hardware)) == [code]
+    assert codes(parse(hardware.replace("<Enabled>1", "<Enabled>0"))) == []
+
+
+def test_what_the_firmware_knew_is_told_and_files_of_macos_are_passed_over(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "config.pvs").write_bytes(written("", bios(1)))
+    for name in ("NVRAM.dat", "._x.sav", "._Snapshots.xml"):
+        (tmp_path / name).write_bytes(b"x")
+    (vm,) = read(Request(location=str(tmp_path)))
+    assert codes(vm) == ["nvram-lost"]
+
+
+def test_a_broken_configuration_tells_of_its_copy(tmp_path: Path) -> None:
+    (tmp_path / "config.pvs").write_bytes(written()[:-40])
+    with pytest.raises(SourceError) as e:
+        list(read(Request(location=str(tmp_path))))
+    assert "backup" not in e.value.remedy
+    (tmp_path / "config.pvs.backup").write_bytes(written())
+    with pytest.raises(SourceError) as e:
+        list(read(Request(location=str(tmp_path))))
+    assert "config.pvs.backup" in e.value.remedy
+
+
+def test_a_linked_clone_has_its_base_where_the_user_says(tmp_path: Path) -> None:
+    """Its chain ends in the bundle of the machine that it was cloned from."""
+    for name in ("clone.pvm/a.hdd", "base.pvm/b.hdd"):
+        (tmp_path / name).mkdir(parents=True)
+    base = tmp_path / "base.pvm" / "b.hdd" / "b.hds"
+    base.write_bytes(bytes(MIB))
+    images = image(TOP, "top.hds") + image(FIRST, f"{MAC_PATH}/b.hdd/b.hds")
+    (tmp_path / "clone.pvm" / "a.hdd" / "top.hds").write_bytes(expanding(MIB))
+    data = descriptor(images, shot(FIRST, NONE) + shot(TOP, FIRST)).replace(
+        b"<Type>Plain</Type><File>top", b"<Type>Compressed</Type><File>top"
+    )
+    with pytest.raises(SourceError, match="No such file"):
+        bundle(tmp_path / "clone.pvm", data)
+    allow = maps.use([f"{MAC_PATH}/b.hdd={tmp_path}/base.pvm/b.hdd"])
+    try:
+        (vm,) = read(Request(location=str(tmp_path / "clone.pvm"), allow=allow))
+    finally:
+        maps.use(())
+    layer = vm.disks[0].source
+    assert layer
+    assert [file.path for file in layer.backing] == [str(base)]
+
+
+def test_a_disk_outside_the_bundle_is_where_the_user_says(tmp_path: Path) -> None:
+    (tmp_path / "disks" / "a.hdd").mkdir(parents=True)
+    (tmp_path / "disks" / "a.hdd" / "a.hds").write_bytes(bytes(MIB))
+    data = descriptor(image(TOP, "a.hds"))
+    (tmp_path / "disks" / "a.hdd" / "DiskDescriptor.xml").write_bytes(data)
+    (tmp_path / "x.pvm").mkdir()
+    (tmp_path / "x.pvm" / "config.pvs").write_bytes(written(hard_disk()))
+    allow = maps.use([f"{MAC_PATH}={tmp_path}/disks"])
+    try:
+        (vm,) = read(Request(location=str(tmp_path / "x.pvm"), allow=allow))
+    finally:
+        maps.use(())
+    assert codes(vm) == []
+    assert [d.source and d.source.path for d in vm.disks] == [
+        str(tmp_path / "disks" / "a.hdd" / "a.hds")
+    ]
+
+
+def expanding(size: int) -> bytes:
+    """Return an expanding image of *size* bytes in which nothing was written."""
+    sectors = size // 512
+    head = struct.pack(
+        *("<16s5IQI", b"WithouFreSpacExt", 2, 16, 1, 2048, sectors // 2048 or 1),
+        *(sectors, 0),
+    )
+    return head.ljust(2 * MIB, b"\0")
+
+
 # The descriptor of a disk
 
 
 def test_the_chain_goes_from_the_topmost_snapshot_to_the_first() -> None:
     images = image(FIRST, "base.hds") + image(TOP, "top.hds")
     shots = shot(FIRST, NONE) + shot(TOP, FIRST)
-    files = hdd.parse(descriptor(images, shots), "d")
-    assert [f.path for f in files] == ["top.hds", "base.hds"]
-    files = hdd.parse(descriptor(images, shots, top=FIRST), "d")
-    assert [f.path for f in files] == ["base.hds"]
+    (part,) = hdd.parse(descriptor(images, shots), "d")
+    assert [f.path for f in part.files] == ["top.hds", "base.hds"]
+    (part,) = hdd.parse(descriptor(images, shots, top=FIRST), "d")
+    assert [f.path for f in part.files] == ["base.hds"]
 
 
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (descriptor(image(TOP, "a.hds"), storages=2), "split into 2 parts"),
+        (descriptor(image(TOP, "a.hds"), storages=2001), "split into 2001 parts"),
         (descriptor(image(TOP, "a.hds", "Sparse")), "'sparse'"),
         (
             descriptor(
@@ -206,6 +330,7 @@ def test_what_is_not_read_is_a_finding(tmp_path: Path, data: bytes, said: str) -
     ("data", "said"),
     [
         (descriptor(""), "no image for the snapshot"),
+        (descriptor(image(TOP, "a.hds"), storages=2), "part 1 of 2"),
         (descriptor(image(TOP, "a.hds"), shot(TOP, TOP)), "in a circle"),
         (descriptor(image(TOP, "a.hds"))[:-20], "broken XML"),
         (b"<!DOCTYPE a><Parallels_disk_image/>", "document type"),
@@ -218,6 +343,60 @@ def test_a_broken_descriptor_is_refused(tmp_path: Path, data: bytes, said: str) 
         bundle(tmp_path, data)
     assert "\n" not in e.value.message
     assert e.value.remedy
+
+
+def split(*parts: tuple[int, int, str], size: int = 0) -> bytes:
+    """Return the descriptor of a disk in *parts*: the sectors from and to, a name."""
+    storages = "".join(
+        f"<Storage><Start>{start}</Start><End>{end}</End>{image(TOP, name)}</Storage>"
+        for start, end, name in parts
+    )
+    return (
+        f"<Parallels_disk_image><Disk_size>{size}</Disk_size>"
+        f"<StorageData>{storages}</StorageData></Parallels_disk_image>"
+    ).encode()
+
+
+def test_plain_parts_are_strung_together_in_the_order_of_the_disk(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "a.hdd").mkdir()
+    for name, size in (("x.hds", 5), ("y.hds", 9)):
+        (tmp_path / "a.hdd" / name).write_bytes(bytes(size * 512))
+    vm = bundle(tmp_path, split((5, 14, "y.hds"), (0, 5, "x.hds"), size=14))
+    layer = vm.disks[0].source
+    assert vm.findings == ()
+    assert layer
+    assert (layer.server, layer.format) == ("file", "raw")
+    found = [(Path(p.path).name, p.length) for p in layer.parts]
+    assert found == [("x.hds", 5 * 512), ("y.hds", 9 * 512)]
+
+
+@pytest.mark.parametrize(
+    ("parts", "size", "said"),
+    [
+        ([(0, 5, "x.hds"), (6, 9, "y.hds")], 0, "part 2 of 2"),
+        ([(0, 5, "x.hds"), (4, 9, "y.hds")], 0, "part 2 of 2"),
+        ([(1, 5, "x.hds"), (5, 9, "y.hds")], 0, "part 1 of 2"),
+        ([(0, 5, "x.hds"), (5, 5, "y.hds")], 0, "part 2 of 2"),
+        ([(0, 5, "x.hds"), (5, 9, "y.hds")], 10, "the disk has 5120"),
+        ([(0, 2**40, "x.hds"), (2**40, 2**50, "y.hds")], 0, "its 2 parts hold"),
+        ([(0, 5, "x.hds"), (5, 9, "missing.hds")], 0, "missing.hds"),
+        ([(0, 5, "x.hds"), (5, 9, "../../secret")], 0, "outside the folders"),
+    ],
+)
+def test_parts_that_are_not_the_disk_are_told(
+    tmp_path: Path, parts: list[tuple[int, int, str]], size: int, said: str
+) -> None:
+    (tmp_path / "secret").write_bytes(b"x")
+    folder = tmp_path / "vm"
+    (folder / "a.hdd").mkdir(parents=True)
+    for name in ("x.hds", "y.hds"):
+        (folder / "a.hdd" / name).write_bytes(bytes(512 * 20))
+    with pytest.raises(SourceError) as e:
+        bundle(folder, split(*parts, size=size))
+    assert said in e.value.message
+    assert "\n" not in e.value.message
 
 
 @pytest.mark.parametrize("name", ["/etc/hostname", "../../../../../../etc/hostname"])

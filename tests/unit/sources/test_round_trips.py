@@ -8,14 +8,28 @@ from hypothesis import strategies as st
 
 import plausible_vm
 from plausible_vm import said
-from v2v.document import VM, Disk, Format, Source, disk_id
+from v2v.document import VM, Disk, Format, Layer, Source, disk_id
 from v2v.sources import Request, libvirtxml, proxmoxdisks, xldisks
+from v2v.sources import hyperv as hyperv_reader
 from v2v.sources import ovf as ovf_reader
+from v2v.sources import parallels as parallels_reader
 from v2v.sources import proxmox as proxmox_reader
 from v2v.sources import vbox as vbox_reader
 from v2v.sources import vmx as vmx_reader
 from v2v.sources import xl as xl_reader
-from writers import domain, ovf, proxmox, vbox, vmx, xl
+from v2v.sources import xva as xva_reader
+from writers import (
+    domain,
+    hyperv_xml,
+    ovf,
+    parallels,
+    proxmox,
+    vbox,
+    vmcx,
+    vmx,
+    xl,
+    xva,
+)
 
 
 def booting_from_the_first(vm: VM) -> VM:
@@ -164,3 +178,68 @@ def test_proxmox(vm: VM, data: st.DataObject) -> None:
     assert said(read, *proxmox.UNSAID) == wanted
     assert [d.boot for d in read.disks] == [1] * bool(disks) + [None] * (len(disks) - 1)
     assert but(read, "nvram-lost") == set()
+
+
+@given(
+    vm=plausible_vm.vms(buses=("ide", "scsi"), suffix=".vhdx"),
+    models=st.lists(st.sampled_from(["netvsc", "tulip"]), min_size=4, max_size=4),
+    per_table=st.integers(1, 100),
+)
+def test_hyperv(vm: VM, models: list[str], per_table: int) -> None:
+    nics = (n.having(model=model) for n, model in zip(vm.nics, models, strict=False))
+    disks = (d.having(boot=None if n else 1) for n, d in enumerate(vm.disks))
+    vm = vm.having(nics=tuple(nics), disks=tuple(disks))
+    for data in (hyperv_xml.write(vm), vmcx.write(vm, per_table)):
+        read = hyperv_reader.parse(data, Path("/vms/any"))
+        assert said(read, *vmcx.UNSAID) == said(vm, *vmcx.UNSAID)
+        assert worst(read) <= {"info"}
+
+
+def for_xen(vm: VM) -> VM:
+    """Return *vm* with what XenServer has: all disks in one archive, one bus."""
+    archive = Layer(server="xva", path="/vms/any.xva")
+    disks = tuple(
+        d.having(
+            bus="xen",
+            slot=f"xvd{chr(ord('a') + 3 * n)}",
+            size=(n + 1) * plausible_vm.MIB,
+            source=archive.having(member=f"Ref:{n + 10}"),
+        )
+        for n, d in enumerate(vm.disks)
+    )
+    nics = tuple(
+        n.having(model=None, vlan=None, connected=True, boot=None if index else 3)
+        for index, n in enumerate(vm.nics)
+    )
+    cpu = vm.cpu.having(threads=None)
+    return vm.having(disks=disks, nics=nics, cpu=cpu)
+
+
+@given(vm=plausible_vm.vms())
+def test_xva(vm: VM) -> None:
+    vm = for_xen(vm)
+    (read,) = xva_reader.parse(xva.write(vm), Path("/vms/any.xva"))
+    assert said(read, *xva.UNSAID) == said(vm, *xva.UNSAID)
+    assert [d.source and d.source.member for d in read.disks] == [
+        d.source and d.source.member for d in vm.disks
+    ]
+    assert worst(read) <= {"info"}
+
+
+@given(
+    vm=plausible_vm.vms(buses=("ide", "scsi", "sata"), suffix=".hdd"),
+    data=st.data(),
+)
+def test_parallels(vm: VM, data: st.DataObject) -> None:
+    models = st.sampled_from(sorted(parallels.MODELS))
+    kinds = st.sampled_from(sorted(parallels.NETWORKS))
+    nics = tuple(
+        n.having(model=data.draw(models), type=data.draw(kinds)) for n in vm.nics
+    )
+    vm = vm.having(nics=nics)
+    read, names = parallels_reader.parse(
+        parallels.write(vm), Path("/vms/any.pvm/config.pvs")
+    )
+    assert said(read, *parallels.UNSAID) == said(vm, *parallels.UNSAID)
+    assert names == [disk.source and disk.source.path for disk in vm.disks]
+    assert worst(read) <= {"info"}

@@ -574,7 +574,7 @@ BOMB = (
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (b"", "no XML"),
+        (b"", "is empty"),
         (b"\0" * 100, "no XML"),
         (BOMB.encode(), "document type"),
         (BOMB.encode("utf-16"), "document type"),

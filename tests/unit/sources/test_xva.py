@@ -116,12 +116,14 @@ def test_the_corpus_is_read_as_expected(shared: Path) -> None:
         b"<value><struct/></value>",
         b'<!DOCTYPE x [<!ENTITY a "b">]><value>&a;</value>',
         b"<value>" * 5000,
+        b"<value>\0</value>",
         b"<value><struct><member><name>objects</name><value>x</value></member></struct></value>",
     ],
 )
 def test_what_is_no_description_is_refused(text: bytes) -> None:
-    with pytest.raises(SourceError):
+    with pytest.raises(SourceError) as e:
         xva.parse(text, Path("a.xva"))
+    assert "\n" not in e.value.message
 
 
 @given(
