@@ -17,7 +17,7 @@ from v2v.document import BlockSize, File, Finding, Format, Layer
 from v2v.errors import SourceError
 from v2v.formats import Part, Strung, vmdk
 from v2v.mapping import laid
-from v2v.ovf import chunks, stored
+from v2v.ovf import chunks, flat, stored
 from v2v.ovf.chunks import Whole
 from v2v.ovf.envelope import DiskRef, Envelope, FileRef
 from v2v.ovf.package import Archive, MissingError, Package, RefusedError
@@ -150,12 +150,7 @@ def _opened(wanted: _Wanted, whole: Whole, envelope: Envelope) -> Found:
     is_apart = isinstance(part, Strung) or whole.stored is not None
     is_text = format == "vmdk" and not head.startswith(_BINARY_VMDK)
     if is_text and (isinstance(wanted.package, Archive) or is_apart):
-        return _blocked(
-            wanted,
-            "disk-split",
-            f"{wanted.file.href} only lists other files, which cannot be read in place",
-            f"{_unpack(wanted)}and name the .ovf in it",
-        )
+        return _listed(wanted, whole, more)
     parents = tuple(_parents(wanted, envelope))
     chain = [(part, format), *parents]
     if not all(_can_lie(wanted, *pair) for pair in pairwise(chain)):
@@ -166,6 +161,20 @@ def _opened(wanted: _Wanted, whole: Whole, envelope: Envelope) -> Found:
         *_sizes(wanted, whole),
     )
     return _layer(wanted, part, format, parents, findings)
+
+
+def _listed(wanted: _Wanted, whole: Whole, findings: tuple[Finding, ...]) -> Found:
+    """Return the layer for *whole*, which only lists other files of the package."""
+    file, package = wanted.file, wanted.package
+    disk = None if wanted.ref.parent else flat.joined(file, whole.part, package)
+    if disk:
+        return _layer(wanted, disk, "raw", (), findings)
+    return _blocked(
+        wanted,
+        "disk-split",
+        f"{file.href} only lists other files, which cannot be read in place",
+        f"{_unpack(wanted)}and name the .ovf in it",
+    )
 
 
 def _named(wanted: _Wanted, finding: Finding) -> Finding:
