@@ -23,6 +23,7 @@ from v2v.formats import (
     Part,
     Strung,
     broken,
+    checked_blocks,
     checked_size,
     part,
     truncated,
@@ -221,7 +222,7 @@ def _check_blocks(
     size, block, sector = sizes
     if not _MIB <= block <= _MAX_BLOCK or block & (block - 1):
         raise broken(image.path, f"blocks of {block} bytes")
-    count = -(-size // block)
+    count = checked_blocks(image.path, -(-size // block))
     # After each such number of blocks, the table has an entry for their bitmaps.
     ratio = blocks.VHDX_CHUNK * sector // block
     entries = count + (count - 1) // ratio

@@ -17,7 +17,7 @@ _MIB = 2**20
 _VHD_UNUSED = 0xFFFF_FFFF
 _VDI_ZERO, _VDI_UNUSED = 0xFFFF_FFFE, 0xFFFF_FFFF
 # States of a block of a VHDX, the low three bits of its entry.
-_UNDEFINED, _ZERO, _UNMAPPED, _WHOLE, _PARTLY = 1, 2, 3, 6, 7
+_ABSENT, _WHOLE, _PARTLY = 3, 6, 7  # up to 3: not there, undefined, zero, unmapped
 # So many sectors' bits are in one bitmap block of a VHDX, of 1 MiB.
 VHDX_CHUNK = 2**23
 _REVERSED = bytes(int(f"{n:08b}"[::-1], 2) for n in range(256))
@@ -72,8 +72,11 @@ def vhdx(
             # A whole disk's table may end before the entry of its last bitmap.
             there = ratio + 1 if differencing else count
             entries = _chunk(image, table_at, first // ratio * (ratio + 1), there)
-            for number, entry in enumerate(entries[:count]):
-                at = (first + number) * block
+            # Without a parent there is nothing that zeroes have to hide.
+            least = 1 if differencing else _ABSENT + 1
+            told = [n for n, e in enumerate(entries[:count]) if e & 7 >= least]
+            for number in told:
+                at, entry = (first + number) * block, entries[number]
                 if entry & 7 != _PARTLY:
                     yield from _vhdx_block(image, at, block, entry)
                 elif differencing:
@@ -95,7 +98,7 @@ def _chunk(image: Part, table_at: int, first: int, count: int) -> list[int]:
 
 def _vhdx_block(image: Part, at: int, block: int, entry: int) -> Iterator[Piece]:
     state, place = entry & 7, (entry >> 20) * _MIB
-    if state in (_UNDEFINED, _ZERO, _UNMAPPED):
+    if 0 < state <= _ABSENT:
         yield Piece(at, block, None)
     elif state == _WHOLE:
         yield Piece(at, block, image.offset + place)
