@@ -18,6 +18,10 @@ import ovf_package as ovf
 from nbd_vm import write_vmx
 from pipelines import Pipeline, command, vms
 from url_server import WebServer, web
+from v2v.views import urls
+from v2v.views.means import Means
+from v2v.views.transports import web as transport
+from v2v.views.transports.found import Found
 
 MIB = 2**20
 SIZE = 8 * MIB
@@ -291,3 +295,51 @@ def test_a_backing_file_that_only_the_image_names_is_refused(
     assert vm["error"]["code"] == 12
     assert f"{server.url}/web01.qcow2" in vm["error"]["message"]
     assert "libvirt XML with <backingStore>" in vm["error"]["remedy"]
+
+
+def test_a_file_that_changes_meanwhile_is_an_error_and_no_mixture(
+    tmp_path: Path, server: WebServer
+) -> None:
+    """While it is downloaded; its first part has come by then."""
+    image(server.folder, "web01.vmdk", data(1), "-O", "vmdk")
+    server.manners.head = 403
+    server.manners.dies_after = MIB
+    server.manners.deaths = 1
+    server.manners.after_death = lambda: os.utime(server.folder / "web01.vmdk")
+    vm, said = converted(tmp_path, f"{server.url}/web01.vmdk")
+    assert "it has changed on the server meanwhile" in vm["error"]["message"]
+    assert "Traceback" not in said
+
+
+def test_and_while_it_is_read_in_place(server: WebServer) -> None:
+    (server.folder / "web01.raw").write_bytes(data(1))
+    found = transport.look(urls.parse(f"{server.url}/web01.raw"), Means())
+    assert found
+    asked = [w for w in transport.server(found, Means()) if "cache" not in w]
+    # The filter would try again for a minute.
+    asked = [w for w in asked if w not in ("-f", "--filter=retry")]
+    size = [*asked, "-U", "-", "--run", 'nbdinfo --size "$uri"']
+    done = subprocess.run(size, capture_output=True, check=True, text=True)
+    assert int(done.stdout) == SIZE
+    os.utime(server.folder / "web01.raw")
+    done = subprocess.run(size, capture_output=True, check=False, text=True)
+    assert done.returncode
+    assert "412" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("mark", "condition"),
+    [
+        ('"abc-1"', 'If-Match: "abc-1"'),
+        ('W/"abc"', ""),
+        ("Fri, 27 Nov 2026 09:00:00 GMT", ""),
+        ('"a\r\nHost: x"', ""),
+        ("", ""),
+    ],
+)
+def test_only_a_strong_mark_is_a_condition(mark: str, condition: str) -> None:
+    url = urls.parse("https://host/x.raw")
+    words = transport.server(Found(url=url, size=1, mark=mark), Means())
+    assert [w for w in words if "header" in w] == (
+        [f"header={condition}"] * bool(condition)
+    )

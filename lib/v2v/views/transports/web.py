@@ -43,6 +43,9 @@ _REASONS = {
     7: ("the server refuses the connection", "check the port, and that it runs"),
     28: ("the server gives no answer", "check the name, and the firewalls between"),
 }
+_CHANGED = re.compile(r"error: 412\b")
+# RFC 9110, 8.8.3: not a weak one, which tells nothing of the bytes.
+_ETAG = re.compile(r'"[!#-~]{1,200}"')
 _UNTRUSTED = (35, 58, 60, 77, 83)
 
 
@@ -233,6 +236,8 @@ def server(found: Found, means: Means) -> list[str]:
             words.append("sslverify=false")
         if authority := _authority(means):
             words.append(f"cainfo={authority}")
+    if condition := _condition(found):
+        words.append(f"header={condition}")
     if url.user:
         words.append(f"user={url.user}")
     if password := _password(url, means):
@@ -252,9 +257,19 @@ def _reads(means: Means) -> list[Path]:
     return [*AUTHORITIES, *([authority] if authority else [])]
 
 
+def _condition(found: Found) -> str:
+    """Return the header that has the server refuse what is not *found* any more.
+
+    Or nothing: a part of one file and a part of another would make no disk.
+    """
+    return f"If-Match: {found.mark}" if _ETAG.fullmatch(found.mark) else ""
+
+
 def pieces(found: Found, means: Means, start: int) -> Iterator[bytes]:
     """See Transport."""
     extra = ["fail", "speed-limit = 1", f"speed-time = {_STALLED}"]
+    if condition := _condition(found):
+        extra.append(f"header = {quoted(condition)}")
     if start:
         extra.append(f"continue-at = {start}")
     with tempfile.TemporaryFile() as text:
@@ -267,7 +282,11 @@ def pieces(found: Found, means: Means, start: int) -> Iterator[bytes]:
         except process.ToolError as e:
             if _BROKEN_OFF.match(e.message):
                 raise BrokenOffError(e.message.partition(") ")[2]) from e
+            reason = e.message.partition(") ")[2]
+            remedy = "try it with curl"
+            if _CHANGED.search(reason):
+                reason = "it has changed on the server meanwhile"
+                remedy = "run the same command again, once nobody writes it"
             raise SourceError(
-                f"{found.url.shown()} cannot be read: {e.message.partition(') ')[2]}",
-                "try it with curl",
+                f"{found.url.shown()} cannot be read: {reason}", remedy
             ) from e
