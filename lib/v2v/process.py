@@ -126,13 +126,19 @@ def _begun(
     )
 
 
-def output(command: Sequence[str], stdin: IO[bytes], most: int) -> Iterator[bytes]:
+def output(
+    command: Sequence[str],
+    stdin: IO[bytes],
+    most: int,
+    *,
+    within: Sequence[str] = (),
+) -> Iterator[bytes]:
     """Yield what *command* makes of the file *stdin*, at most *most* bytes at once.
 
-    Raises as run does, after all that it wrote.
+    ``within`` is as for run.  Raises as run does, after all that it wrote.
     """
     with tempfile.TemporaryFile() as said:
-        child = _begun(command, stdin, subprocess.PIPE, said)
+        child = _begun([*within, *command], stdin, subprocess.PIPE, said)
         assert child.stdout
         try:
             while data := child.stdout.read(most):

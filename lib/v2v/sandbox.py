@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Shut in the programs of qemu, and those that unpack, that read what is hostile.
+"""Shut in the programs that read what is hostile: those of qemu, and what fetches.
 
 What we give to qemu has been looked into (v2v.formats), and qemu is still a large
 parser of hostile bytes, which has been made to open other files of the host (that
@@ -8,7 +8,9 @@ programs, the files of its block graph, and no network unless the graph has an
 address there; and under prlimit(1).  Only ``qemu-img create`` does without: it reads
 nothing.
 
-The files are read off the graph itself, so there is no second list to keep.
+The files are read off the graph itself, so there is no second list to keep.  What
+fetches and unpacks (nbdkit, curl, zstd ...) says itself what it needs.  nbdfuse(1) must
+mount where we see it, which takes the rights that walls take away: it has limits alone.
 """
 
 from __future__ import annotations
@@ -60,6 +62,8 @@ class _Reach:
     files: dict[Path, bool] = field(default_factory=dict)  # and whether it writes
     network: bool = False
     nodes: int = 0
+    # Bytes that it may keep in a /tmp of its own.
+    scratch: int = 0
 
     def add(self, path: str | Path, *, write: bool = False) -> None:
         """Let *path* be read; if it is to be written at any place, also that."""
@@ -77,13 +81,12 @@ def walls(
     files: Iterable[Path] = (),
     objects: Sequence[str] = (),
     seconds: int | None = None,
-    most: int = _SAID,
 ) -> list[str]:
     """Return the argv that runs *program* with *graphs*, and nothing else, in reach.
 
     ``write``: the graphs may be written where they say so.  ``files``: what it writes
     besides; they exist.  ``objects``: as Graph.objects, of a server.  ``seconds``: the
-    CPU time it may take.  ``most``: how many bytes one that writes no disk may write.
+    CPU time it may take.
 
     Without bwrap the limits remain, which is said once.  Raises HostError if that is
     not wanted (V2V_SANDBOX=require).
@@ -95,11 +98,43 @@ def walls(
         _walk_object(item, reach)
     for file in files:
         reach.add(file, write=True)
-    limits = _limits(reach, seconds, most)
+    limits = _limits(reach, seconds)
     # Of a program that is not there, only its own absence is to be told.
     if shutil.which(program) is None or not usable():
         return limits
     return [*limits, *_confined(program, reach)]
+
+
+def helper(
+    program: str,
+    *,
+    reads: Iterable[Path] = (),
+    network: bool = False,
+    scratch: int = 0,
+    most: int = _SAID,
+) -> list[str]:
+    """Return the argv that runs *program*, which is none of qemu, and shuts it in.
+
+    It can read *reads*, files and folders with all that is in them; those that are not
+    there do not matter.  ``scratch``: bytes that it may keep for itself; ``most``: if
+    none, those that it may say.  Raises as walls does.
+    """
+    reach = _Reach(network=network, scratch=scratch)
+    for path in reads:
+        reach.add(path)
+    limits = limited(most=None if scratch else most)
+    if shutil.which(program) is None or not usable():
+        return limits
+    return [*limits, *_confined(program, reach)]
+
+
+def limited(*, most: int | None = _SAID) -> list[str]:
+    """Return the argv of limits alone, for what cannot be shut in.
+
+    ``most``: bytes that it may say; None: it may write.
+    """
+    words = ["prlimit", f"--data={_MEMORY}", "--core=0"]
+    return words if most is None else [*words, f"--fsize={most}"]
 
 
 def inherited() -> dict[str, str]:
@@ -130,18 +165,18 @@ def usable() -> bool:
                 "install bubblewrap, and let this user make namespaces",
             ) from e
         log.warning(
-            "host: warning: qemu runs without a sandbox, with limits only: %s",
+            "host: warning: programs run without a sandbox, with limits only: %s",
             e.message,
         )
         return False
     return True
 
 
-def _limits(reach: _Reach, seconds: int | None, most: int) -> list[str]:
+def _limits(reach: _Reach, seconds: int | None) -> list[str]:
     memory = _MEMORY + reach.nodes * _MEMORY_PER_NODE
     words = ["prlimit", f"--data={memory}", "--core=0"]
     if not reach.writes:
-        words.append(f"--fsize={most}")
+        words.append(f"--fsize={_SAID}")
     if seconds is not None:
         words.append(f"--cpu={seconds}:{seconds + 1}")  # XCPU first, that has a name
     return words
@@ -223,6 +258,9 @@ def _confined(program: str, reach: _Reach) -> list[str]:
     for device in _DEVICES:
         words += ["--dev-bind", device, device]
     words += _folder(reach)
+    if reach.scratch:
+        words += ["--size", str(reach.scratch), "--tmpfs", "/tmp"]
+        words += ["--setenv", "TMPDIR", "/tmp"]
     for path, write in sorted(_few(reach.files).items()):
         words += _file(path, write=write)
     return [*words, "--remount-ro", "/", "--"]

@@ -10,6 +10,7 @@ import io
 import json
 import lzma
 import tarfile
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -173,11 +174,42 @@ _DOMAIN = (
     + _DISK
     + b"</disk></devices></domain>"
 )
+_BUNDLE = (
+    b"<Parallels_disk_image><Disk_size>9</Disk_size><StorageData><Storage><Start>0"
+    b"</Start><End>9</End><Image><GUID>{1}</GUID><Type>Plain</Type><File>a.hds</File>"
+    b"</Image></Storage></StorageData><Snapshots><TopGUID>{1}</TopGUID><Shot><GUID>{1}"
+    b"</GUID><ParentGUID>{2}</ParentGUID></Shot></Snapshots></Parallels_disk_image>"
+)
 _OVF = (
     b'<Envelope xmlns="http://schemas.dmtf.org/ovf/envelope/1" xmlns:ovf="http://'
     b'schemas.dmtf.org/ovf/envelope/1"><References/><VirtualSystem ovf:id="a"><Info/>'
     b"</VirtualSystem></Envelope>"
 )
+_NAME = b"{11111111-1111-4111-8111-111111111111}"
+_VBOX = (
+    b'<VirtualBox version="1.16"><Machine uuid="%s" name="a" aborted="true"><ExtraData>'
+    b'<ExtraDataItem name="VBoxInternal/a" value=""/></ExtraData><MediaRegistry>'
+    b'<HardDisks><HardDisk uuid="%s" location="a.vdi" format="iSCSI" type="Immutable">'
+    b'<Property name="TargetName" value="a"/></HardDisk></HardDisks></MediaRegistry>'
+    b'<Hardware><Network><Adapter slot="0" enabled="true" bootPriority="1"><NAT/>'
+    b'</Adapter></Network><UART><Port slot="0" enabled="true" hostMode="HostDevice"/>'
+    b'</UART></Hardware><StorageControllers><StorageController type="AHCI" '
+    b'Bootable="false"><AttachedDevice type="HardDisk" port="0"><Image uuid="%s"/>'
+    b"</AttachedDevice></StorageController></StorageControllers></Machine></VirtualBox>"
+) % (_NAME, _NAME, _NAME)
+_XL = (
+    b"import os\nif a:\n  b = 1\ndisk = [ 'tap:vhd:a.vhd,0x301,w', "
+    b'"vdev=hdc,devtype=cdrom,target=a,b" ]\nvif = [ \'mac=00:16:3e:00:00:01,'
+    b"bridge=br0.1:2,script=vif-openvswitch' ]\ndisk += [ ',empty,d1p2,r' ]\n"
+    b"vfb = [ 'type=vnc' ]\nvtpm = [ 'a' ]\npci = [ '01:00.0' ]\nboot = 'dn'\n"
+)
+_PROXMOX = (
+    b"#a%20b\nbios: ovmf\nboot: order=scsi1;net0\nefidisk0: l:e,pre-enrolled-keys=1\n"
+    b"cpu: host,flags=+vmx\nide2: none,media=cdrom\nlock: backup\nmemory: current=9\n"
+    b"net0: virtio=BC:24:11:00:00:01,bridge=a,tag=7,trunks=1;2\nscsi1: l:9/base-9"
+    b".qcow2/100/a.qcow2,serial=a%20b\nsmbios1: uuid=%s,serial=QQ==,base64=1\n"
+    b"unused0: l:a\nusb0: host=1:1\n[PENDING]\ndelete: a\n[before]\nname: a\n"
+).replace(b"%s", _NAME[1:-1])
 _VM = {
     "v2v": 1,
     "kind": "vm",
@@ -187,11 +219,29 @@ _VM = {
     "source": {"kind": "vmx", "location": "/a.vmx"},
 }
 
+
+def _zip(method: int, streamed: bool = False) -> bytes:
+    """Return an archive with an OVF and a disk; *streamed*: sizes behind the data."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", method) as made:
+        made.writestr("a.ovf", _OVF)
+        made.writestr("a.img", bytes(1024))
+    data = bytearray(out.getvalue())
+    if streamed:
+        entry = data.index(b"PK\1\2")
+        data[entry + 8] |= 8
+        data[6] |= 8
+    return bytes(data)
+
+
 TARGETS = {
     "vmx": Target(name="a.vmx", read=_source("vmx"), seeds=(_VMX,), corpus="vmx/*"),
     "ovf": Target(name="a.ovf", read=_source("ovf"), seeds=(_OVF,), corpus="ovf/*"),
     "ova": Target(
         name="a.ova", read=_source("ovf"), seeds=(b"a.ovf".ljust(1536, b"\0"),)
+    ),
+    "zip": Target(
+        name="a.zip", read=_source("ovf"), seeds=(_zip(0), _zip(8), _zip(8, True))
     ),
     "libvirt": Target(
         name="a.xml", read=_source("libvirtxml"), seeds=(_DOMAIN,), corpus="libvirt/*"
@@ -199,13 +249,13 @@ TARGETS = {
     "vbox": Target(
         name="a.vbox",
         read=_source("vbox"),
-        seeds=(b"<VirtualBox><Machine name='a'/></VirtualBox>",),
+        seeds=(b"<VirtualBox><Machine name='a'/></VirtualBox>", _VBOX),
         corpus="vbox/*",
     ),
     "xl": Target(
         name="a.cfg",
         read=_source("xl"),
-        seeds=(b"name='a'\nmemory=512\ndisk=['a.img,raw,xvda,w']\n",),
+        seeds=(b"name='a'\nmemory=512\ndisk=['a.img,raw,xvda,w']\n", _XL),
         corpus="xen/*",
     ),
     "parallels": Target(
@@ -213,6 +263,11 @@ TARGETS = {
         read=_source("parallels"),
         seeds=(b"<ParallelsVirtualMachine/>", parallels.write(_ON_MAC)),
         corpus="parallels/*",
+    ),
+    "parallels-disk": Target(
+        name="DiskDescriptor.xml",
+        read=_source("parallels"),
+        seeds=(_BUNDLE,),
     ),
     "hyperv": Target(
         name="a.xml",
@@ -228,7 +283,10 @@ TARGETS = {
     "proxmox": Target(
         name="100.conf",
         read=_source("proxmox"),
-        seeds=(b"name: a\nmemory: 512\nscsi0: local:100/vm-100-disk-0.qcow2\n",),
+        seeds=(
+            b"name: a\nmemory: 512\nscsi0: local:100/vm-100-disk-0.qcow2\n",
+            _PROXMOX,
+        ),
     ),
     "xva": Target(
         name="a.xva",

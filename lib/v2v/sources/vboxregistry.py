@@ -41,9 +41,7 @@ def of_user(path: Path, kind: text.Kind) -> Images:
     for folder in (path.parent, *path.parent.parents[:_ABOVE]):
         file = folder / FILE
         # What a link leads to, nobody has named.
-        if file == path or file.is_symlink():
-            continue
-        if descriptions.head(file, 1):
+        if file != path and not file.is_symlink() and descriptions.head(file, 1):
             data = descriptions.content(file, text.MAX_SIZE, kind.what)
             root, _ = text.tree(data, str(file), kind)
             return {
