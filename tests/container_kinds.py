@@ -4,6 +4,7 @@
 import random
 import subprocess
 import tarfile
+import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -12,11 +13,12 @@ from pathlib import Path
 
 import archives
 import differencing
+import ovf_package
 import vmfs_delta
-from v2v import formats, sources
+from v2v import formats, sources, views
 from v2v.document import File, Format, Layer
 from v2v.formats import Checked
-from v2v.sources import images, split
+from v2v.sources import Request, images, ovf, split
 from v2v.sources.images import Part
 
 MIB = 2**20
@@ -177,6 +179,20 @@ def _checkpoint(
     return images.layer(folder / "disk", format, checked)[0]
 
 
+def _large_sectors(folder: Path, data: bytes, checked: Checked) -> Layer:
+    differencing.whole_vhdx(folder / "disk.vhdx", data, 4096)
+    return images.layer(folder / "disk.vhdx", "vhdx", checked)[0]
+
+
+def _large_checkpoint(folder: Path, data: bytes, checked: Checked) -> Layer:
+    """A chain of two with sectors of 4096 bytes."""
+    sectors = sorted({sector // 8 for sector in _SECTORS})
+    below = _below(data, [s * 8 + n for s in sectors for n in range(8)])
+    differencing.whole_vhdx(folder / "base", below, 4096)
+    differencing.vhdx(folder / "disk", data, sectors, folder / "base", ".\\base", 4096)
+    return images.layer(folder / "disk", "vhdx", checked)[0]
+
+
 def _blocks(data: bytes) -> tuple[bytes, bytes]:
     """Return what a child with blocks of 1 MiB has of *data*, and its parent."""
     child, parent = bytearray(len(data)), bytearray(data)
@@ -306,6 +322,26 @@ def _cut(folder: Path, data: bytes, checked: Checked, *, format: Format) -> Laye
     return images.layer(place, format, checked)[0]
 
 
+def _zipped(
+    folder: Path, data: bytes, checked: Checked, *, format: Format, method: int
+) -> Layer:
+    """A disk in an OVA that is a zip archive, with another file behind it."""
+    stated = {"raw": ovf_package.RAW, "vmdk": ovf_package.VMDK}[format]
+    differencing.image(folder / "disk", data, format)
+    if format == "raw":
+        (folder / "disk").write_bytes(data)
+    members = {
+        "a.ovf": ovf_package.one_disk("disk", stated).encode(),
+        "disk": (folder / "disk").read_bytes(),
+        "b.txt": b"x" * 5000,
+    }
+    (folder / "disk").unlink()
+    path = ovf_package.zipped(folder / "a.ova", members, method)
+    vm = views.marked(next(iter(ovf.read(Request(location=str(path))))))
+    assert vm.disks[0].source
+    return vm.disks[0].source
+
+
 def _xva(folder: Path, data: bytes, checked: Checked) -> Layer:
     path = folder / "a.xva"
     archives.xva(path, b"<value/>", {"Ref:1": b"x" * MIB, "Ref:2": data}, keep_alive=4)
@@ -357,14 +393,15 @@ KINDS = {
     ),
     "vhd dynamic": Kind(make=partial(_image, format="vpc", options="-o force_size=on")),
     "vhd differencing": Kind(make=partial(_checkpoint, format="vpc"), whole=False),
-    # QEMU tells nothing of the holes in a VHDX; qemu-img finds them by reading.
     "vhdx fixed": Kind(
-        make=partial(_image, format="vhdx", options="-o subformat=fixed"), sparse=False
+        make=partial(_image, format="vhdx", options="-o subformat=fixed,block_size=1M")
     ),
-    "vhdx dynamic": Kind(make=partial(_image, format="vhdx"), sparse=False),
-    "vhdx differencing": Kind(
-        make=partial(_checkpoint, format="vhdx"), whole=False, sparse=False
+    "vhdx dynamic": Kind(
+        make=partial(_image, format="vhdx", options="-o block_size=1M")
     ),
+    "vhdx differencing": Kind(make=partial(_checkpoint, format="vhdx"), whole=False),
+    "vhdx 4096": Kind(make=_large_sectors, unit=4096),
+    "vhdx 4096 differencing": Kind(make=_large_checkpoint, unit=4096, whole=False),
     "vdi dynamic": Kind(make=partial(_image, format="vdi")),
     "vdi fixed": Kind(make=partial(_image, format="vdi", options="-o static=on")),
     "vdi differencing": Kind(make=_vdi_child, whole=False),
@@ -386,6 +423,18 @@ KINDS = {
     "raw in pieces": Kind(make=partial(_cut, format="raw"), unit=1, sparse=False),
     "qcow2 in pieces": Kind(make=partial(_cut, format="qcow2")),
     "vhd in pieces": Kind(make=partial(_cut, format="vpc")),
+    "zip raw": Kind(
+        make=partial(_zipped, format="raw", method=zipfile.ZIP_STORED),
+        unit=1,
+        sparse=False,
+    ),
+    "zip vmdk": Kind(make=partial(_zipped, format="vmdk", method=zipfile.ZIP_STORED)),
+    "zip deflated raw": Kind(
+        make=partial(_zipped, format="raw", method=zipfile.ZIP_DEFLATED), unit=1
+    ),
+    "zip deflated vmdk": Kind(
+        make=partial(_zipped, format="vmdk", method=zipfile.ZIP_DEFLATED)
+    ),
     "xva": Kind(make=_xva, unit=1),
     "vma": Kind(make=_vma, unit=1),
 }

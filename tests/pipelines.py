@@ -90,6 +90,10 @@ class Pipeline:
             for child in self.children
         ]
 
+    def processes(self) -> list[Path]:
+        """Return the folders in /proc of the processes of this job."""
+        return [Path("/proc", str(pid)) for pid, _ in _marked(self.mark)]
+
     def orphans(self) -> list[str]:
         """Return the command lines of processes of this job that still run."""
         return [line for _, line in _marked(self.mark)]

@@ -9,7 +9,8 @@ import re
 import ssl
 import subprocess
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -27,7 +28,9 @@ class Manners:
     ``ranges``: whether it knows them; ``head``: the status that HEAD gets; ``login``:
     who is let in, USER:PASSWORD; ``authorization``: how that header must begin;
     ``moved``: where a path is redirected to; ``query``: what a query must be;
-    ``dies_after``: bytes after which it hangs up, as often as ``deaths`` says.
+    ``dies_after``: bytes after which it hangs up, as often as ``deaths`` says, and
+    what it does then;
+    ``delay``: seconds that each answer takes to come.
     """
 
     ranges: bool = True
@@ -38,6 +41,8 @@ class Manners:
     query: str = ""
     dies_after: int | None = None
     deaths: int = 0
+    after_death: Callable[[], None] = lambda: None
+    delay: float = 0.0
 
 
 @dataclass
@@ -66,9 +71,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.web.requests.append(self.requestline)
 
     def do_GET(self) -> None:
+        time.sleep(self.web.manners.delay)
         self._answered(body=True)
 
     def do_HEAD(self) -> None:
+        time.sleep(self.web.manners.delay)
         if self.web.manners.head != 200:
             self._said(self.web.manners.head)
         else:
@@ -101,6 +108,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _file(self, file: Path, *, body: bool) -> None:
         size = file.stat().st_size
+        etag = f'"{file.stat().st_mtime_ns}"'
+        if self.headers.get("If-Match", etag) != etag:
+            return self._said(412)
         start, end = 0, size
         asked = re.match(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         if asked and self.web.manners.ranges:
@@ -112,11 +122,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.send_response(HTTPStatus.OK)
         if self.web.manners.ranges:
             self.send_header("Accept-Ranges", "bytes")
-        self.send_header("ETag", f'"{file.stat().st_mtime_ns}"')
+        self.send_header("ETag", etag)
         self.send_header("Content-Length", str(end - start))
         self.end_headers()
         if body:
             self._bytes(file, start, end)
+        return None
 
     def _bytes(self, file: Path, start: int, end: int) -> None:
         manners = self.web.manners
@@ -133,6 +144,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                     self.web.sent += len(piece)
         if until < end:
             manners.deaths -= 1
+            manners.after_death()
             self.close_connection = True
 
 

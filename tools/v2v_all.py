@@ -15,13 +15,11 @@ app = options.application(rich_markup_mode="rich")
 @app.command(cls=borrowed.Command)
 def main(
     context: typer.Context,
-    sources: Annotated[
-        list[str],
-        typer.Argument(metavar="SOURCE...", help="Descriptions, disks, folders, URIs."),
-    ],
     output: Annotated[
         str, typer.Option("-o", "--output", metavar="DIR", help="Where the VM goes.")
     ],
+    sources: options.Sources = None,
+    sources_from: options.SourcesFrom = "",
     target: Annotated[
         str,
         typer.Option(
@@ -50,7 +48,11 @@ def main(
 
     conversion.main(
         conversion.Asked(
-            sources=tuple(sources),
+            # What is on stdin is not read for a pipeline that is only shown.
+            sources=tuple(sources or ())
+            if dry_run and sources_from
+            else options.sources(sources, sources_from),
+            sources_from=sources_from,
             output=Path(conversion.folder(output)),
             target=target,
             networks=tuple(network or ()),

@@ -13,9 +13,8 @@ app = options.application()
 
 @app.command()
 def main(
-    sources: Annotated[
-        list[str], typer.Argument(metavar="SOURCE...", help="Files, folders or URIs.")
-    ],
+    sources: options.Sources = None,
+    sources_from: options.SourcesFrom = "",
     kind: Annotated[
         str, typer.Option("-i", "--input", metavar="KIND", help="Kind of the sources.")
     ] = "",
@@ -90,7 +89,8 @@ def main(
     if image_format and image_format not in formats.names():
         raise typer.BadParameter(f"--input-format: one of {', '.join(formats.names())}")
     allowed = (*(allow_path or ()), *maps.use(map_ or ()))
-    if name and len(sources) > 1:
+    named = options.sources(sources, sources_from)
+    if name and len(named) > 1:
         raise typer.BadParameter("--name goes with one SOURCE")
     if verify_certificate and no_verify_manifest:
         raise typer.BadParameter("a signature is one of the manifest: verify both")
@@ -104,7 +104,7 @@ def main(
             option=deployment_option,
             digests_now=check,
         )
-        for location in sources
+        for location in named
     ]
     shows = summary.chosen(documents=json_, virt_v2v=print_source)
     if check and not json_:

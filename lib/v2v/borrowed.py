@@ -21,7 +21,7 @@ _OWN = {
     *("metadata", "state", "run", "verbose", "version", "json_", "no_guest", "check"),
     *("print_source", "overlay", "listen", "advertise", "insecure", "ahead", "only"),
     *("work", "target", "output", "network", "disk", "progress", "made_for", "dry_run"),
-    *("name", "keep_overlay"),
+    *("name", "keep_overlay", "sources_from"),
 }
 _KEPT = {"inspect": {"only", "name"}, "convert": {"keep_overlay"}}
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import io
 import json
 import logging
 import os
@@ -23,7 +24,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from v2v import process, sandbox, stream, views
+from v2v import named_sources, process, sandbox, stream, views
 from v2v.document import VM, End, Failure, decode, decode_end
 from v2v.errors import CUT_OFF, LOCKED, HostError, StreamError
 from v2v.views.store import Hold
@@ -75,7 +76,7 @@ def shown(plan: Plan) -> str:
     lines = []
     for name in STAGES:
         words = [f"v2v-{name}", *plan.arguments[name]]
-        if name == "inspect":
+        if name == "inspect" and plan.sources:
             words += ["--", *plan.sources]
         lines.append(shlex.join(words))
     return " |\n    ".join(lines) + "\n"
@@ -117,12 +118,15 @@ async def _run(plan: Plan) -> list[Result]:
 
 async def _described(plan: Plan) -> AsyncIterator[VM]:
     """Yield the VMs of all sources, as inspect describes them."""
-    arguments = ["--json", *plan.arguments["inspect"], "--", *plan.sources]
-    child = await _start("inspect", arguments, plan, stdout=asyncio.subprocess.PIPE)
+    # Not on its command line, which every user of the host can read.
+    arguments = ["--json", *plan.arguments["inspect"], "--sources-from", "-"]
+    pipe = asyncio.subprocess.PIPE
+    child = await _start("inspect", arguments, plan, stdin=pipe, stdout=pipe)
     listener = asyncio.create_task(_listen(child, plan, None))
     ended = _ended
     try:
         assert child.stdout
+        await _given(child, named_sources.text(plan.sources))
         async for line in child.stdout:
             record = stream.parse(line.decode())
             match record.pop("kind", None):
@@ -258,19 +262,17 @@ def _path(name: str) -> str:
 
 async def _feed(child: asyncio.subprocess.Process, vm: VM) -> None:
     """Give *child* a stream of *vm* alone."""
-    assert child.stdin
-
-    class Text:
-        def write(self, text: str) -> None:
-            assert child.stdin
-            child.stdin.write(text.encode())
-
-        def flush(self) -> None:
-            pass
-
-    writer = stream.Writer(Text())
+    text = io.StringIO()
+    writer = stream.Writer(text)
     writer.vm(vm)
     writer.end(End(vms=1))
+    await _given(child, text.getvalue().encode())
+
+
+async def _given(child: asyncio.subprocess.Process, data: bytes) -> None:
+    """Give *child* *data*, and no more, on its stdin."""
+    assert child.stdin
+    child.stdin.write(data)
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         await child.stdin.drain()
         child.stdin.close()

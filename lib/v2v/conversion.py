@@ -24,10 +24,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What the user asked of v2v; ``stages`` has the options that are a stage's own."""
+    """What the user asked of v2v; ``stages`` has the options that are a stage's own.
+
+    ``sources_from`` is the file that some of the sources come from; for a dry run they
+    are not read.
+    """
 
     sources: tuple[str, ...]
     output: Path
+    sources_from: str = ""
     target: str = ""
     networks: tuple[str, ...] = ()
     disks: tuple[str, ...] = ()
@@ -120,9 +125,10 @@ def _arguments(asked: Asked, kind: str) -> dict[str, tuple[str, ...]]:
 
 
 def _shown(asked: Asked, kind: str) -> int:
-    plan = Plan(
-        sources=asked.sources, arguments=_arguments(asked, kind), state=asked.state
-    )
+    arguments = _arguments(asked, kind)
+    if asked.sources_from:
+        arguments["inspect"] += ("--sources-from", asked.sources_from)
+    plan = Plan(sources=asked.sources, arguments=arguments, state=asked.state)
     sys.stdout.write(compose.shown(plan))
     return 0
 

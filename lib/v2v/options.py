@@ -71,6 +71,16 @@ MaxSize = Annotated[
         "--max-size", metavar="SIZE", help="Unpack no more than SIZE (20G) of a source."
     ),
 ]
+Sources = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="SOURCE...", help="Descriptions, disks, folders, URLs."),
+]
+SourcesFrom = Annotated[
+    str,
+    typer.Option(
+        "--sources-from", metavar="FILE", help="Take SOURCEs from FILE too, one a line."
+    ),
+]
 AllowUrl = Annotated[
     list[str] | None,
     typer.Option("--allow-url", metavar="URL", help="Let files below URL be fetched."),
@@ -127,6 +137,17 @@ def reach(
 
     try:
         means.use(means.given(password, tls, folders or (), check=check))
+    except Problem as e:
+        raise typer.BadParameter(f"{e.message}; {e.remedy}".removesuffix("; ")) from e
+
+
+def sources(given: list[str] | None, file: str) -> tuple[str, ...]:
+    """Return the sources *given* and those in *file*.  Raises BadParameter: none."""
+    from v2v import named_sources
+    from v2v.errors import Problem
+
+    try:
+        return named_sources.named(given or (), file)
     except Problem as e:
         raise typer.BadParameter(f"{e.message}; {e.remedy}".removesuffix("; ")) from e
 

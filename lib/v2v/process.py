@@ -81,12 +81,14 @@ def run(
     return done
 
 
-def filtered(command: Sequence[str], data: bytes, most: int) -> bytes:
+def filtered(
+    command: Sequence[str], data: bytes, most: int, *, within: Sequence[str] = ()
+) -> bytes:
     """Return what *command* makes of *data*, which may be at most *most* bytes.
 
-    For programs that unpack what is hostile.  Raises as run does.
+    For programs that unpack what is hostile.  ``within`` and errors are as for run.
     """
-    limited = ["prlimit", f"--fsize={most}", *command]
+    limited = ["prlimit", f"--fsize={most}", *within, *command]
     with tempfile.TemporaryFile() as before, tempfile.TemporaryFile() as after:
         before.write(data)
         before.seek(0)
@@ -124,13 +126,19 @@ def _begun(
     )
 
 
-def output(command: Sequence[str], stdin: IO[bytes], most: int) -> Iterator[bytes]:
+def output(
+    command: Sequence[str],
+    stdin: IO[bytes],
+    most: int,
+    *,
+    within: Sequence[str] = (),
+) -> Iterator[bytes]:
     """Yield what *command* makes of the file *stdin*, at most *most* bytes at once.
 
-    Raises as run does, after all that it wrote.
+    ``within`` is as for run.  Raises as run does, after all that it wrote.
     """
     with tempfile.TemporaryFile() as said:
-        child = _begun(command, stdin, subprocess.PIPE, said)
+        child = _begun([*within, *command], stdin, subprocess.PIPE, said)
         assert child.stdout
         try:
             while data := child.stdout.read(most):

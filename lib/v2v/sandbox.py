@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Shut in the programs of qemu that read what is hostile.
+"""Shut in the programs that read what is hostile: those of qemu, and what fetches.
 
 What we give to qemu has been looked into (v2v.formats), and qemu is still a large
 parser of hostile bytes, which has been made to open other files of the host (that
@@ -8,7 +8,9 @@ programs, the files of its block graph, and no network unless the graph has an
 address there; and under prlimit(1).  Only ``qemu-img create`` does without: it reads
 nothing.
 
-The files are read off the graph itself, so there is no second list to keep.
+The files are read off the graph itself, so there is no second list to keep.  What
+fetches and unpacks (nbdkit, curl, zstd ...) says itself what it needs.  nbdfuse(1) must
+mount where we see it, which takes the rights that walls take away: it has limits alone.
 """
 
 from __future__ import annotations
@@ -60,6 +62,8 @@ class _Reach:
     files: dict[Path, bool] = field(default_factory=dict)  # and whether it writes
     network: bool = False
     nodes: int = 0
+    # Bytes that it may keep in a /tmp of its own.
+    scratch: int = 0
 
     def add(self, path: str | Path, *, write: bool = False) -> None:
         """Let *path* be read; if it is to be written at any place, also that."""
@@ -101,6 +105,38 @@ def walls(
     return [*limits, *_confined(program, reach)]
 
 
+def helper(
+    program: str,
+    *,
+    reads: Iterable[Path] = (),
+    network: bool = False,
+    scratch: int = 0,
+    most: int = _SAID,
+) -> list[str]:
+    """Return the argv that runs *program*, which is none of qemu, and shuts it in.
+
+    It can read *reads*, files and folders with all that is in them; those that are not
+    there do not matter.  ``scratch``: bytes that it may keep for itself; ``most``: if
+    none, those that it may say.  Raises as walls does.
+    """
+    reach = _Reach(network=network, scratch=scratch)
+    for path in reads:
+        reach.add(path)
+    limits = limited(most=None if scratch else most)
+    if shutil.which(program) is None or not usable():
+        return limits
+    return [*limits, *_confined(program, reach)]
+
+
+def limited(*, most: int | None = _SAID) -> list[str]:
+    """Return the argv of limits alone, for what cannot be shut in.
+
+    ``most``: bytes that it may say; None: it may write.
+    """
+    words = ["prlimit", f"--data={_MEMORY}", "--core=0"]
+    return words if most is None else [*words, f"--fsize={most}"]
+
+
 def inherited() -> dict[str, str]:
     """Return the environment of our own commands: they need not say again what we did.
 
@@ -129,7 +165,7 @@ def usable() -> bool:
                 "install bubblewrap, and let this user make namespaces",
             ) from e
         log.warning(
-            "host: warning: qemu runs without a sandbox, with limits only: %s",
+            "host: warning: programs run without a sandbox, with limits only: %s",
             e.message,
         )
         return False
@@ -222,6 +258,9 @@ def _confined(program: str, reach: _Reach) -> list[str]:
     for device in _DEVICES:
         words += ["--dev-bind", device, device]
     words += _folder(reach)
+    if reach.scratch:
+        words += ["--size", str(reach.scratch), "--tmpfs", "/tmp"]
+        words += ["--setenv", "TMPDIR", "/tmp"]
     for path, write in sorted(_few(reach.files).items()):
         words += _file(path, write=write)
     return [*words, "--remount-ro", "/", "--"]

@@ -3,20 +3,31 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import hashlib
 import io
 import json
+import lzma
 import tarfile
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from threading import Event
 
 import plausible_vm
 from any_input import gives_a_document_or_one_line
 from v2v import formats, paths, sources, stream
 from v2v.document import Layer, decode
-from v2v.sources import Request
+from v2v.errors import SourceError
+from v2v.mapping import vmfs, xvasums
+from v2v.ovf import certificate, manifest, package
+from v2v.servers import nbd
+from v2v.sources import Request, hdd
+from v2v.views import packings, sizes, unpacking, urls
 from writers import hyperv_xml, parallels, vmcx, xva
 
 KIB = 2**10
@@ -63,6 +74,54 @@ def _image(format: str) -> Callable[[Path], None]:
 def _record(path: Path) -> None:
     for line in path.read_bytes().decode("utf-8", "replace").splitlines()[:10]:
         decode(stream.parse(line))
+
+
+def _text(parse: Callable[[bytes], object]) -> Callable[[Path], None]:
+    def read(path: Path) -> None:
+        parse(path.read_bytes())
+
+    return read
+
+
+def _certificate(path: Path) -> None:
+    """Verify the signature *path* of a package that lies beside it."""
+    ovf, listed = path.with_suffix(".ovf"), path.with_suffix(".mf")
+    if not listed.exists():
+        ovf.write_bytes(_OVF)
+        listed.write_text(f"SHA256(a.ovf)= {hashlib.sha256(_OVF).hexdigest()}\n")
+    signed = package.Folder(path=ovf)
+    digests, _ = manifest.listed(signed, [])
+    list(certificate.verify(signed, certificate.ANYBODY, digests, []))
+
+
+def _delta(path: Path) -> None:
+    if found := vmfs.mapped(path):
+        list(islice(found.pieces(), _MOST_PIECES))
+
+
+def _sums(path: Path) -> None:
+    xvasums.verify(path, "Ref:1", Event())
+
+
+def _packed(path: Path) -> None:
+    part = formats.part(path)
+    packing = packings.of_member(part)
+    sizes.declared(path, packing)
+    made = path.with_name("unpacked")
+    made.unlink(missing_ok=True)
+    unpacking.unpack(part, packing, made, 2**24)
+
+
+def _address(path: Path) -> None:
+    text = path.read_bytes().decode("utf-8", "replace")
+    nbd.parse(text.partition("\n")[0])
+    base = urls.parse("https://host/folder/a.ova")
+    urls.shown(text)
+    for take in (urls.parse, urls.folder, partial(urls.joined, base)):
+        try:
+            take(text).shown()
+        except SourceError as e:
+            assert "\n" not in e.message
 
 
 def _initramfs(path: Path) -> None:
@@ -160,11 +219,29 @@ _VM = {
     "source": {"kind": "vmx", "location": "/a.vmx"},
 }
 
+
+def _zip(method: int, streamed: bool = False) -> bytes:
+    """Return an archive with an OVF and a disk; *streamed*: sizes behind the data."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", method) as made:
+        made.writestr("a.ovf", _OVF)
+        made.writestr("a.img", bytes(1024))
+    data = bytearray(out.getvalue())
+    if streamed:
+        entry = data.index(b"PK\1\2")
+        data[entry + 8] |= 8
+        data[6] |= 8
+    return bytes(data)
+
+
 TARGETS = {
     "vmx": Target(name="a.vmx", read=_source("vmx"), seeds=(_VMX,), corpus="vmx/*"),
     "ovf": Target(name="a.ovf", read=_source("ovf"), seeds=(_OVF,), corpus="ovf/*"),
     "ova": Target(
         name="a.ova", read=_source("ovf"), seeds=(b"a.ovf".ljust(1536, b"\0"),)
+    ),
+    "zip": Target(
+        name="a.zip", read=_source("ovf"), seeds=(_zip(0), _zip(8), _zip(8, True))
     ),
     "libvirt": Target(
         name="a.xml", read=_source("libvirtxml"), seeds=(_DOMAIN,), corpus="libvirt/*"
@@ -187,7 +264,7 @@ TARGETS = {
         seeds=(b"<ParallelsVirtualMachine/>", parallels.write(_ON_MAC)),
         corpus="parallels/*",
     ),
-    "bundle": Target(
+    "parallels-disk": Target(
         name="DiskDescriptor.xml",
         read=_source("parallels"),
         seeds=(_BUNDLE,),
@@ -251,6 +328,72 @@ TARGETS = {
         name="a.hds",
         read=_image("parallels"),
         seeds=(b"WithouFreSpacExt".ljust(1024, b"\0"),),
+    ),
+    "disk": Target(
+        name="a.img",
+        read=_source("disk"),
+        seeds=(bytes(512) + b"EFI PART".ljust(1536, b"\0"), b"QFI\xfb\0\0\0\2"),
+    ),
+    "bundle": Target(
+        name="DiskDescriptor.xml",
+        read=_text(lambda data: hdd.parse(data, "DiskDescriptor.xml")),
+        seeds=(
+            (
+                b"<Parallels_disk_image><StorageData><Storage><Image><GUID>{5fbaabe3-6958-"
+                b"40ff-92a7-860e329aab41}</GUID><Type>Plain</Type><File>a</File></Image>"
+                b"</Storage></StorageData></Parallels_disk_image>"
+            ),
+        ),
+    ),
+    "xva-folder": Target(
+        name="ova.xml",
+        read=_source("xva"),
+        seeds=(b"<appliance version='0.1'><vm name='a'/></appliance>",),
+    ),
+    "xva-sums": Target(
+        name="b.xva",
+        read=_sums,
+        seeds=(b"Ref:1/00000000.checksum".ljust(1536, b"\0"),),
+    ),
+    "manifest": Target(
+        name="a.mf",
+        read=_text(manifest.parse),
+        seeds=(b"SHA256(a.ovf)= 00\nSHA1 (b)=11\n",),
+    ),
+    "certificate": Target(
+        name="a.cert",
+        read=_certificate,
+        seeds=(
+            (
+                b"SHA256(a.mf)= 00\n-----BEGIN CERTIFICATE-----\nAA==\n"
+                b"-----END CERTIFICATE-----\n"
+            ),
+        ),
+    ),
+    "delta": Target(
+        name="a-delta.vmdk",
+        read=_delta,
+        seeds=(
+            b"COWD\1\0\0\0\3\0\0\0\0\x10\0\0\1\0\0\0\4\0\0\0\1\0\0\0".ljust(
+                8192, b"\0"
+            ),
+            b"\xbe\xba\xfe\xca\0\0\0\0\1\0\0\0\2\0\0\0".ljust(8192, b"\0"),
+        ),
+    ),
+    "packed": Target(
+        name="a.packed",
+        read=_packed,
+        seeds=(gzip.compress(b"a"), bz2.compress(b"a"), lzma.compress(b"a")),
+    ),
+    "address": Target(
+        name="address",
+        read=_address,
+        seeds=(
+            b"https://user@host:8/a/b.ova?sig=1#x",
+            b"nbd+unix:///x?socket=/run/x",
+            b"s3://bucket/key",
+            b"ssh://user@[::1]:22/a",
+        ),
     ),
     "record": Target(name="a.json", read=_record, seeds=(json.dumps(_VM).encode(),)),
     "initramfs": Target(

@@ -244,6 +244,13 @@ def _end_of_one(entry: int, header: _Header) -> int:
     return at + header.cluster if at else 0
 
 
+def severed(image: Part) -> bytes:
+    """Return how *image* begins if it is to name no backing file: one sector."""
+    head = image.read(0, 512)
+    # Offset and length of the name.
+    return head[:8] + bytes(12) + head[20:]
+
+
 def _end_of_parts(entries: array[int], header: _Header) -> Iterator[int]:
     """Yield where each cluster of 32 parts ends: after the last one that is there."""
     for entry, parts in zip(entries[::2], entries[1::2], strict=True):

@@ -40,6 +40,8 @@ class Mapped:
     What no piece covers is the parent's, or zeroes if there is none.  ``pieces``
     raises SourceError for a table that is broken.  ``label`` tells apart what one file
     holds.  ``others`` are more files, behind ``file`` as ``places`` has it.
+    ``grain``: where pieces begin in the disk are multiples of it, and in the
+    file such behind one and the same remainder: then their map is the smaller.
     """
 
     file: Path
@@ -47,6 +49,7 @@ class Mapped:
     pieces: Callable[[], Iterator[Piece]]
     label: str = ""
     others: tuple[Path, ...] = ()
+    grain: int = SECTOR
 
     @property
     def files(self) -> tuple[Path, ...]:

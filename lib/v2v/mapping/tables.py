@@ -6,6 +6,7 @@ its size, and the pieces of a container begin at any sector of it.  So there is 
 layer for each remainder, in which the container is shifted into place, and each is
 the backing file of the next.  What is no whole cluster goes to a layer whose
 clusters are single sectors; of a disk too large for that, it is copied (copies).
+Of a container that is made of large blocks, the clusters are as large (its grain).
 
 An external data file (qcow2's own) would be simpler, but each cluster must lie at
 its own place there.  Instead a descriptor of FLAT extents, as VMDK has them, strings
@@ -32,7 +33,9 @@ from v2v.mapping.pieces import SECTOR, Mapped, Piece, merged, places
 # its level 1 table (32 MiB): clusters of n bytes are enough for n * n * 2**19.
 _COARSE, _WIDE, _FINE = 4096, 16384, SECTOR
 _MAX_LEVEL1 = 2**22
-# The header and an empty refcount table.  Data begin behind it, well aligned.
+_MAX_CLUSTER = 2**21  # of qcow2
+# The header and an empty refcount table, a cluster each.  Data begin behind them, well
+# aligned.
 _HEAD = 65536
 # Bounds our tables: to 2 GiB.  No disk that is not made to harm has as many.
 _MAX_CLUSTERS = 2**28
@@ -48,6 +51,11 @@ class _Kind:
     cluster: int
     shift: int
 
+    @property
+    def head(self) -> int:
+        """The length of what is in front of the data."""
+        return max(_HEAD, 2 * self.cluster)
+
 
 class _Layer:
     """The files of one layer while they are written.  Pieces come in order."""
@@ -61,8 +69,8 @@ class _Layer:
         folder.mkdir()
         cluster = kind.cluster
         self.starts = starts
-        data = rounded(max(0, starts[-1] - kind.shift), _HEAD)
-        self.base = _HEAD + data  # of the tables, in what qemu sees
+        data = rounded(max(0, starts[-1] - kind.shift), kind.head)
+        self.base = kind.head + data  # of the tables, in what qemu sees
         self.per_table = cluster // 8
         self.level1 = array("Q", bytes(8 * -(-self.size // (cluster * self.per_table))))
         self.level2 = array("Q")
@@ -77,7 +85,7 @@ class _Layer:
         first, count = piece.at // cluster, -(-piece.length // cluster)
         entry = _ZERO
         if piece.where is not None:
-            entry = _HEAD + piece.where - self.kind.shift
+            entry = self.kind.head + piece.where - self.kind.shift
         step = cluster if piece.where is not None else 0
         while count:
             number, index = divmod(first, self.per_table)
@@ -95,7 +103,8 @@ class _Layer:
     def close(self) -> None:
         """Finish the files."""
         self._flush()
-        self._describe(self.base - _HEAD, rounded(self.tables.tell(), _HEAD))
+        data, own = self.base - self.kind.head, rounded(self.tables.tell(), _HEAD)
+        self._describe(data, own)
         self.tables.seek(0)
         _swapped(self.level1).tofile(self.tables)
         self.shut()
@@ -117,16 +126,18 @@ class _Layer:
             *(b"QFI\xfb", 3, 0, 0, bits, self.size, 0, len(self.level1), self.base),
             *(self.kind.cluster, 1, 0, 0, 0, 0, 0, 4, 104),
         )
-        (self.folder / "head").write_bytes(header.ljust(_HEAD, b"\0"))
-        for number, file in enumerate(data):
-            (self.folder / _data(number)).symlink_to(file)
+        with (self.folder / "head").open("wb") as file:
+            file.write(header)
+            file.truncate(self.kind.head)
+        for number, path in enumerate(data):
+            (self.folder / _data(number)).symlink_to(path)
 
     def _describe(self, data: int, own: int) -> None:
         """Write the descriptor that strings all together; lengths in bytes."""
         lines = [
             *("# Disk DescriptorFile", "version=1", "CID=fffffffe"),
             *("parentCID=ffffffff", 'createType="twoGbMaxExtentFlat"'),
-            f'RW {_HEAD // SECTOR} FLAT "head" 0',
+            f'RW {self.kind.head // SECTOR} FLAT "head" 0',
             *self._extents(data),
             f'RW {own // SECTOR} FLAT "tables" 0',
         ]
@@ -175,7 +186,7 @@ def write(mapped: Mapped, folder: Path, *, parent: bool) -> None:
                 files.callback(layers[kind].shut)
             layers[kind].add(part)
         if not layers:
-            kind = _Kind(_coarse(mapped.size), 0)
+            kind = _Kind(_coarse(mapped), 0)
             layers[kind] = _begun(mapped, folder, kind, starts)
         for layer in layers.values():
             layer.close()
@@ -188,7 +199,7 @@ def _bounded(
 
     Raises SourceError if they are more than a file of *end* bytes can hold.
     """
-    coarse = _coarse(mapped.size)
+    coarse = _coarse(mapped)
     clusters = data = 0
     for piece in merged(_ordered(mapped, end)):
         if piece.where is None and not parent:
@@ -201,11 +212,12 @@ def _bounded(
             yield kind, part
 
 
-def _coarse(size: int) -> int:
-    for cluster in (_COARSE, _WIDE):
-        if size <= cluster * (cluster // 8) * _MAX_LEVEL1:
+def _coarse(mapped: Mapped) -> int:
+    for cluster in (max(_COARSE, min(mapped.grain, _MAX_CLUSTER)), _WIDE):
+        if mapped.size <= cluster * (cluster // 8) * _MAX_LEVEL1:
             return cluster
-    raise ValueError(f"a disk of {size} bytes")  # formats.MAX_SIZE is half of that
+    # formats.MAX_SIZE is half of that
+    raise ValueError(f"a disk of {mapped.size} bytes")
 
 
 def _begun(

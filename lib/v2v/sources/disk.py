@@ -8,6 +8,7 @@ alone proves nothing: a guest can write one into its raw disk.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
 import struct
@@ -17,9 +18,18 @@ from functools import partial
 from pathlib import Path
 
 from v2v import formats, paths
-from v2v.document import VM, Disk, Finding, Firmware, Format, Source, disk_id
+from v2v.document import (
+    VM,
+    BlockSize,
+    Disk,
+    Finding,
+    Firmware,
+    Format,
+    Source,
+    disk_id,
+)
 from v2v.errors import SourceError
-from v2v.formats import Strung
+from v2v.formats import Strung, raw
 from v2v.sources import Request, bare, filesystem, images, mistaken, split, vmdkpart
 
 SUFFIXES: dict[str, Format] = {
@@ -34,7 +44,7 @@ SUFFIXES: dict[str, Format] = {
 }
 RAW_SUFFIXES = (".img", ".raw", ".bin")
 _PACKED = (".gz", ".xz", ".zst", ".bz2", ".lz4", ".zip", ".7z", ".rar", ".tar")
-_SECTOR, _LARGE_SECTOR = 512, 4096
+_BLKSSZGET = 0x1268  # linux/fs.h
 _GPT = b"EFI PART"
 # Partition types: UEFI's own partition, and the place of GRUB for a BIOS.
 _ESP = uuid.UUID("c12a7328-f81f-11d2-ba4b-00a0c93ec93b")
@@ -67,16 +77,18 @@ def read(request: Request) -> Iterator[VM]:
         # /dev/vg/lv holds for longer than the /dev/dm-3 behind it.
         layer = layer.having(path=str(path))
     name = disk_id(0)
+    sector = _block_size(real, image) if format == "raw" else image.logical_block_size
+    disk = images.held(Disk(id=name, boot=1, logical_block_size=sector), layer, image)
     vm = bare.machine(
         named.stem,
-        Disk(id=name, boot=1, size=image.size, source=layer),
+        disk,
         Source(kind="disk", location=str(pieces.files[0] if pieces else path)),
-        firmware=_firmware(real) if format == "raw" else "bios",
+        firmware=_firmware(real, sector) if format == "raw" else "bios",
         findings=[
             *([pieces.finding(name)] if pieces else ()),
             *_assumed(request, path, name),
             *_in_use(real, name),
-            *(_of_raw(real, place, name) if format == "raw" else ()),
+            *(_of_raw(place, name) if format == "raw" else ()),
             *images.snapshots(place, format, name),
             *images.doubtful(image, real, name),
         ],
@@ -90,10 +102,9 @@ def _assumed(request: Request, path: Path, name: str) -> list[Finding]:
     return [vmdkpart.bare(name, path)] if flat else []
 
 
-def _of_raw(real: Path, place: Path | Strung, name: str) -> list[Finding]:
+def _of_raw(place: Path | Strung, name: str) -> list[Finding]:
     """Return what is amiss with a raw disk, which begins in the file *real*."""
     return [
-        *_large_sectors(real, name),
         *_partition(place, name),
         *_cut_off(place, name),
     ]
@@ -188,27 +199,23 @@ def _in_use(real: Path, name: str) -> list[Finding]:
     return []
 
 
-def _large_sectors(real: Path, name: str) -> list[Finding]:
-    """Return a finding if the partition table is for sectors of 4096 bytes (4Kn).
+def _block_size(real: Path, image: formats.Image) -> BlockSize:
+    """Return of how many bytes the sectors of the disk are.
 
-    It lies in the second sector, and numbers in it count sectors.
+    Without a GPT, a device says it; but not a volume (LVM, ZFS): that was the disk of a
+    VM, which is shown sectors of 512 bytes whatever those of the host are.
     """
+    facts = real.stat()
+    if not stat.S_ISBLK(facts.st_mode) or image.logical_block_size != 512:
+        return image.logical_block_size
     with real.open("rb") as file:
-        head = file.read(_LARGE_SECTOR + 8)
-    if head[_SECTOR : _SECTOR + 8] == _GPT or head[_LARGE_SECTOR:] != _GPT:
-        return []
-    return [
-        Finding(
-            code="disk-sectors",
-            severity="block",
-            message=f"{name}: {real} has a partition table for sectors of 4096 bytes, "
-            "and the new disk has such of 512: no partition would be found",
-            remedy="copy the partitions onto a disk with sectors of 512 bytes; or "
-            "accept it (--allow disk-sectors), and set logical_block_size=4096 "
-            "on the new VM",
-            disk=name,
-        )
-    ]
+        head = file.read(raw.HEAD)
+        (size,) = struct.unpack("i", fcntl.ioctl(file, _BLKSSZGET, bytes(4)))
+    number = f"{os.major(facts.st_rdev)}:{os.minor(facts.st_rdev)}"
+    is_volume = Path(f"/sys/dev/block/{number}/dm").exists() or real.name[:2] == "zd"
+    if raw.block_size(head) or is_volume:
+        return 512
+    return 4096 if size == 4096 else 512
 
 
 def _partition(place: Path | Strung, name: str) -> list[Finding]:
@@ -248,14 +255,17 @@ def _cut_off(place: Path | Strung, name: str) -> list[Finding]:
     ]
 
 
-def _firmware(real: Path) -> Firmware:
-    """Guess from the partition table of a raw disk; BIOS where both would start."""
+def _firmware(real: Path, sector: int) -> Firmware:
+    """Guess from the partition table of a raw disk; BIOS where both would start.
+
+    ``sector`` is the size of its sectors in bytes.
+    """
     with real.open("rb") as file:
-        sectors = file.read(2 * _SECTOR)
-        table = sectors[_SECTOR:]
+        sectors = file.read(2 * sector)
+        table = sectors[sector:]
         if table[:8] == _GPT:
             at, count, size = struct.unpack_from("<QII", table.ljust(88, b"\0"), 72)
-            kinds = _kinds(real, at * _SECTOR, count, size)
+            kinds = _kinds(real, at * sector, count, size)
             return "efi" if _ESP in kinds and _BIOS_BOOT not in kinds else "bios"
     entries = sectors[446:510]
     return "efi" if _MBR_ESP in entries[4::16] else "bios"

@@ -161,4 +161,4 @@ def _examined(
     findings = images.snapshots(file, layer.format, disk.id)
     findings += images.doubtful(image, file, disk.id)
     findings += images.unserved(found, disk.id, places.checked)
-    return disk.having(source=found, size=image.size), findings
+    return images.held(disk, found, image), findings

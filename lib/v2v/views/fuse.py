@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from v2v import process, server
+from v2v import process, sandbox, server
 from v2v.errors import Problem
 
 _DEVICE = Path("/dev/fuse")
@@ -39,19 +39,22 @@ def is_there(*programs: str) -> bool:
     return os.access(_DEVICE, os.R_OK | os.W_OK) and all(map(shutil.which, needed))
 
 
-def mount(command: Sequence[str], path: Path) -> None:
+def mount(command: Sequence[str], path: Path, within: Sequence[str]) -> None:
     """Let *path*, in a folder of this process, be what NBD server *command* serves.
 
-    There must be no such file; other files beside it stay visible.
+    There must be no such file; other files beside it stay visible.  *within* shuts the
+    server in (sandbox.helper).
 
     It stays until this process ends, or leave.  Raises MountError.
     """
     path.parent.mkdir(mode=0o700, exist_ok=True)
     path.touch()  # a "naked" mount lies over a file, not over its folder
     with ExitStack() as parts:
-        uri = parts.enter_context(server.serve(command))
+        uri = parts.enter_context(server.serve(command, within=within))
         # What is read once is not fetched again: a view does not change.
         asked = ["nbdfuse", "-r", "-o", "kernel_cache", str(path), uri]
+        # Within walls it could not mount: limits have to do.
+        asked = [*sandbox.limited(), *asked]
         helper = parts.enter_context(process.companion(asked))
         end = time.monotonic() + _PATIENCE
         while not _appears(path):

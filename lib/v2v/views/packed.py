@@ -12,7 +12,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from v2v import formats
+from v2v import formats, sandbox
 from v2v.document import Finding, Stretch
 from v2v.errors import SourceError
 from v2v.formats import MAX_SIZE, Checked, Part
@@ -45,7 +45,7 @@ def opened(location: str, most: int | None, below: View | None = None) -> View:
         raise SourceError(f"{path} is no packed file", "describe the source again")
     if most is not None and sizes.declared(path, packing) > most:
         raise unpacking.too_large(path, most)
-    held = store.hold(store.key("packed", *_identity(path, below)))
+    held = store.hold(store.key("packed", *identity(path, below)))
     place = held.place(packings.inner(path))
     own = held.folder / str(os.getpid())
     if packing.name == "xz" and (mounted := _in_place(path, own)):
@@ -59,13 +59,13 @@ def member(part: Part, name: str, most: int | None, below: View | None = None) -
     Raises SourceError as opened does.
     """
     packing = packings.of_member(part)
-    identity = _identity(part.path, below)
-    key = store.key("member", part.offset, part.length, *identity)
+    facts = identity(part.path, below)
+    key = store.key("member", part.offset, part.length, *facts)
     view = _unpacked(part, packing, store.hold(key).place(name), most)
     return replace(view, stretch=Stretch(offset=part.offset, length=part.length))
 
 
-def _identity(path: Path, below: View | None) -> tuple[object, ...]:
+def identity(path: Path, below: View | None) -> tuple[object, ...]:
     """Return what tells the file *path* from others, and from what it was before.
 
     One that shows what is at a URL is another file in each process.
@@ -101,7 +101,7 @@ def _in_place(path: Path, folder: Path) -> Path | None:
     limits = (f"xz-max-block={_LARGEST_BLOCK}", f"xz-max-depth={_KEPT_BLOCKS}")
     command = ("nbdkit", "-f", "-r", "--filter=xz", "file", f"file={path}", *limits)
     try:
-        fuse.mount(command, mounted)
+        fuse.mount(command, mounted, sandbox.helper("nbdkit", reads=[path]))
     except fuse.MountError as e:
         log.info("%s cannot be read in place: %s", path, e)
         return None

@@ -218,9 +218,10 @@ def _mounted(found: Found, path: Path) -> bool:
     """Whether *path* shows *found* now."""
     if not found.served or not fuse.is_there():
         return False
-    server = transports.of(found.url).server(found, means.now())
+    transport = transports.of(found.url)
+    server = transport.server(found, means.now())
     try:
-        fuse.mount(server, path)
+        fuse.mount(server, path, transport.walls(means.now()))
     except fuse.MountError as e:
         log.info("%s cannot be read in place: %s", found.url.shown(), e)
         path.unlink(missing_ok=True)

@@ -13,8 +13,9 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import IO, Protocol
 
-from v2v import process
-from v2v.views.packings import Packing
+from v2v import process, sandbox
+from v2v.views import deflated
+from v2v.views.packings import MEMBER, PLAIN, Packing
 
 # Bytes that are read, and given out, at once.
 _PIECE = 2**20
@@ -69,19 +70,35 @@ def pieces(packing: Packing, file: IO[bytes], length: int) -> Iterator[bytes]:
     HostError if a program for it is missing.
     """
     if packing.command:
-        limited = ["prlimit", f"--as={_ADDRESSES}", *packing.command]
+        command = packing.command
+        within = [*sandbox.helper(command[0]), "prlimit", f"--as={_ADDRESSES}"]
         try:
-            yield from process.output(limited, file, _PIECE)
+            yield from process.output(command, file, _PIECE, within=within)
         except process.ToolError as e:
             raise DamagedError(_reason(e.message)) from e
         return
     try:
         stretch = _Stretch(file, length)
+        if packing is PLAIN:
+            yield from _plain(stretch, length)
+            return
+        if packing is MEMBER:
+            yield from deflated.pieces(stretch)
+            return
         yield from _members(_NEW[packing.name], packing.magics, stretch)
     except (zlib.error, OSError, lzma.LZMAError, ValueError) as e:
         if isinstance(e, OSError) and e.errno is not None:
             raise
         raise DamagedError(str(e)) from e
+
+
+def _plain(file: _Source, length: int) -> Iterator[bytes]:
+    while length:
+        data = file.read(min(_PIECE, length))
+        if not data:
+            raise DamagedError("it is cut off")
+        yield data
+        length -= len(data)
 
 
 def _xz() -> _Member:

@@ -3,10 +3,12 @@ import os
 import struct
 import subprocess
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from differencing import whole_vhdx
 from v2v import paths, sources
 from v2v.document import VM, Format
 from v2v.errors import SourceError, UsageError
@@ -179,11 +181,13 @@ def test_a_link_gives_its_name_and_its_target_is_read(tmp_path: Path) -> None:
     assert checked == (store / "0a1b2c").resolve()
 
 
-def gpt(path: Path, *types: str) -> Path:
+def gpt(path: Path, *types: str, sector: int = 512) -> Path:
     """Write a disk with a partition table of *types*."""
     entries = b"".join(uuid.UUID(t).bytes_le + bytes(112) for t in types)
     header = b"EFI PART" + bytes(64) + struct.pack("<QII", 2, len(types), 128)
-    path.write_bytes(bytes(512) + header.ljust(512, b"\0") + entries.ljust(MIB, b"\0"))
+    mbr = bytes(450) + b"\xee" + bytes(59) + b"\x55\xaa"
+    head = mbr.ljust(sector, b"\0") + header.ljust(sector, b"\0")
+    path.write_bytes(head + entries.ljust(MIB, b"\0"))
     return path
 
 
@@ -191,11 +195,13 @@ def gpt(path: Path, *types: str) -> Path:
     ("types", "firmware"),
     [((ESP,), "efi"), ((BIOS_BOOT, ESP), "bios"), ((BIOS_BOOT,), "bios"), ((), "bios")],
 )
+@pytest.mark.parametrize("sector", [512, 4096])
 def test_the_partition_table_gives_a_first_guess_of_the_firmware(
-    tmp_path: Path, types: tuple[str, ...], firmware: str
+    tmp_path: Path, types: tuple[str, ...], firmware: str, sector: int
 ) -> None:
-    vm = read(gpt(tmp_path / "web01.img", *types))
+    vm = read(gpt(tmp_path / "web01.img", *types, sector=sector))
     assert (vm.firmware, vm.firmware_known) == (firmware, False)
+    assert vm.disks[0].logical_block_size == sector
 
 
 def test_a_broken_partition_table_does_not_matter(tmp_path: Path) -> None:
@@ -279,17 +285,63 @@ def test_an_unknown_kind_of_source_is_a_mistake_of_usage() -> None:
         list(sources.read(Request(location="x"), "floppynet"))
 
 
-def test_a_partition_table_for_large_sectors_blocks(tmp_path: Path) -> None:
-    data = bytearray(2**20)
-    data[4096:4104] = b"EFI PART"
+@pytest.mark.parametrize(
+    ("places", "sector"),
+    [((), 512), ((512,), 512), ((4096,), 4096), ((512, 4096), 512)],
+)
+def test_the_place_of_the_partition_table_tells_the_size_of_the_sectors(
+    tmp_path: Path, places: tuple[int, ...], sector: int
+) -> None:
+    data = bytearray(4104)
+    data[450], data[510:512] = 0xEE, b"\x55\xaa"
+    for place in places:
+        data[place : place + 8] = b"EFI PART"
     (tmp_path / "a.img").write_bytes(data)
     (vm,) = sources.read(Request(location=str(tmp_path / "a.img")))
-    (finding,) = vm.findings
-    assert (finding.code, finding.severity) == ("disk-sectors", "block")
-    data[512:520] = b"EFI PART"
+    assert (vm.disks[0].logical_block_size, vm.findings) == (sector, ())
+
+
+@pytest.mark.parametrize(("type", "signature"), [(7, b"\x55\xaa"), (0xEE, b"\0\0")])
+def test_no_partition_table_is_seen_where_the_mbr_says_of_none(
+    tmp_path: Path, type: int, signature: bytes
+) -> None:
+    data = bytearray(4104)
+    data[4096:] = b"EFI PART"
+    data[450], data[510:512] = type, signature
     (tmp_path / "a.img").write_bytes(data)
-    (vm,) = sources.read(Request(location=str(tmp_path / "a.img")))
-    assert vm.findings == ()
+    assert read(tmp_path / "a.img").disks[0].logical_block_size == 512
+
+
+@pytest.fixture
+def large_sectors(tmp_path: Path) -> Iterator[Path]:
+    """A block device with sectors of 4096 bytes and no partition table."""
+    if os.geteuid() != 0 or not Path("/dev/loop-control").exists():
+        pytest.skip("needs root and loop devices")
+    (tmp_path / "raw").write_bytes(bytes(MIB))
+    command = "losetup --find --show --sector-size 4096"
+    made = subprocess.run(
+        [*command.split(), tmp_path / "raw"], check=False, capture_output=True
+    )
+    if made.returncode:
+        pytest.skip(f"no loop device: {made.stderr.decode()}")
+    device = Path(made.stdout.decode().strip())
+    yield device
+    subprocess.run(["losetup", "--detach", str(device)], check=True)
+
+
+def test_a_device_tells_its_sectors_but_its_partition_table_first(
+    large_sectors: Path, tmp_path: Path
+) -> None:
+    assert read(large_sectors).disks[0].logical_block_size == 4096
+    table = gpt(tmp_path / "table", ESP).read_bytes()[: 256 * 1024]
+    with large_sectors.open("r+b") as device:
+        device.write(table)
+    assert read(large_sectors).disks[0].logical_block_size == 512
+
+
+def test_a_vhdx_tells_its_sectors(tmp_path: Path) -> None:
+    whole_vhdx(tmp_path / "a.vhdx", bytes(MIB), 4096)
+    assert read(tmp_path / "a.vhdx").disks[0].logical_block_size == 4096
 
 
 MAGICS = {

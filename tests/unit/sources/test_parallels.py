@@ -464,6 +464,7 @@ def test_any_value_gives_a_document_or_one_line(
 CORPUS = Path(__file__).parents[4] / "shared" / "corpus" / "expected.json"
 
 
+@pytest.mark.report("https://github.com/NickSmet/PRV")
 def test_the_corpus_is_read_as_expected(shared: Path) -> None:
     known = json.loads(CORPUS.read_text())
     names = [name for name in known if name.startswith("parallels/")]

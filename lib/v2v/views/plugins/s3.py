@@ -48,15 +48,34 @@ def config_complete() -> None:
 
 def open(readonly: bool) -> Object:
     """Return the object, after a look at it."""
-    timeouts = Config(connect_timeout=30, read_timeout=60, retries={"max_attempts": 3})
     try:
-        client = boto3.client(
-            "s3", endpoint_url=os.environ.get("AWS_ENDPOINT_URL"), config=timeouts
-        )
-        facts = client.head_object(Bucket=_settings["bucket"], Key=_settings["key"])
+        client = _client()
+        facts = _facts(client)
     except (BotoCoreError, ClientError, ValueError) as e:
         raise _told(e) from e
     return Object(client=client, size=facts["ContentLength"], tag=facts["ETag"])
+
+
+def _client() -> Any:
+    # boto3 knows these variables itself from 1.28 on; Debian 12 has 1.26.
+    names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+    endpoint = next((url for name in names if (url := os.environ.get(name))), None)
+    # A bucket is no host in the DNS of whoever runs a service of their own.
+    style = {"s3": {"addressing_style": "path"}} if endpoint else {}
+    retries = {"max_attempts": 3}
+    settings = Config(connect_timeout=30, read_timeout=60, retries=retries, **style)
+    return boto3.client("s3", endpoint_url=endpoint, config=settings)
+
+
+def _facts(client: Any) -> Any:
+    """Return what HEAD says of the object; for its errors, which have no text, ask
+    for the first byte."""
+    place = {"Bucket": _settings["bucket"], "Key": _settings["key"]}
+    try:
+        return client.head_object(**place)
+    except ClientError:
+        client.get_object(**place, Range="bytes=0-0")
+        raise
 
 
 def get_size(found: Object) -> int:

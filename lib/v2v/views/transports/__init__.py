@@ -28,6 +28,10 @@ class Transport(Protocol):
         """Return the argv of an NBD server of *found*, without a secret in it."""
         ...
 
+    def walls(self, means: Means) -> list[str]:
+        """Return the argv that shuts such a server in."""
+        ...
+
     def pieces(self, found: Found, means: Means, start: int) -> Iterator[bytes]:
         """Yield what *found* holds from byte *start* on, at most 1 MiB at once.
 

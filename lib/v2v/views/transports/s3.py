@@ -7,16 +7,24 @@ AWS_ACCESS_KEY_ID ...; AWS_ENDPOINT_URL leads to another server than AWS's.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from v2v.errors import HostError, SourceError
 from v2v.views.means import Means
 from v2v.views.transports import nbdkit
+from v2v.views.transports.authorities import AUTHORITIES
 from v2v.views.transports.found import BrokenOffError, Found
 from v2v.views.urls import Url
 
 _SCRIPT = Path(__file__).parents[1] / "plugins" / "s3.py"
+# What names a file, or a folder, for boto3.
+_FILES = (
+    *("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_WEB_IDENTITY_TOKEN_FILE"),
+    *("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "AWS_DATA_PATH", "AWS_CA_BUNDLE"),
+    "REQUESTS_CA_BUNDLE",
+)
 _LACKING = ("cannot open plugin", "No module named")
 # What the plugin says first: the code of the service, or the name of boto3's error.
 _MISSING = ("404", "NoSuchKey")
@@ -25,6 +33,11 @@ _REASONS = {
     "AccessDenied": "the service refuses to give it",
     "NoSuchBucket": "there is no such bucket",
     "NoCredentialsError": "there are no credentials",
+    "PartialCredentialsError": "the credentials are not whole",
+    "ProfileNotFound": "there is no such profile",
+    "NoRegionError": "no region is named",
+    "ExpiredToken": "the credentials have expired",
+    "SSLError": "the service's certificate is not trusted",
     "InvalidAccessKeyId": "the service does not know the access key",
     "SignatureDoesNotMatch": "the service does not know the secret key",
     "EndpointConnectionError": "the service cannot be reached",
@@ -39,7 +52,7 @@ _REMEDY = (
 def look(url: Url, means: Means) -> Found | None:
     """See Transport.  Raises HostError if this host has no boto3."""
     try:
-        size = nbdkit.size(plugin(url))
+        size = nbdkit.size(plugin(url), walls(means))
     except nbdkit.RefusedError as e:
         code = _code(e.text)
         if code in _MISSING:
@@ -70,8 +83,19 @@ def server(found: Found, means: Means) -> list[str]:
     return nbdkit.command(plugin(found.url))
 
 
+def walls(means: Means) -> list[str]:
+    """See Transport: what boto3 reads, in the user's home and as the environment says.
+
+    boto3 itself may be in the home as well.
+    """
+    home = Path.home()
+    named = [Path(text) for name in _FILES if (text := os.environ.get(name))]
+    own = [home / ".aws", home / ".local" / "lib"]
+    return nbdkit.walls(_SCRIPT, *AUTHORITIES, *own, *named)
+
+
 def pieces(found: Found, means: Means, start: int) -> Iterator[bytes]:
     """See Transport."""
     if start:
         raise BrokenOffError("nbdcopy goes on by itself, or not at all")
-    yield from nbdkit.pieces(plugin(found.url))
+    yield from nbdkit.pieces(plugin(found.url), walls(means))

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from v2v.errors import SourceError
 from v2v.views.means import Means
-from v2v.views.transports import nbdkit
+from v2v.views.transports import nbdkit, sshfiles
 from v2v.views.transports.found import BrokenOffError, Found
 from v2v.views.urls import Url
 
@@ -74,7 +74,7 @@ _REASONS = (
 def look(url: Url, means: Means) -> Found | None:
     """See Transport."""
     try:
-        size = nbdkit.size(plugin(url, means))
+        size = nbdkit.size(plugin(url, means), walls(means))
     except nbdkit.RefusedError as e:
         if any(reason in e.text for reason in _MISSING):
             return None
@@ -101,11 +101,17 @@ def server(found: Found, means: Means) -> list[str]:
     return nbdkit.command(plugin(found.url, means))
 
 
+def walls(means: Means) -> list[str]:
+    """See Transport."""
+    password = [means.password] if means.password else []
+    return nbdkit.walls(*sshfiles.needed(os.environ.get(CONFIG)), *password)
+
+
 def pieces(found: Found, means: Means, start: int) -> Iterator[bytes]:
     """See Transport."""
     if start:
         raise BrokenOffError("nbdcopy goes on by itself, or not at all")
-    yield from nbdkit.pieces(plugin(found.url, means))
+    yield from nbdkit.pieces(plugin(found.url, means), walls(means))
 
 
 def refused(url: Url, e: nbdkit.RefusedError) -> SourceError:

@@ -17,12 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from v2v import process
+from v2v import process, sandbox
 from v2v.errors import SourceError
 from v2v.views import means as means_
 from v2v.views import urls
 from v2v.views.means import Means
 from v2v.views.transports import nbdkit
+from v2v.views.transports.authorities import AUTHORITIES
 from v2v.views.transports.found import BrokenOffError, Found
 from v2v.views.urls import Url
 
@@ -42,6 +43,9 @@ _REASONS = {
     7: ("the server refuses the connection", "check the port, and that it runs"),
     28: ("the server gives no answer", "check the name, and the firewalls between"),
 }
+_CHANGED = re.compile(r"error: 412\b")
+# RFC 9110, 8.8.3: not a weak one, which tells nothing of the bytes.
+_ETAG = re.compile(r'"[!#-~]{1,200}"')
 _UNTRUSTED = (35, 58, 60, 77, 83)
 
 
@@ -94,6 +98,7 @@ def _requested(url: Url, means: Means, extra: list[str]) -> _Answer:
     text = config(url, means, [*extra, *wanted, f"max-time = {_ANSWER}"])
     done = process.run(
         ["curl", "-q", "--config", "-"],
+        within=sandbox.helper("curl", reads=_reads(means), network=True),
         stdin=text.encode(),
         seconds=_ANSWER + _CONNECT,
         ok=range(127),
@@ -231,6 +236,8 @@ def server(found: Found, means: Means) -> list[str]:
             words.append("sslverify=false")
         if authority := _authority(means):
             words.append(f"cainfo={authority}")
+    if condition := _condition(found):
+        words.append(f"header={condition}")
     if url.user:
         words.append(f"user={url.user}")
     if password := _password(url, means):
@@ -238,9 +245,31 @@ def server(found: Found, means: Means) -> list[str]:
     return nbdkit.command(words)
 
 
+def walls(means: Means) -> list[str]:
+    """See Transport."""
+    password = [means.password] if means.password else []
+    return nbdkit.walls(*_reads(means), *password)
+
+
+def _reads(means: Means) -> list[Path]:
+    """Return the files that tell whom to trust."""
+    authority = _authority(means)
+    return [*AUTHORITIES, *([authority] if authority else [])]
+
+
+def _condition(found: Found) -> str:
+    """Return the header that has the server refuse what is not *found* any more.
+
+    Or nothing: a part of one file and a part of another would make no disk.
+    """
+    return f"If-Match: {found.mark}" if _ETAG.fullmatch(found.mark) else ""
+
+
 def pieces(found: Found, means: Means, start: int) -> Iterator[bytes]:
     """See Transport."""
     extra = ["fail", "speed-limit = 1", f"speed-time = {_STALLED}"]
+    if condition := _condition(found):
+        extra.append(f"header = {quoted(condition)}")
     if start:
         extra.append(f"continue-at = {start}")
     with tempfile.TemporaryFile() as text:
@@ -248,11 +277,16 @@ def pieces(found: Found, means: Means, start: int) -> Iterator[bytes]:
         text.seek(0)
         try:
             asked = ["curl", "-q", "--config", "-"]
-            yield from process.output(asked, text, nbdkit.PIECE)
+            within = sandbox.helper("curl", reads=_reads(means), network=True)
+            yield from process.output(asked, text, nbdkit.PIECE, within=within)
         except process.ToolError as e:
             if _BROKEN_OFF.match(e.message):
                 raise BrokenOffError(e.message.partition(") ")[2]) from e
+            reason = e.message.partition(") ")[2]
+            remedy = "try it with curl"
+            if _CHANGED.search(reason):
+                reason = "it has changed on the server meanwhile"
+                remedy = "run the same command again, once nobody writes it"
             raise SourceError(
-                f"{found.url.shown()} cannot be read: {e.message.partition(') ')[2]}",
-                "try it with curl",
+                f"{found.url.shown()} cannot be read: {reason}", remedy
             ) from e
