@@ -197,6 +197,8 @@ def test_cards_are_in_the_order_of_their_numbers() -> None:
         ("smbios1: serial=QQ==,base64=1", "settings-lost", ": smbios1 serial"),
         ("cipassword: s3cret", "settings-lost", ": cipassword"),
         ("ipconfig0: ip=dhcp", "settings-lost", ": ipconfig0"),
+        ("scsi0: l:a,mbps_rd=10,ssd=1", "settings-lost", ": scsi0 mbps_rd"),
+        ("scsi0: l:a,wwn=0x5000c500a0b1c2d3", "settings-lost", ": scsi0 wwn"),
         ("numa: 1", "numa-lost", "NUMA"),
         ("numa0: cpus=0-1,memory=512", "numa-lost", "NUMA"),
         ("cores: 0", "vcpus-unknown", "processors"),

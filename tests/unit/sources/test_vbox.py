@@ -428,6 +428,19 @@ def test_what_was_set_past_virtualbox_is_told_by_its_name() -> None:
     assert "s3cret" not in vm.model_dump_json()
 
 
+def test_ways_to_reach_the_machine_are_told_as_lost() -> None:
+    rule = '<Forwarding name="ssh" proto="1" hostport="2222" guestport="22"/>'
+    cards = (
+        '<Network><Adapter slot="0" enabled="true" MACAddress="080027000001"><NAT>'
+        f"{rule}</NAT></Adapter><Adapter slot='1' enabled='false'><NAT>{rule}</NAT>"
+        "</Adapter></Network>"
+    )
+    vm = parse("", "", f'<RemoteDisplay enabled="true"/>{cards}')
+    assert codes(vm) == ["settings-lost"]
+    assert vm.findings[0].message.endswith(": port forwarding ssh, RemoteDisplay")
+    assert codes(parse("", "", '<RemoteDisplay enabled="false"/>')) == []
+
+
 def test_the_current_snapshot_is_shown() -> None:
     tree = (
         f'<Snapshot uuid="{{{LEAF}}}" name="first"><Snapshots>'
