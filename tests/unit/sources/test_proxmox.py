@@ -326,6 +326,18 @@ def test_volumes_are_found_beside_the_file(tmp_path: Path) -> None:
     assert codes(vm) == []
 
 
+@pytest.mark.parametrize(
+    "place", ["", "100", "images", "images/100", "elsewhere", "images/deeper/100"]
+)
+def test_a_volume_of_files_is_found_where_people_copy_it(
+    tmp_path: Path, place: str
+) -> None:
+    image(tmp_path / place / "a.qcow2")
+    vm = described(tmp_path, "scsi0: local:100/a.qcow2\n")
+    lost = place in ("elsewhere", "images/deeper/100")
+    assert codes(vm) == ["disk-missing"] * lost
+
+
 def test_a_missing_volume_is_a_finding(tmp_path: Path) -> None:
     vm = described(tmp_path, "scsi0: ceph:vm-100-disk-0\n")
     assert codes(vm) == ["disk-missing"]

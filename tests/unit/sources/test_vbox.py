@@ -223,6 +223,17 @@ def test_a_machine_in_a_folder_is_served_from_its_snapshots(tmp_path: Path) -> N
     assert decode(encode_vm(vm)).disks == vm.disks
 
 
+def test_snapshots_that_were_copied_beside_the_machine_are_found(
+    tmp_path: Path,
+) -> None:
+    qemu_img(tmp_path, "create -q -f vmdk base.vmdk 8M")
+    qemu_img(tmp_path, "create -q -f vmdk -F vmdk -b base.vmdk b.vmdk")
+    leaf = hard_disk(CHILD, "Snapshots/b.vmdk", format="VMDK")
+    tree = hard_disk(BASE, "../disks/base.vmdk", leaf, format="VMDK")
+    vm = described(tmp_path, written(tree, controller(attached(CHILD))))
+    assert (codes(vm), vm.disks[0].size) == ([], 8 * MIB)
+
+
 def test_a_chain_that_qemu_would_misread_is_blocked(tmp_path: Path) -> None:
     for name in ("base.vdi", "child.vdi"):
         qemu_img(tmp_path, f"create -q -f vdi {name} 8M")
