@@ -4,6 +4,7 @@
 import random
 import subprocess
 import tarfile
+import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -12,10 +13,12 @@ from pathlib import Path
 
 import archives
 import differencing
+import ovf_package
 import vmfs_delta
+from v2v import formats, sources, views
 from v2v.document import File, Format, Layer
 from v2v.formats import Checked
-from v2v.sources import images
+from v2v.sources import Request, images, ovf, split
 from v2v.sources.images import Part
 
 MIB = 2**20
@@ -176,6 +179,20 @@ def _checkpoint(
     return images.layer(folder / "disk", format, checked)[0]
 
 
+def _large_sectors(folder: Path, data: bytes, checked: Checked) -> Layer:
+    differencing.whole_vhdx(folder / "disk.vhdx", data, 4096)
+    return images.layer(folder / "disk.vhdx", "vhdx", checked)[0]
+
+
+def _large_checkpoint(folder: Path, data: bytes, checked: Checked) -> Layer:
+    """A chain of two with sectors of 4096 bytes."""
+    sectors = sorted({sector // 8 for sector in _SECTORS})
+    below = _below(data, [s * 8 + n for s in sectors for n in range(8)])
+    differencing.whole_vhdx(folder / "base", below, 4096)
+    differencing.vhdx(folder / "disk", data, sectors, folder / "base", ".\\base", 4096)
+    return images.layer(folder / "disk", "vhdx", checked)[0]
+
+
 def _blocks(data: bytes) -> tuple[bytes, bytes]:
     """Return what a child with blocks of 1 MiB has of *data*, and its parent."""
     child, parent = bytearray(len(data)), bytearray(data)
@@ -202,6 +219,74 @@ def _parallels_child(folder: Path, data: bytes, checked: Checked) -> Layer:
     return images.layer(folder / "1.hds", "parallels", checked, backing=backing)[0]
 
 
+def _split_bundle(
+    folder: Path, data: bytes, checked: Checked, *, kinds: str, chain: int = 1
+) -> Layer:
+    """A disk of Parallels in parts, of *kinds* P(lain) and E(xpanding) in turn, each
+    with *chain* images; of the lower ones other bytes must not be seen."""
+    sectors = len(data) // SECTOR
+    step = sectors // len(kinds) + 3
+    borders = [*range(0, sectors, step), sectors]
+    contents = [data]
+    for _ in range(chain - 1):
+        child, parent = _blocks_of(contents.pop(), borders)
+        contents += [child, parent]
+    storages = ""
+    for number, (start, end) in enumerate(pairwise(borders)):
+        images = ""
+        for level, content in enumerate(contents):
+            some = content[start * SECTOR : end * SECTOR]
+            # Only the first image of all can be plain.
+            plain = kinds[number] == "P" and level == chain - 1
+            name = f"{number}.{level}.hds"
+            if plain:
+                (folder / name).write_bytes(some)
+            else:
+                differencing.image(folder / name, some, "parallels")
+            kind = "Plain" if plain else "Compressed"
+            guid = f"{{{level:08}-0000-4000-8000-000000000000}}"
+            images += f"<Image><GUID>{guid}</GUID><Type>{kind}</Type><File>/Users/me/"
+            images += f"x.hdd/{name}</File></Image>"
+        ends = f"<Start>{start}</Start><End>{end}</End>"
+        storages = f"<Storage>{ends}{images}</Storage>{storages}"
+    shots = ""
+    for level in range(chain):
+        guid, above = (
+            f"{{{n:08}-0000-4000-8000-000000000000}}" for n in (level, level + 1)
+        )
+        last = level == chain - 1
+        above = "{00000000-0000-0000-0000-000000000000}" if last else above
+        shots += f"<Shot><GUID>{guid}</GUID><ParentGUID>{above}</ParentGUID></Shot>"
+    top = "<TopGUID>{00000000-0000-4000-8000-000000000000}</TopGUID>"
+    path = folder / "DiskDescriptor.xml"
+    path.write_text(
+        "<Parallels_disk_image><Disk_Parameters><Disk_size>"
+        f"{sectors}</Disk_size></Disk_Parameters><StorageData>{storages}</StorageData>"
+        f"<Snapshots>{top}{shots}</Snapshots></Parallels_disk_image>"
+    )
+    (vm,) = sources.read(sources.Request(location=str(path)))
+    layer = vm.disks[0].source
+    assert layer
+    assert len(layer.parts) == len(kinds) * chain
+    return layer
+
+
+def _blocks_of(data: bytes, borders: list[int]) -> tuple[bytes, bytes]:
+    """Return what a child has of *data*, and what lies below it.
+
+    An expanding image has whole MiB, from the start of its part.
+    """
+    child, parent = bytearray(len(data)), bytearray(data)
+    for start, end in pairwise(borders):
+        for at in range(start * SECTOR, end * SECTOR, 3 * MIB):
+            part = slice(at, min(at + MIB, end * SECTOR))
+            child[part] = data[part]
+            # Zeroes of a child are no block of it: the parent's are seen.
+            if any(data[part]):
+                parent[part] = b"\x5a" * len(data[part])
+    return bytes(child), bytes(parent)
+
+
 def _member(folder: Path, data: bytes, checked: Checked, *, format: Format) -> Layer:
     """A disk in an OVA, behind other members."""
     options = "-o subformat=streamOptimized" if format == "vmdk" else ""
@@ -217,6 +302,44 @@ def _member(folder: Path, data: bytes, checked: Checked, *, format: Format) -> L
         found = tar.getmember("disk")
     part = Part(offset=found.offset_data, length=found.size)
     return images.layer(folder / "a.ova", format, checked, part=part)[0]
+
+
+def _cut(folder: Path, data: bytes, checked: Checked, *, format: Format) -> Layer:
+    """Cut into files, as by split(1), whose borders lie at any byte."""
+    path = folder / f"disk.{format}"
+    path.write_bytes(data)
+    if format != "raw":
+        options = "-o force_size=on" if format == "vpc" else ""
+        differencing.image(path, data, format, options)
+    whole = path.read_bytes()
+    path.unlink()
+    size = len(whole) // 40 + 77
+    for number, at in enumerate(range(0, len(whole), size)):
+        path.with_name(f"{path.name}.{number:03}").write_bytes(whole[at : at + size])
+    pieces = split.of(path.with_name(f"{path.name}.001"))
+    assert pieces
+    place = formats.strung([formats.part(checked(file)) for file in pieces.files])
+    return images.layer(place, format, checked)[0]
+
+
+def _zipped(
+    folder: Path, data: bytes, checked: Checked, *, format: Format, method: int
+) -> Layer:
+    """A disk in an OVA that is a zip archive, with another file behind it."""
+    stated = {"raw": ovf_package.RAW, "vmdk": ovf_package.VMDK}[format]
+    differencing.image(folder / "disk", data, format)
+    if format == "raw":
+        (folder / "disk").write_bytes(data)
+    members = {
+        "a.ovf": ovf_package.one_disk("disk", stated).encode(),
+        "disk": (folder / "disk").read_bytes(),
+        "b.txt": b"x" * 5000,
+    }
+    (folder / "disk").unlink()
+    path = ovf_package.zipped(folder / "a.ova", members, method)
+    vm = views.marked(next(iter(ovf.read(Request(location=str(path))))))
+    assert vm.disks[0].source
+    return vm.disks[0].source
 
 
 def _xva(folder: Path, data: bytes, checked: Checked) -> Layer:
@@ -270,22 +393,48 @@ KINDS = {
     ),
     "vhd dynamic": Kind(make=partial(_image, format="vpc", options="-o force_size=on")),
     "vhd differencing": Kind(make=partial(_checkpoint, format="vpc"), whole=False),
-    # QEMU tells nothing of the holes in a VHDX; qemu-img finds them by reading.
     "vhdx fixed": Kind(
-        make=partial(_image, format="vhdx", options="-o subformat=fixed"), sparse=False
+        make=partial(_image, format="vhdx", options="-o subformat=fixed,block_size=1M")
     ),
-    "vhdx dynamic": Kind(make=partial(_image, format="vhdx"), sparse=False),
-    "vhdx differencing": Kind(
-        make=partial(_checkpoint, format="vhdx"), whole=False, sparse=False
+    "vhdx dynamic": Kind(
+        make=partial(_image, format="vhdx", options="-o block_size=1M")
     ),
+    "vhdx differencing": Kind(make=partial(_checkpoint, format="vhdx"), whole=False),
+    "vhdx 4096": Kind(make=_large_sectors, unit=4096),
+    "vhdx 4096 differencing": Kind(make=_large_checkpoint, unit=4096, whole=False),
     "vdi dynamic": Kind(make=partial(_image, format="vdi")),
     "vdi fixed": Kind(make=partial(_image, format="vdi", options="-o static=on")),
     "vdi differencing": Kind(make=_vdi_child, whole=False),
     "parallels": Kind(make=partial(_image, format="parallels")),
     "parallels delta": Kind(make=_parallels_child, whole=False),
+    "parallels split": Kind(make=partial(_split_bundle, kinds="EEE")),
+    "parallels split, plain": Kind(
+        make=partial(_split_bundle, kinds="PPPP"), sparse=False
+    ),
+    "parallels split, mixed": Kind(
+        make=partial(_split_bundle, kinds="PEEP"), sparse=False
+    ),
+    "parallels split, snapshots": Kind(
+        make=partial(_split_bundle, kinds="EPE", chain=3), whole=False, sparse=False
+    ),
     "ova raw": Kind(make=partial(_member, format="raw"), unit=1, sparse=False),
     "ova vmdk": Kind(make=partial(_member, format="vmdk")),
     "ova qcow2": Kind(make=partial(_member, format="qcow2")),
+    "raw in pieces": Kind(make=partial(_cut, format="raw"), unit=1, sparse=False),
+    "qcow2 in pieces": Kind(make=partial(_cut, format="qcow2")),
+    "vhd in pieces": Kind(make=partial(_cut, format="vpc")),
+    "zip raw": Kind(
+        make=partial(_zipped, format="raw", method=zipfile.ZIP_STORED),
+        unit=1,
+        sparse=False,
+    ),
+    "zip vmdk": Kind(make=partial(_zipped, format="vmdk", method=zipfile.ZIP_STORED)),
+    "zip deflated raw": Kind(
+        make=partial(_zipped, format="raw", method=zipfile.ZIP_DEFLATED), unit=1
+    ),
+    "zip deflated vmdk": Kind(
+        make=partial(_zipped, format="vmdk", method=zipfile.ZIP_DEFLATED)
+    ),
     "xva": Kind(make=_xva, unit=1),
     "vma": Kind(make=_vma, unit=1),
 }

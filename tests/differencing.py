@@ -71,17 +71,45 @@ def _sum(data: bytearray, at: int, length: int, place: int) -> None:
 
 _PARAMETERS = uuid.UUID("caa16737-fa36-4d43-b3b6-33f0aa44e76b").bytes_le
 _PAGE83 = uuid.UUID("beca12ab-b2e6-4523-93ef-c309e000c746").bytes_le
+BLOCK_TABLE = uuid.UUID("2dc27766-f623-4200-9d64-115e9bfd4a08").bytes_le
+_LOGICAL = uuid.UUID("8141bf1d-a96f-4709-ba47-f233a8faab5f").bytes_le
 _LOCATOR = uuid.UUID("a8d35f2d-b30b-454d-abf7-d3d84834ab0c").bytes_le
 
 
+def whole_vhdx(path: Path, content: bytes, sector: int = SECTOR) -> bytearray:
+    """Write a dynamic VHDX with blocks of 1 MiB and the *sector* size, in bytes.
+
+    qemu-img writes none but with sectors of 512 bytes.  Of a disk within one chunk
+    (4096 blocks) nothing but the item that says so differs.
+    """
+    image(path, content, "vhdx", "-o block_size=1M,subformat=dynamic")
+    give_sectors(path, sector)
+    return bytearray(path.read_bytes())
+
+
+def give_sectors(path: Path, sector: int) -> None:
+    """Make the VHDX at *path*, that qemu-img wrote, one with the *sector* size."""
+    with path.open("r+b") as file:
+        data = file.read(8 * MIB)
+        metadata = data.index(b"metadata", MIB)
+        (start,) = struct.unpack_from("<I", data, data.index(_LOGICAL, metadata) + 16)
+        file.seek(metadata + start)
+        file.write(struct.pack("<I", sector))
+
+
 def vhdx(
-    path: Path, content: bytes, changed: Iterable[int], parent: Path, name: str
+    path: Path,
+    content: bytes,
+    changed: Iterable[int],
+    parent: Path,
+    name: str,
+    sector: int = SECTOR,
 ) -> None:
     """Write a child of *parent* that has the sectors *changed* of *content*.
 
     Every block that has some is marked as partly there.
     """
-    data = image(path, content, "vhdx", "-o block_size=1M,subformat=dynamic")
+    data = whole_vhdx(path, content, sector)
     newest = parent.read_bytes()[64 * 1024 : 132 * 1024]
     headers = (newest[:4096], newest[64 * 1024 :])
     linkage = max(headers, key=lambda h: struct.unpack_from("<Q", h, 8))[32:48]
@@ -97,8 +125,10 @@ def vhdx(
     entry = _LOCATOR + struct.pack("<III", at, len(locator), 0)
     data[item : item + len(entry)] = entry
     data[metadata + at : metadata + at + len(locator)] = locator
-    table = _region(data, uuid.UUID("2dc27766-f623-4200-9d64-115e9bfd4a08").bytes_le)
-    _mark_vhdx(data, changed, table, -(-len(content) // MIB))
+    table = _region(data, BLOCK_TABLE)
+    # So many blocks' bits are in one bitmap.
+    entry_at = table + 2**23 * sector // MIB * 8
+    _mark_vhdx(data, changed, (table, entry_at), -(-len(content) // MIB))
     path.write_bytes(data)
 
 
@@ -120,12 +150,16 @@ def _locator(values: dict[str, str]) -> bytes:
 
 
 def _mark_vhdx(
-    data: bytearray, changed: Iterable[int], table: int, blocks: int
+    data: bytearray, changed: Iterable[int], places: tuple[int, int], blocks: int
 ) -> None:
-    """Blocks are of 1 MiB, so a chunk has 4096 of them: more than the disks here."""
+    """*places*: of the block table, and of the first bitmap's entry in it.
+
+    Blocks are of 1 MiB, so a chunk has 4096 of them or more: more than the disks here.
+    """
+    table, entry_at = places
     bitmap = -(-len(data) // MIB) * MIB
     data.extend(bytes(bitmap + MIB - len(data)))
-    struct.pack_into("<Q", data, table + 4096 * 8, bitmap | 6)
+    struct.pack_into("<Q", data, entry_at, bitmap | 6)
     for number in range(blocks):
         (entry,) = struct.unpack_from("<Q", data, table + number * 8)
         if entry & 7 == 6:

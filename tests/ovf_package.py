@@ -7,6 +7,7 @@ import hashlib
 import io
 import subprocess
 import tarfile
+import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -122,6 +123,14 @@ def package(folder: Path, members: Mapping[str, bytes], *, packed: bool) -> Path
     for name, data in members.items():
         (folder / name).write_bytes(data)
     return folder / "web01.ovf"
+
+
+def zipped(path: Path, members: Mapping[str, bytes], method: int) -> Path:
+    """Make the zip archive *path* of *members*, each packed by *method*."""
+    with zipfile.ZipFile(path, "w", method) as made:
+        for name, data in members.items():
+            made.writestr(name, data)
+    return path
 
 
 def entry(name: str, **fields: object) -> tarfile.TarInfo:

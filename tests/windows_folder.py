@@ -67,6 +67,10 @@ class _Disk(Folder):
         assert device in self.whole
         return 192 * 2**20
 
+    def blockdev_getss(self, device: str) -> int:
+        assert device in self.whole
+        return 512
+
     def pread_device(self, device: str, count: int, offset: int) -> bytes:
         sector = self.sectors.get(device, b"")[offset : offset + count]
         return sector.ljust(count, b"\0")

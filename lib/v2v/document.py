@@ -39,6 +39,8 @@ VmId = Annotated[str, StringConstraints(pattern=r"^[0-9a-zA-Z][0-9a-zA-Z-]{0,63}
 # Ends up in file names, XML and logs: no control characters, no NUL.
 Name = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 Size = Annotated[int, Field(ge=0)]
+# Of a disk, in bytes: no guest has been seen with others, nor can they be looked into.
+BlockSize = Literal[512, 4096]
 
 
 class Record(BaseModel):
@@ -58,6 +60,24 @@ class Stretch(Record):
     length: Size
 
 
+class Chunk(Record):
+    """A piece of an image that is stored in several: ``length`` bytes of a file.
+
+    Of a disk in several images (server ``split``) it is an image of ``format``, which
+    holds ``length`` bytes at ``at`` of the disk.  Of two with the same ``at``, the
+    first lies over the other: it holds only what differs.
+    """
+
+    path: str
+    format: Format = "raw"
+    at: Size | None = None
+    # What ``path`` is v2v's own view of, see Layer.
+    origin: str | None = None
+    stretch: Stretch | None = None
+    offset: Size = 0
+    length: Size
+
+
 class File(Record):
     """One file of a chain of disk images."""
 
@@ -66,6 +86,10 @@ class File(Record):
     # What ``path`` is v2v's own view of, see Layer.
     origin: str | None = None
     stretch: Stretch | None = None
+    # A part of the file, or an image in pieces, as of a Layer.
+    offset: Size | None = None
+    length: Size | None = None
+    parts: tuple[Chunk, ...] = ()
 
 
 class Digest(Record):
@@ -87,17 +111,6 @@ class Digest(Record):
     said_by: str
 
 
-class Chunk(Record):
-    """A piece of an image that is stored in several: ``length`` bytes of a file."""
-
-    path: str
-    # What ``path`` is v2v's own view of, see Layer.
-    origin: str | None = None
-    stretch: Stretch | None = None
-    offset: Size = 0
-    length: Size
-
-
 class Layer(Record):
     """A place where a disk's bytes are, as an address and not a path.
 
@@ -105,7 +118,7 @@ class Layer(Record):
     other lies over, is where the bytes are.
     """
 
-    server: Literal["file", "qemu", "nbd", "blank", "xva", "vma"]
+    server: Literal["file", "qemu", "nbd", "blank", "xva", "vma", "split"]
     path: str | None = None
     format: Format = "raw"
     over: LayerName | None = None
@@ -116,7 +129,8 @@ class Layer(Record):
     length: Size | None = None
     # In place of the file at ``path``, which is the first one's: the image in pieces.
     parts: tuple[Chunk, ...] = ()
-    # The disk's name in a container of several, in which ``length`` is its size.
+    # The disk's name in a container of several, in which ``length`` is its size; as it
+    # is of a disk in several images.
     member: str | None = None
     # What ``path`` is v2v's own view of: a packed file, or a URL (without secrets);
     # of its content that was a member of an archive, the stretch.
@@ -148,6 +162,8 @@ class Disk(Record):
     slot: str | None = None
     boot: int | None = None
     size: Size | None = None
+    # Of how many bytes the guest's sectors are: partition tables count them.
+    logical_block_size: BlockSize = 512
     serial: str | None = None
     readonly: bool = False
     shared: bool = False
@@ -583,6 +599,14 @@ def stack(disk: Disk) -> list[LayerName]:
     if len(found) != len(over):
         raise StreamError(f"disk {disk.id}: a layer lies over one that is not there")
     return found
+
+
+def boot_disk(vm: VM) -> Disk | None:
+    """Return the disk that *vm* starts from, if it has any: by order, or the first."""
+    named = [disk for disk in vm.disks if disk.boot is not None]
+    if named:
+        return min(named, key=lambda disk: disk.boot or 0)
+    return vm.disks[0] if vm.disks else None
 
 
 def layer_of(disk: Disk, name: LayerName) -> Layer | None:

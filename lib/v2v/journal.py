@@ -83,6 +83,7 @@ class Journal:
                 "findings": [f.model_dump(mode="json") for f in work.findings],
                 "firmware": work.firmware,
                 "firmware_known": work.firmware_known,
+                "block_sizes": {d.id: d.logical_block_size for d in work.disks},
             },
         }
         part = self.path.with_name(f"{self.path.name}.part")

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from v2v import process, sandbox, server, servers, views
-from v2v.document import Disk, Layer, LayerName, layer_of, stack, top
+from v2v.document import Disk, Layer, LayerName, layer_of, top
 from v2v.errors import SourceError
 from v2v.servers import Access, Graph
 from v2v.servers.nbd import parse
@@ -127,7 +127,7 @@ def served(
 def size(uri: str, disk: Disk) -> int:
     """Return the size in bytes of what is served at *uri*.
 
-    Raises SourceError if there is no answer.
+    Raises SourceError if there is no answer, with what the server said if it is ours.
     """
     import nbd
 
@@ -137,6 +137,9 @@ def size(uri: str, disk: Disk) -> int:
         found: int = connection.get_size()
         connection.shutdown()
     except nbd.Error as e:
+        said = server.last_words(uri)
+        if said:
+            raise broken(disk, None, process.ToolError(said)) from e
         raise SourceError(
             f"disk {disk.id} cannot be opened: {e.string}",
             "check its file, or copy it again from the source",
@@ -164,10 +167,12 @@ def measured(disk: Disk, access: Access, *, name: LayerName | None = None) -> in
 
 def broken(disk: Disk, name: LayerName | None, e: process.ToolError) -> SourceError:
     """Return the error for a layer of *disk* that qemu could not open or read."""
-    layer = layer_of(disk, name or stack(disk)[-1])
+    name = name or top(disk)
+    layer = layer_of(disk, name) if name else None
     place = (layer.path or layer.uri) if layer else None
+    shown = f" ({place})" if place else ""
     reason = e.message.rpartition("': ")[2] or e.message
     return SourceError(
-        f"disk {disk.id} ({place}) cannot be read: {reason}",
+        f"disk {disk.id}{shown} cannot be read: {reason}",
         "check the file, or copy it again from the source",
     )

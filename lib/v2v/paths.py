@@ -84,9 +84,7 @@ def granted(vm: VM, folder: Path) -> VM:
 
 def roots(vm: VM, allow: Iterable[Path] = ()) -> tuple[Path, ...]:
     """Return the folders, resolved, under which files of *vm* may be opened."""
-    valid = [
-        g.folder for g in vm.grants if hmac.compare_digest(g.seal, _seal(g.folder))
-    ]
+    valid = [grant.folder for grant in vm.grants if _is_ours(grant)]
     places = [*map(Path, valid), *_pools(), *allow]
     return tuple(dict.fromkeys(place.resolve() for place in places))
 
@@ -128,6 +126,12 @@ def _shown(path: str | Path) -> str:
 
 def _grant(folder: Path) -> Grant:
     return Grant(folder=str(folder), seal=_seal(str(folder)))
+
+
+def _is_ours(grant: Grant) -> bool:
+    """Whether this user has granted it.  Of a stranger the seal may be any text."""
+    seal = _seal(grant.folder)
+    return grant.seal.isascii() and hmac.compare_digest(grant.seal, seal)
 
 
 def _seal(folder: str) -> str:

@@ -81,12 +81,14 @@ def run(
     return done
 
 
-def filtered(command: Sequence[str], data: bytes, most: int) -> bytes:
+def filtered(
+    command: Sequence[str], data: bytes, most: int, *, within: Sequence[str] = ()
+) -> bytes:
     """Return what *command* makes of *data*, which may be at most *most* bytes.
 
-    For programs that unpack what is hostile.  Raises as run does.
+    For programs that unpack what is hostile.  ``within`` and errors are as for run.
     """
-    limited = ["prlimit", f"--fsize={most}", *command]
+    limited = ["prlimit", f"--fsize={most}", *within, *command]
     with tempfile.TemporaryFile() as before, tempfile.TemporaryFile() as after:
         before.write(data)
         before.seek(0)

@@ -111,26 +111,30 @@ def helper(
     reads: Iterable[Path] = (),
     network: bool = False,
     scratch: int = 0,
+    most: int = _SAID,
 ) -> list[str]:
     """Return the argv that runs *program*, which is none of qemu, and shuts it in.
 
     It can read *reads*, files and folders with all that is in them; those that are not
-    there do not matter.  ``scratch``: bytes that it may keep for itself.  Raises as
-    walls does.
+    there do not matter.  ``scratch``: bytes that it may keep for itself; ``most``: if
+    none, those that it may say.  Raises as walls does.
     """
     reach = _Reach(network=network, scratch=scratch)
     for path in reads:
         reach.add(path)
-    limits = limited(writes=scratch > 0)
+    limits = limited(most=None if scratch else most)
     if shutil.which(program) is None or not usable():
         return limits
     return [*limits, *_confined(program, reach)]
 
 
-def limited(*, writes: bool = False) -> list[str]:
-    """Return the argv of limits alone, for what cannot be shut in."""
+def limited(*, most: int | None = _SAID) -> list[str]:
+    """Return the argv of limits alone, for what cannot be shut in.
+
+    ``most``: bytes that it may say; None: it may write.
+    """
     words = ["prlimit", f"--data={_MEMORY}", "--core=0"]
-    return words if writes else [*words, f"--fsize={_SAID}"]
+    return words if most is None else [*words, f"--fsize={most}"]
 
 
 def inherited() -> dict[str, str]:

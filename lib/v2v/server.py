@@ -45,6 +45,11 @@ _DEAF = "trap '' TERM; exec \"$@\""
 
 # What a server may take to flush and leave, and when it is told so again: seconds.
 _GRACE, _AGAIN = 15.0, 0.5
+# So much of the end of what a server said is looked at: bytes.  A graph is in it.
+_MOST_WORDS = 2**20
+
+# What the servers that run now have said, by their URIs.
+_words: dict[str, IO[str]] = {}
 
 log = logging.getLogger(__name__)
 
@@ -57,13 +62,33 @@ def serve(command: Sequence[str], *, within: Sequence[str] = ()) -> Iterator[str
     """
     number = next(_numbers)
     path = folder() / f"nbd{number}"
+    uri = f"nbd+unix:///?socket={path}"
     try:
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(os.fspath(path))
-            with _running(command, listener, within):
-                yield f"nbd+unix:///?socket={path}"
+            with _running(command, listener, within) as said:
+                _words[uri] = said
+                yield uri
     finally:
+        _words.pop(uri, None)
         path.unlink(missing_ok=True)
+
+
+def last_words(uri: str) -> str:
+    """Return the last line that our server at *uri* has said; empty if none.
+
+    A server that cannot open its disk says why and ends, and its client only sees the
+    connection break.
+    """
+    file = _words.get(uri)
+    if file is None:
+        return ""
+    # The server writes on where this leaves the offset that we share.
+    size = os.fstat(file.fileno()).st_size
+    start = max(0, size - _MOST_WORDS)
+    said = os.pread(file.fileno(), _MOST_WORDS, start).decode(errors="replace")
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    return lines[-1] if lines else ""
 
 
 @contextmanager
@@ -92,15 +117,18 @@ def serve_tcp(
 @contextmanager
 def _running(
     command: Sequence[str], listener: socket.socket, within: Sequence[str]
-) -> Iterator[None]:
+) -> Iterator[IO[str]]:
     """Run *command* on *listener*, of which our own copy is closed: with the server
-    the socket dies too, and no client waits on a server that is gone."""
+    the socket dies too, and no client waits on a server that is gone.
+
+    Yields the file that gets what it says.
+    """
     listener.listen(64)
     with tempfile.TemporaryFile("w+", errors="replace") as said:
         server = _start(command, listener, said, within)
         listener.close()
         try:
-            yield
+            yield said
         finally:
             _end(server)
             said.seek(0)

@@ -20,6 +20,7 @@ from v2v.errors import CutOffError, StreamError
 ALIVE = json.dumps({"v2v": VERSION, "kind": "alive"}) + "\n"
 # A record of many disks is some 10 KiB; without a bound a broken writer fills memory.
 _MAX_RECORD = 64 * 2**20
+_MAX_FILE = 16 * _MAX_RECORD
 
 Wait = Callable[[int], None]
 
@@ -61,13 +62,19 @@ class Reader:
             )
 
     def _pipe(self) -> Iterator[str]:
-        rest = b""
+        rest: list[bytes] = []
+        length = 0
         while chunk := self._chunk():
-            *lines, rest = (rest + chunk).split(b"\n")
-            if len(rest) > _MAX_RECORD:
+            *lines, last = chunk.split(b"\n")
+            if lines:
+                lines[0] = b"".join([*rest, lines[0]])
+                rest, length = [], 0
+            rest.append(last)
+            length += len(last)
+            if length > _MAX_RECORD:
                 raise StreamError("a record without an end; the input is no stream")
             yield from (_text(line) for line in lines if line.strip())
-        if rest.strip():
+        if b"".join(rest).strip():
             # Half a record: never taken for a whole one.
             raise CutOffError("the input was cut off in the middle of a record")
 
@@ -76,10 +83,12 @@ class Reader:
         return os.read(self.fd, 65536)
 
     def _file(self) -> Iterator[str]:
+        if os.fstat(self.fd).st_size > _MAX_FILE:
+            raise StreamError(f"the input has more than {_MAX_FILE} bytes")
         text = _text(b"".join(iter(lambda: os.read(self.fd, 2**20), b"")))
         try:
             json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             yield from (line for line in text.splitlines() if line.strip())
         else:
             yield text  # one object, on one line or on many

@@ -34,7 +34,7 @@ with atheris.instrument_imports(include=["v2v"]):
     sys.modules["targets"] = targets
     spec.loader.exec_module(targets)
     # Readers are loaded when they are first needed, which would be too late.
-    for package in ("formats", "mapping", "ovf", "sources"):
+    for package in ("formats", "mapping", "ovf", "sources", "views"):
         folder = importlib.import_module(f"v2v.{package}").__path__
         for module in pkgutil.iter_modules(folder, f"v2v.{package}."):
             importlib.import_module(module.name)

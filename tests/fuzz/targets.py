@@ -3,20 +3,31 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import hashlib
 import io
 import json
+import lzma
 import tarfile
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from threading import Event
 
 import plausible_vm
 from any_input import gives_a_document_or_one_line
 from v2v import formats, paths, sources, stream
 from v2v.document import Layer, decode
-from v2v.sources import Request
+from v2v.errors import SourceError
+from v2v.mapping import vmfs, xvasums
+from v2v.ovf import certificate, manifest, package
+from v2v.servers import nbd
+from v2v.sources import Request, hdd
+from v2v.views import packings, sizes, unpacking, urls
 from writers import hyperv_xml, parallels, vmcx, xva
 
 KIB = 2**10
@@ -63,6 +74,54 @@ def _image(format: str) -> Callable[[Path], None]:
 def _record(path: Path) -> None:
     for line in path.read_bytes().decode("utf-8", "replace").splitlines()[:10]:
         decode(stream.parse(line))
+
+
+def _text(parse: Callable[[bytes], object]) -> Callable[[Path], None]:
+    def read(path: Path) -> None:
+        parse(path.read_bytes())
+
+    return read
+
+
+def _certificate(path: Path) -> None:
+    """Verify the signature *path* of a package that lies beside it."""
+    ovf, listed = path.with_suffix(".ovf"), path.with_suffix(".mf")
+    if not listed.exists():
+        ovf.write_bytes(_OVF)
+        listed.write_text(f"SHA256(a.ovf)= {hashlib.sha256(_OVF).hexdigest()}\n")
+    signed = package.Folder(path=ovf)
+    digests, _ = manifest.listed(signed, [])
+    list(certificate.verify(signed, certificate.ANYBODY, digests, []))
+
+
+def _delta(path: Path) -> None:
+    if found := vmfs.mapped(path):
+        list(islice(found.pieces(), _MOST_PIECES))
+
+
+def _sums(path: Path) -> None:
+    xvasums.verify(path, "Ref:1", Event())
+
+
+def _packed(path: Path) -> None:
+    part = formats.part(path)
+    packing = packings.of_member(part)
+    sizes.declared(path, packing)
+    made = path.with_name("unpacked")
+    made.unlink(missing_ok=True)
+    unpacking.unpack(part, packing, made, 2**24)
+
+
+def _address(path: Path) -> None:
+    text = path.read_bytes().decode("utf-8", "replace")
+    nbd.parse(text.partition("\n")[0])
+    base = urls.parse("https://host/folder/a.ova")
+    urls.shown(text)
+    for take in (urls.parse, urls.folder, partial(urls.joined, base)):
+        try:
+            take(text).shown()
+        except SourceError as e:
+            assert "\n" not in e.message
 
 
 def _initramfs(path: Path) -> None:
@@ -115,11 +174,42 @@ _DOMAIN = (
     + _DISK
     + b"</disk></devices></domain>"
 )
+_BUNDLE = (
+    b"<Parallels_disk_image><Disk_size>9</Disk_size><StorageData><Storage><Start>0"
+    b"</Start><End>9</End><Image><GUID>{1}</GUID><Type>Plain</Type><File>a.hds</File>"
+    b"</Image></Storage></StorageData><Snapshots><TopGUID>{1}</TopGUID><Shot><GUID>{1}"
+    b"</GUID><ParentGUID>{2}</ParentGUID></Shot></Snapshots></Parallels_disk_image>"
+)
 _OVF = (
     b'<Envelope xmlns="http://schemas.dmtf.org/ovf/envelope/1" xmlns:ovf="http://'
     b'schemas.dmtf.org/ovf/envelope/1"><References/><VirtualSystem ovf:id="a"><Info/>'
     b"</VirtualSystem></Envelope>"
 )
+_NAME = b"{11111111-1111-4111-8111-111111111111}"
+_VBOX = (
+    b'<VirtualBox version="1.16"><Machine uuid="%s" name="a" aborted="true"><ExtraData>'
+    b'<ExtraDataItem name="VBoxInternal/a" value=""/></ExtraData><MediaRegistry>'
+    b'<HardDisks><HardDisk uuid="%s" location="a.vdi" format="iSCSI" type="Immutable">'
+    b'<Property name="TargetName" value="a"/></HardDisk></HardDisks></MediaRegistry>'
+    b'<Hardware><Network><Adapter slot="0" enabled="true" bootPriority="1"><NAT/>'
+    b'</Adapter></Network><UART><Port slot="0" enabled="true" hostMode="HostDevice"/>'
+    b'</UART></Hardware><StorageControllers><StorageController type="AHCI" '
+    b'Bootable="false"><AttachedDevice type="HardDisk" port="0"><Image uuid="%s"/>'
+    b"</AttachedDevice></StorageController></StorageControllers></Machine></VirtualBox>"
+) % (_NAME, _NAME, _NAME)
+_XL = (
+    b"import os\nif a:\n  b = 1\ndisk = [ 'tap:vhd:a.vhd,0x301,w', "
+    b'"vdev=hdc,devtype=cdrom,target=a,b" ]\nvif = [ \'mac=00:16:3e:00:00:01,'
+    b"bridge=br0.1:2,script=vif-openvswitch' ]\ndisk += [ ',empty,d1p2,r' ]\n"
+    b"vfb = [ 'type=vnc' ]\nvtpm = [ 'a' ]\npci = [ '01:00.0' ]\nboot = 'dn'\n"
+)
+_PROXMOX = (
+    b"#a%20b\nbios: ovmf\nboot: order=scsi1;net0\nefidisk0: l:e,pre-enrolled-keys=1\n"
+    b"cpu: host,flags=+vmx\nide2: none,media=cdrom\nlock: backup\nmemory: current=9\n"
+    b"net0: virtio=BC:24:11:00:00:01,bridge=a,tag=7,trunks=1;2\nscsi1: l:9/base-9"
+    b".qcow2/100/a.qcow2,serial=a%20b\nsmbios1: uuid=%s,serial=QQ==,base64=1\n"
+    b"unused0: l:a\nusb0: host=1:1\n[PENDING]\ndelete: a\n[before]\nname: a\n"
+).replace(b"%s", _NAME[1:-1])
 _VM = {
     "v2v": 1,
     "kind": "vm",
@@ -129,11 +219,29 @@ _VM = {
     "source": {"kind": "vmx", "location": "/a.vmx"},
 }
 
+
+def _zip(method: int, streamed: bool = False) -> bytes:
+    """Return an archive with an OVF and a disk; *streamed*: sizes behind the data."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", method) as made:
+        made.writestr("a.ovf", _OVF)
+        made.writestr("a.img", bytes(1024))
+    data = bytearray(out.getvalue())
+    if streamed:
+        entry = data.index(b"PK\1\2")
+        data[entry + 8] |= 8
+        data[6] |= 8
+    return bytes(data)
+
+
 TARGETS = {
     "vmx": Target(name="a.vmx", read=_source("vmx"), seeds=(_VMX,), corpus="vmx/*"),
     "ovf": Target(name="a.ovf", read=_source("ovf"), seeds=(_OVF,), corpus="ovf/*"),
     "ova": Target(
         name="a.ova", read=_source("ovf"), seeds=(b"a.ovf".ljust(1536, b"\0"),)
+    ),
+    "zip": Target(
+        name="a.zip", read=_source("ovf"), seeds=(_zip(0), _zip(8), _zip(8, True))
     ),
     "libvirt": Target(
         name="a.xml", read=_source("libvirtxml"), seeds=(_DOMAIN,), corpus="libvirt/*"
@@ -141,13 +249,13 @@ TARGETS = {
     "vbox": Target(
         name="a.vbox",
         read=_source("vbox"),
-        seeds=(b"<VirtualBox><Machine name='a'/></VirtualBox>",),
+        seeds=(b"<VirtualBox><Machine name='a'/></VirtualBox>", _VBOX),
         corpus="vbox/*",
     ),
     "xl": Target(
         name="a.cfg",
         read=_source("xl"),
-        seeds=(b"name='a'\nmemory=512\ndisk=['a.img,raw,xvda,w']\n",),
+        seeds=(b"name='a'\nmemory=512\ndisk=['a.img,raw,xvda,w']\n", _XL),
         corpus="xen/*",
     ),
     "parallels": Target(
@@ -155,6 +263,11 @@ TARGETS = {
         read=_source("parallels"),
         seeds=(b"<ParallelsVirtualMachine/>", parallels.write(_ON_MAC)),
         corpus="parallels/*",
+    ),
+    "parallels-disk": Target(
+        name="DiskDescriptor.xml",
+        read=_source("parallels"),
+        seeds=(_BUNDLE,),
     ),
     "hyperv": Target(
         name="a.xml",
@@ -170,7 +283,10 @@ TARGETS = {
     "proxmox": Target(
         name="100.conf",
         read=_source("proxmox"),
-        seeds=(b"name: a\nmemory: 512\nscsi0: local:100/vm-100-disk-0.qcow2\n",),
+        seeds=(
+            b"name: a\nmemory: 512\nscsi0: local:100/vm-100-disk-0.qcow2\n",
+            _PROXMOX,
+        ),
     ),
     "xva": Target(
         name="a.xva",
@@ -212,6 +328,72 @@ TARGETS = {
         name="a.hds",
         read=_image("parallels"),
         seeds=(b"WithouFreSpacExt".ljust(1024, b"\0"),),
+    ),
+    "disk": Target(
+        name="a.img",
+        read=_source("disk"),
+        seeds=(bytes(512) + b"EFI PART".ljust(1536, b"\0"), b"QFI\xfb\0\0\0\2"),
+    ),
+    "bundle": Target(
+        name="DiskDescriptor.xml",
+        read=_text(lambda data: hdd.parse(data, "DiskDescriptor.xml")),
+        seeds=(
+            (
+                b"<Parallels_disk_image><StorageData><Storage><Image><GUID>{5fbaabe3-6958-"
+                b"40ff-92a7-860e329aab41}</GUID><Type>Plain</Type><File>a</File></Image>"
+                b"</Storage></StorageData></Parallels_disk_image>"
+            ),
+        ),
+    ),
+    "xva-folder": Target(
+        name="ova.xml",
+        read=_source("xva"),
+        seeds=(b"<appliance version='0.1'><vm name='a'/></appliance>",),
+    ),
+    "xva-sums": Target(
+        name="b.xva",
+        read=_sums,
+        seeds=(b"Ref:1/00000000.checksum".ljust(1536, b"\0"),),
+    ),
+    "manifest": Target(
+        name="a.mf",
+        read=_text(manifest.parse),
+        seeds=(b"SHA256(a.ovf)= 00\nSHA1 (b)=11\n",),
+    ),
+    "certificate": Target(
+        name="a.cert",
+        read=_certificate,
+        seeds=(
+            (
+                b"SHA256(a.mf)= 00\n-----BEGIN CERTIFICATE-----\nAA==\n"
+                b"-----END CERTIFICATE-----\n"
+            ),
+        ),
+    ),
+    "delta": Target(
+        name="a-delta.vmdk",
+        read=_delta,
+        seeds=(
+            b"COWD\1\0\0\0\3\0\0\0\0\x10\0\0\1\0\0\0\4\0\0\0\1\0\0\0".ljust(
+                8192, b"\0"
+            ),
+            b"\xbe\xba\xfe\xca\0\0\0\0\1\0\0\0\2\0\0\0".ljust(8192, b"\0"),
+        ),
+    ),
+    "packed": Target(
+        name="a.packed",
+        read=_packed,
+        seeds=(gzip.compress(b"a"), bz2.compress(b"a"), lzma.compress(b"a")),
+    ),
+    "address": Target(
+        name="address",
+        read=_address,
+        seeds=(
+            b"https://user@host:8/a/b.ova?sig=1#x",
+            b"nbd+unix:///x?socket=/run/x",
+            b"s3://bucket/key",
+            b"ssh://user@[::1]:22/a",
+        ),
     ),
     "record": Target(name="a.json", read=_record, seeds=(json.dumps(_VM).encode(),)),
     "initramfs": Target(

@@ -52,6 +52,8 @@ class Machine:
     uefi: bool = False
     machine: str = "q35"
     keep: bool = False
+    # Of each disk, in bytes; by default 512 of all.
+    block_sizes: Sequence[int] = ()
 
 
 @dataclass(kw_only=True)
@@ -89,13 +91,16 @@ def boot(
 def domain(path: Path) -> Machine:
     """Return the machine that the libvirt XML at *path* describes."""
     root = etree.parse(path).getroot()
-    disks = []
+    disks, sizes = [], []
     bus = "virtio"
     for disk in root.iterfind("devices/disk[@device='disk']"):
         source, driver, target = (disk.find(n) for n in ("source", "driver", "target"))
         assert source is not None and driver is not None and target is not None
         disks.append((Path(source.get("file", "")), driver.get("type", "")))
         bus = target.get("bus", "")
+        sectors = disk.find("blockio")
+        size = "512" if sectors is None else sectors.get("logical_block_size", "")
+        sizes.append(int(size))
     nics = []
     for card in root.iterfind("devices/interface"):
         model, mac = card.find("model"), card.find("mac")
@@ -111,6 +116,7 @@ def domain(path: Path) -> Machine:
         bus=bus,  # type: ignore[arg-type]
         nics=nics,
         uefi=system.get("firmware") == "efi",
+        block_sizes=sizes,
         machine="pc"
         if kind.get("machine", "").startswith(("pc-i440fx", "pc"))
         else "q35",
@@ -222,6 +228,9 @@ def _disk(machine: Machine, index: int, overlay: Path) -> list[str]:
             device = f"ide-hd,bus=ahci0.{index},{boot_index}"
         case _:
             device = f"ide-hd,bus=ide.{index // 2},unit={index % 2},{boot_index}"
+    if machine.block_sizes and machine.block_sizes[index] != 512:
+        device += f",logical_block_size={machine.block_sizes[index]}"
+        device += f",physical_block_size={machine.block_sizes[index]}"
     return [*before, "-drive", drive, "-device", device]
 
 

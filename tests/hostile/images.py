@@ -341,7 +341,7 @@ def _vdis() -> Iterator[tuple[str, Case]]:
         return Case(make=_sparse("a.vdi", length, (0, vdi(**fields))), refused=refused)
 
     yield "vdi-size", case("none", size=2**64 - 1)
-    yield "vdi-block", case("blocks", block=2**31)
+    yield "vdi-block", case("blocks|truncated", block=2**31)
     yield "vdi-count", case("truncated|broken", count=2**32 - 1, table=2**32 - 512)
     yield "vdi-child", case(".", kind=4)
     yield "vdi-tiny", case(".", 17 * GIB, kind=4, block=512, count=2**32 - 1)

@@ -181,10 +181,12 @@ def _as_sources() -> Iterator[tuple[str, Case]]:
         yield f"inside-{put.__name__}", Case(make=_inside(put), found=said)
 
 
-_ALONGSIDE = {
+_REGISTRIES = ("VirtualBox.xml",)
+_ALONGSIDE: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "pvs": ("config.pvs", _PVS, ("Snapshots.xml",)),
     "ovf": ("a.ovf", _OVF, ("a.mf", "a.cert")),
     "vmx": ("a.vmx", _VMX, ("a.vmsd", "a.nvram", "a.vmx.lck")),
+    "vbox": ("a.vbox", _VBOX.replace("HardDisk uuid", "Other uuid"), _REGISTRIES),
     "proxmox": ("100.conf", "name: a\nscsi0: s:{}\n", ("storage.cfg",)),
 }
 

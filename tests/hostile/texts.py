@@ -270,9 +270,34 @@ def _lines() -> Iterator[tuple[str, Case]]:
         yield name, Case(make=text(file, content), refused=refused)
 
 
+def _hosts() -> Iterator[tuple[str, Case]]:
+    """Yield domains with a disk on the network, at places that are none."""
+    for what, host in {
+        "none": "",
+        "bare": "<host/>",
+        "unix": "<host transport='unix'/>",
+        "socket": f"<host transport='unix' socket='/{'a' * 5000}'/>",
+        "line": "<host transport='unix' socket='/a&#10;b'/>",
+        "bracket": "<host name='[' port='1'/>",
+        "colons": "<host name='::g' port='1'/>",
+        "port": "<host name='a.invalid' port='99999999'/>",
+        "path": "<host name='a/../b' port='1'/>",
+        "long": f"<host name='{'a' * 5000}.invalid' port='1'/>",
+    }.items():
+        disk = (
+            "<disk type='network' device='disk'><driver type='raw'/><source protocol="
+            f"'nbd' name='../x'>{host}</source><target dev='vda'/></disk>"
+        )
+        body = _KINDS["libvirt"].body.format(name="a", items=disk)
+        yield (
+            f"libvirt-nbd-{what}",
+            Case(make=text("a.xml", body), found="disk-missing|correct|NBD"),
+        )
+
+
 def cases() -> Cases:
     """Return the hostile descriptions."""
-    found = dict(_lines())
+    found = dict([*_lines(), *_hosts()])
     for name, kind in _KINDS.items():
         found.update(_of(name, kind))
     for name, (file, write) in _SIZED.items():

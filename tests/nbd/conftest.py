@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from hostile import watch
+from hostile.case import Forbidden
 from nbd_vm import write_vmx
 from v2v import views
 
@@ -32,6 +34,13 @@ def make_vm(tmp_path: Path) -> Callable[..., Path]:
         return write_vmx(folder, name, f"{name}.vmdk")
 
     return make
+
+
+@pytest.fixture
+def forbidden(tmp_path: Path) -> Iterator[Forbidden]:
+    """What nobody may touch, or the test fails."""
+    with watch.forbidden(tmp_path / "outside") as found:
+        yield found
 
 
 @pytest.fixture(autouse=True)

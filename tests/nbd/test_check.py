@@ -4,6 +4,7 @@
 import hashlib
 import json
 import subprocess
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,48 @@ def test_check_compares_all_with_the_manifest_before_any_copy(tmp_path: Path) ->
     done = checked(ova(tmp_path, sound=False))
     assert done.returncode == 12
     assert "cannot be read: a.vmdk: its SHA256 is" in done.stdout
+
+
+FORMS = ("folder", "tar", "zip", "deflated zip")
+
+
+def packaged(folder: Path, form: str, members: dict[str, bytes]) -> Path:
+    if form in ("folder", "tar"):
+        return build.package(folder, members, packed=form == "tar")
+    method = zipfile.ZIP_STORED if form == "zip" else zipfile.ZIP_DEFLATED
+    return build.zipped(folder / "web01.zip", members, method)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("algorithm", ["sha1", "sha256", "sha512"])
+def test_check_compares_with_every_kind_of_sum_in_every_kind_of_package(
+    tmp_path: Path, form: str, algorithm: str
+) -> None:
+    build.image(tmp_path / "a.vmdk", *build.STREAM, size=4 * MIB)
+    members = {
+        "web01.ovf": one_disk("a.vmdk").encode(),
+        "notes.txt": b"x",
+        "a.vmdk": (tmp_path / "a.vmdk").read_bytes(),
+    }
+    sums = "".join(
+        f"{algorithm.upper()}({name})= {hashlib.new(algorithm, data).hexdigest()}\n"
+        for name, data in members.items()
+    )
+    members["web01.mf"] = sums.encode()
+    for folder in ("good", "bad", "worse"):
+        (tmp_path / folder).mkdir()
+    done = checked(packaged(tmp_path / "good", form, members))
+    assert done.returncode == 0, done.stdout
+    assert "manifest" not in done.stdout
+    at = len(members["a.vmdk"]) // 2
+    for folder, name, data in (
+        ("bad", "a.vmdk", members["a.vmdk"][:at] + b"!" + members["a.vmdk"][at + 1 :]),
+        ("worse", "notes.txt", b"y"),
+    ):
+        made = members | {name: data}
+        done = checked(packaged(tmp_path / folder, form, made))
+        assert done.returncode == 12
+        assert f"{name}: its {algorithm.upper()} is" in done.stdout
 
 
 def test_what_can_be_converted_is_ready(tmp_path: Path) -> None:

@@ -7,7 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from pipelines import wait_for
+from v2v import layers, server
+from v2v.document import Disk, Layer
+from v2v.errors import SourceError
+from v2v.servers import Graph
 
 # qemu-nbd is such a server for the first moments of its life.
 DEAF = "trap '' TERM; echo $$ > pid; while :; do sleep 0.1; done"
@@ -57,3 +63,29 @@ def test_a_process_with_many_files_open_can_serve(tmp_path: Path) -> None:
     disk.write_bytes(bytes(2**20))
     served = subprocess.check_output([sys.executable, "-c", MANY, str(disk)])
     assert served.split() == [b"1048576"]
+
+
+def test_a_server_that_cannot_open_its_disk_says_why(tmp_path: Path) -> None:
+    """Not only that the connection was reset by the peer."""
+    path = tmp_path / "disk.qcow2"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", path, "1M"], check=True)
+    with path.open("r+b") as file:
+        file.seek(4)
+        file.write(b"\0\0\0\x09")
+    below = {"driver": "file", "filename": str(path), "read-only": True}
+    graph = Graph(node={"driver": "qcow2", "file": below, "read-only": True})
+    disk = Disk(id="sda", source=Layer(server="qemu", path=str(path), format="qcow2"))
+    with (
+        pytest.raises(SourceError, match="Unsupported qcow2 version 9") as e,
+        layers.serving(graph) as uri,
+    ):
+        layers.size(uri, disk)
+    assert e.value.message.startswith(f"disk sda ({path}) cannot be read: ")
+    assert "json:" not in e.value.message
+
+
+def test_what_another_server_says_is_not_ours(tmp_path: Path) -> None:
+    uri = f"nbd+unix:///?socket={tmp_path / 'none'}"
+    assert server.last_words(uri) == ""
+    with pytest.raises(SourceError, match="disk sda cannot be opened"):
+        layers.size(uri, Disk(id="sda"))

@@ -168,3 +168,11 @@ def test_a_link_in_a_mapped_folder_leads_to_nothing_else(tmp_path: Path) -> None
     (tmp_path / "one" / "web").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(SourceError, match="outside the folders"):
         described(vmx, [f"[one]={tmp_path}/one"])
+
+
+def test_a_missing_disk_of_another_host_tells_of_the_option(tmp_path: Path) -> None:
+    vmx = tmp_path / "web.vmx"
+    vmx.write_text(VMX.replace("[one] web/", ""))
+    relative, absolute = described(vmx, []).findings
+    assert "--map" not in relative.remedy
+    assert "--map FROM=TO" in absolute.remedy

@@ -19,7 +19,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast
 
-from v2v.document import Format
+from v2v.document import BlockSize, Chunk, File, Format
 from v2v.errors import SourceError
 from v2v.mapping.pieces import Mapped
 
@@ -45,6 +45,7 @@ class Image:
     that parent as the header has it, to be trusted by nobody.  ``mapped``: where its
     data lie, if qemu is not to read the container by itself.  ``base``: the image says
     that others hold what was written since.  ``doubts``: what is odd in it.
+    ``logical_block_size``: see Disk.
     """
 
     size: int | None = None
@@ -54,6 +55,7 @@ class Image:
     mapped: Mapped | None = None
     base: bool = False
     doubts: tuple[str, ...] = ()
+    logical_block_size: BlockSize = 512
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,6 +256,18 @@ def part(place: Path | Part, offset: int = 0, length: int | None = None) -> Part
     if length is not None and length > rest:
         raise truncated(place)
     return Part(path=place, offset=offset, length=rest if length is None else length)
+
+
+def of(file: File) -> Part:
+    """Return where *file* of a chain lies.  Raises SourceError if it ends before."""
+    if file.parts:
+        return strung([of_chunk(chunk) for chunk in file.parts])
+    return part(Path(file.path), file.offset or 0, file.length)
+
+
+def of_chunk(chunk: Chunk) -> Part:
+    """Return where *chunk* lies.  Raises SourceError if its file ends before."""
+    return part(Path(chunk.path), chunk.offset, chunk.length)
 
 
 def checked_size(path: Path, size: int) -> int:

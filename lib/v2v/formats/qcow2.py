@@ -90,16 +90,16 @@ def examine(
     return Image(size=header.size, differencing=parent is not None, parent=parent)
 
 
-def snapshots(path: Path) -> list[str]:
-    """Return the names of the internal snapshots of the image at *path*.
+def snapshots(place: Path | Part) -> list[str]:
+    """Return the names of the internal snapshots of the image at *place*.
 
     Raises SourceError if its table of them is broken.
     """
-    image = part(path, 0, None)
+    image = part(place)
     header = _header(image)
     at, count = header.snapshots
     if count > _MAX_SNAPSHOTS:
-        raise broken(path, f"it counts {count} snapshots")
+        raise broken(image.path, f"it counts {count} snapshots")
     names = []
     for _ in range(count):
         entry = _SNAPSHOT.unpack(image.read(at, _SNAPSHOT.size))
@@ -242,6 +242,13 @@ def _end_of_one(entry: int, header: _Header) -> int:
         return _end_of_compressed(entry, header)
     at = 0 if entry & _ZERO else entry & _OFFSET
     return at + header.cluster if at else 0
+
+
+def severed(image: Part) -> bytes:
+    """Return how *image* begins if it is to name no backing file: one sector."""
+    head = image.read(0, 512)
+    # Offset and length of the name.
+    return head[:8] + bytes(12) + head[20:]
 
 
 def _end_of_parts(entries: array[int], header: _Header) -> Iterator[int]:

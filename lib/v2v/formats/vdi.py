@@ -86,9 +86,9 @@ def _mapped(image: Part, head: bytes, size: int) -> Mapped:
     odd = block % 512 or extra % 512 or map_at % 512 or data_at % 512
     if not block or odd or count * block < size:
         raise broken(image.path, "its block map does not fit the disk")
-    checked_blocks(image.path, -(-size // block))
+    needed = checked_blocks(image.path, -(-size // block))
     last = -1
-    for numbers in image.table(map_at, -(-size // block), "I", "little"):
+    for numbers in image.table(map_at, needed, "I", "little"):
         last = max(last, max((n for n in numbers if n < _DISCARDED), default=-1))
     if last >= count:
         raise broken(image.path, f"its block map names block {last} of {count}")

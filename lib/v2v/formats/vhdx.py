@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """VHDX: Hyper-V's disks.
 
-Source: [MS-VHDX].  QEMU reads fixed and dynamic ones with 512-byte sectors whose log
-is empty, and no differencing ones: those are read by our own map.
+Source: [MS-VHDX].  QEMU reads no differencing ones and none with sectors of 4096 bytes,
+and tells nothing of the holes in a dynamic one, which is read as a whole then: all are
+read by our own map.
 """
 
 from __future__ import annotations
@@ -16,7 +17,17 @@ from pathlib import Path
 
 from v2v.document import File
 from v2v.errors import SourceError
-from v2v.formats import Checked, Image, Part, broken, checked_size, part, truncated
+from v2v.formats import (
+    Checked,
+    Image,
+    Part,
+    Strung,
+    broken,
+    checked_blocks,
+    checked_size,
+    part,
+    truncated,
+)
 from v2v.mapping import blocks, parents
 
 _SIGNATURE = b"vhdxfile"
@@ -71,21 +82,20 @@ def examine(
     (size,) = struct.unpack("<Q", _item(image, items, _DISK_SIZE, 8))
     (sector,) = struct.unpack("<I", _item(image, items, _SECTOR_SIZE, 4))
     checked_size(image.path, size)
-    if sector != 512:
-        raise SourceError(
-            f"{image.path} has sectors of {sector} bytes, which qemu cannot read",
-            "copy the disk to one with 512-byte sectors on the source "
-            "(New-VHD -LogicalSectorSizeBytes 512)",
-        )
+    if sector not in (512, 4096):
+        raise broken(image.path, f"sectors of {sector} bytes")
     differencing = bool(flags & _HAS_PARENT)
-    _check_blocks(image, regions, block, size, differencing=differencing)
-    if not differencing:
-        return Image(size=size)
+    sizes = (size, block, sector)
+    _check_blocks(image, regions[_BAT], sizes, differencing=differencing)
+    mapped = blocks.vhdx(image, regions[_BAT].at, sizes, differencing=differencing)
+    if isinstance(image, Strung) and sector == 512 and not differencing:
+        return Image(size=size)  # in pieces, which qemu strings together
     return Image(
         size=size,
-        differencing=True,
-        parent=next(iter(_names(_locator(items))), None),
-        mapped=blocks.vhdx(image, regions[_BAT].at, block, size),
+        differencing=differencing,
+        parent=next(iter(_names(_locator(items))), None) if differencing else None,
+        mapped=mapped,
+        logical_block_size=512 if sector == 512 else 4096,
     )
 
 
@@ -203,26 +213,25 @@ def _locator(items: Items) -> Mapping[str, str]:
 
 
 def _check_blocks(
-    image: Part,
-    regions: Mapping[uuid.UUID, _Region],
-    block: int,
-    size: int,
-    *,
-    differencing: bool,
+    image: Part, table: _Region, sizes: tuple[int, int, int], *, differencing: bool
 ) -> None:
-    """Raise SourceError if the block table, or a block that it places, is cut off."""
+    """Raise SourceError if the block table, or a block that it places, is cut off.
+
+    ``sizes``, in bytes: of the disk, a block and a sector.
+    """
+    size, block, sector = sizes
     if not _MIB <= block <= _MAX_BLOCK or block & (block - 1):
         raise broken(image.path, f"blocks of {block} bytes")
-    count = -(-size // block)
+    count = checked_blocks(image.path, -(-size // block))
     # After each such number of blocks, the table has an entry for their bitmaps.
-    ratio = 2**23 * 512 // block
+    ratio = blocks.VHDX_CHUNK * sector // block
     entries = count + (count - 1) // ratio
     if differencing:  # the last chunk too has an entry for its bitmap
         entries = -(-count // ratio) * (ratio + 1)
-    if entries * 8 > regions[_BAT].length:
+    if entries * 8 > table.length:
         raise broken(image.path, "its block table is too small for the disk")
     last = 0
-    for numbers in image.table(regions[_BAT].at, entries, "Q", "little"):
+    for numbers in image.table(table.at, entries, "Q", "little"):
         # States 6 and 7: in the file, at the MiB that the upper bits count.
         last = max(last, max((n for n in numbers if n & 6 == 6), default=0))
     if last and (last >> 20) * _MIB + block > image.length:

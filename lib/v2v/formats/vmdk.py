@@ -35,7 +35,8 @@ from v2v.mapping.pieces import Mapped
 
 SECTOR = 512
 _MAX_DESCRIPTOR = 1 << 20
-_NO_PARENT = "ffffffff"
+# The CID of a parent where there is none.
+NONE = "ffffffff"
 _GD_AT_END = 2**64 - 1
 _COMPRESSED = 1 << 16
 # Types that are files.  Devices (fullDevice, RDM) are not images of a disk.
@@ -129,7 +130,7 @@ def examine(
         _examine_extent(path, extent, checked)
     return Image(
         size=size,
-        differencing=found.parent_cid != _NO_PARENT,
+        differencing=found.parent_cid != NONE,
         parent=found.parent,
         mapped=_mapped(path, found),
     )
@@ -190,7 +191,7 @@ def parse(path: Path, data: bytes) -> Descriptor:
     return Descriptor(
         create_type=values.get("createtype", ""),
         cid=values.get("cid", "").lower(),
-        parent_cid=values.get("parentcid", _NO_PARENT).lower(),
+        parent_cid=values.get("parentcid", NONE).lower(),
         parent=values.get("parentfilenamehint"),
         extents=extents,
         uuid=_uuid(values.get("ddb.uuid", "")),
@@ -359,7 +360,7 @@ def _embedded(image: Part, capacity: int) -> Image:
     # not follow it, nor do we.
     return Image(
         size=capacity * SECTOR,
-        differencing=found.parent_cid != _NO_PARENT,
+        differencing=found.parent_cid != NONE,
         parent=found.parent,
     )
 
@@ -373,7 +374,7 @@ def chain(path: Path, checked: Checked) -> tuple[File, ...]:
     found: list[File] = []
     seen = {path}
     child = _descriptor_or_none(path)
-    while child and child.parent_cid != _NO_PARENT:
+    while child and child.parent_cid != NONE:
         parent = _parent(path, child, checked)
         if parent in seen or len(seen) > _DEEPEST:
             raise SourceError(

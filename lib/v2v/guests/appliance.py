@@ -152,11 +152,16 @@ def _is_utf8(name: bytes) -> bool:
 
 @contextmanager
 def opened(
-    uris: Sequence[str], *, write: bool, unlocks: bool = False
+    uris: Sequence[str],
+    *,
+    write: bool,
+    unlocks: bool = False,
+    block_sizes: Sequence[int] = (),
 ) -> Iterator[Appliance]:
     """Start an appliance on the disks at *uris* (NBD, Unix sockets); yield it.
 
-    ``unlocks``: with memory enough to open LUKS.
+    ``unlocks``: with memory enough to open LUKS.  ``block_sizes``: of how many bytes
+    each disk's sectors are, 512 for all by default; its partitions are found by that.
 
     Errors of libguestfs within the block are raised as GuestError, and HostError if
     no appliance can be started.  While it runs a signal ends this process at once:
@@ -170,7 +175,8 @@ def opened(
         handle.set_memsize(_UNLOCKING)
     for number, uri in enumerate(uris):
         socket = parse_qs(urlsplit(uri).query)["socket"][0]
-        _add(handle, socket, write=write)
+        size = block_sizes[number] if block_sizes else 512
+        _add(handle, socket, size, write=write)
         # On a host that is full QEMU would stop the appliance, and wait for ever.
         handle.config("-set", f"drive.hd{number}.werror=report")
     with _signals_end_us():
@@ -196,8 +202,14 @@ def opened(
             handle.close()
 
 
-def _add(handle: guestfs.GuestFS, socket: str, *, write: bool) -> None:
-    place = {"protocol": "nbd", "server": [f"unix:{socket}"], "format": "raw"}
+def _add(handle: guestfs.GuestFS, socket: str, size: int, *, write: bool) -> None:
+    place: dict[str, object] = {
+        "protocol": "nbd",
+        "server": [f"unix:{socket}"],
+        "format": "raw",
+    }
+    if size != 512:
+        place["blocksize"] = size
     if write:
         # The overlay is flushed as a whole before anything depends on it.
         handle.add_drive_opts("", **place, cachemode="unsafe", discard="besteffort")  # type: ignore[arg-type]

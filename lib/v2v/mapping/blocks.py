@@ -17,9 +17,9 @@ _MIB = 2**20
 _VHD_UNUSED = 0xFFFF_FFFF
 _VDI_ZERO, _VDI_UNUSED = 0xFFFF_FFFE, 0xFFFF_FFFF
 # States of a block of a VHDX, the low three bits of its entry.
-_UNDEFINED, _ZERO, _UNMAPPED, _WHOLE, _PARTLY = 1, 2, 3, 6, 7
+_ABSENT, _WHOLE, _PARTLY = 3, 6, 7  # up to 3: not there, undefined, zero, unmapped
 # So many sectors' bits are in one bitmap block of a VHDX, of 1 MiB.
-_VHDX_CHUNK = 2**23
+VHDX_CHUNK = 2**23
 _REVERSED = bytes(int(f"{n:08b}"[::-1], 2) for n in range(256))
 
 
@@ -46,56 +46,73 @@ def vhd(image: Part, table_at: int, block: int, size: int) -> Mapped:
 
 
 def _sectors(
-    image: Part, at: int, block: int, place: int, bitmap: bytes
+    image: Part, at: int, block: int, place: int, bitmap: bytes, sector: int = SECTOR
 ) -> Iterator[Piece]:
     """Yield the pieces of the block at *place* of *image* that *bitmap* says it has."""
-    for first, count in bits(bitmap, block // SECTOR):
-        start = first * SECTOR
-        yield Piece(at + start, count * SECTOR, image.offset + place + start)
+    for first, count in bits(bitmap, block // sector):
+        start = first * sector
+        yield Piece(at + start, count * sector, image.offset + place + start)
 
 
-def vhdx(image: Part, table_at: int, block: int, size: int) -> Mapped:
-    """Return what a VHDX of *size* bytes with 512-byte sectors holds.
+def vhdx(
+    image: Part, table_at: int, sizes: tuple[int, int, int], *, differencing: bool
+) -> Mapped:
+    """Return what a VHDX holds; *sizes* in bytes: of the disk, a block and a sector.
 
     After the entries of each chunk of blocks comes one for the chunk's bitmap, in
     which the first sector's bit is the lowest.
     """
-    ratio = _VHDX_CHUNK * SECTOR // block
+    size, block, sector = sizes
+    ratio = VHDX_CHUNK * sector // block
     blocks = -(-size // block)
 
     def pieces() -> Iterator[Piece]:
         for first in range(0, blocks, ratio):
-            entries = _chunk(image, table_at, first // ratio * (ratio + 1), ratio)
             count = min(ratio, blocks - first)
-            for number, entry in enumerate(entries[:count]):
-                at = (first + number) * block
-                yield from _vhdx_block(image, at, block, entry, entries[ratio], number)
+            # A whole disk's table may end before the entry of its last bitmap.
+            there = ratio + 1 if differencing else count
+            entries = _chunk(image, table_at, first // ratio * (ratio + 1), there)
+            # Without a parent there is nothing that zeroes have to hide.
+            least = 1 if differencing else _ABSENT + 1
+            told = [n for n, e in enumerate(entries[:count]) if e & 7 >= least]
+            for number in told:
+                at, entry = (first + number) * block, entries[number]
+                if entry & 7 != _PARTLY:
+                    yield from _vhdx_block(image, at, block, entry)
+                elif differencing:
+                    here = _bitmap(image, entries[-1], number, block // sector // 8)
+                    place = (entry >> 20) * _MIB
+                    yield from _sectors(image, at, block, place, here, sector)
+                else:
+                    raise broken(image.path, "a part of it is a parent's: it has none")
 
-    return _mapped(image, size, pieces)
+    # Blocks, there and in the file, lie at whole MiB.
+    return _mapped(image, size, pieces, grain=SECTOR if differencing else _MIB)
 
 
-def _chunk(image: Part, table_at: int, first: int, ratio: int) -> list[int]:
-    """Return the *ratio* entries of blocks and the one of their bitmap."""
-    tables = image.table(table_at + first * 8, ratio + 1, "Q", "little")
+def _chunk(image: Part, table_at: int, first: int, count: int) -> list[int]:
+    """Return *count* entries of the table, from the *first* on."""
+    tables = image.table(table_at + first * 8, count, "Q", "little")
     return [number for numbers in tables for number in numbers]
 
 
-def _vhdx_block(
-    image: Part, at: int, block: int, entry: int, bitmap: int, number: int
-) -> Iterator[Piece]:
+def _vhdx_block(image: Part, at: int, block: int, entry: int) -> Iterator[Piece]:
     state, place = entry & 7, (entry >> 20) * _MIB
-    if state in (_UNDEFINED, _ZERO, _UNMAPPED):
+    if 0 < state <= _ABSENT:
         yield Piece(at, block, None)
     elif state == _WHOLE:
         yield Piece(at, block, image.offset + place)
-    elif state == _PARTLY:
-        if bitmap & 7 != _WHOLE:
-            raise broken(image.path, "a part of it has no bitmap of its sectors")
-        length = block // SECTOR // 8
-        here = image.read((bitmap >> 20) * _MIB + number * length, length)
-        yield from _sectors(image, at, block, place, here.translate(_REVERSED))
     elif state:
         raise broken(image.path, f"a block in state {state}")
+
+
+def _bitmap(image: Part, entry: int, number: int, length: int) -> bytes:
+    """Return the *length* bytes, highest bit first, that say which sectors of the
+    chunk's *number*-th block are here; *entry* places the bitmap of the chunk."""
+    if entry & 7 != _WHOLE:
+        raise broken(image.path, "a part of it has no bitmap of its sectors")
+    here = image.read((entry >> 20) * _MIB + number * length, length)
+    return here.translate(_REVERSED)
 
 
 def whole(image: Part, size: int) -> Mapped:
@@ -124,10 +141,16 @@ def vdi(
     return _mapped(image, size, pieces)
 
 
-def _mapped(image: Part, size: int, pieces: Callable[[], Iterator[Piece]]) -> Mapped:
+def _mapped(
+    image: Part,
+    size: int,
+    pieces: Callable[[], Iterator[Piece]],
+    grain: int = SECTOR,
+) -> Mapped:
     return Mapped(
         file=image.path,
         size=size,
         pieces=lambda: within(pieces(), size),
         label=f"{image.offset}",
+        grain=grain,
     )

@@ -11,11 +11,12 @@ from __future__ import annotations
 import struct
 import sys
 from array import array
+from bisect import bisect_right
 from pathlib import Path
 from typing import IO
 
 from v2v.errors import SourceError
-from v2v.mapping.pieces import SECTOR, Mapped, Piece
+from v2v.mapping.pieces import SECTOR, Mapped, Piece, places
 
 CLUSTER = 16384
 _ENTRIES = CLUSTER // 16
@@ -32,6 +33,9 @@ class Copies:
         folder.mkdir()
         self.mapped = mapped
         self.image: IO[bytes] = (folder / "image").open("wb")
+        lengths = [file.stat().st_size for file in mapped.files]
+        self.places = places(lengths)
+        self.number = 0
         self.source: IO[bytes] = mapped.file.open("rb")
         size = -(-mapped.size // SECTOR) * SECTOR
         self.level1 = array("Q", bytes(8 * -(-size // (CLUSTER * _ENTRIES))))
@@ -57,8 +61,7 @@ class Copies:
             if where is None:
                 self.bits |= mask << 32
             else:
-                self.source.seek(where)
-                self.data[inside : inside + some] = self.source.read(some)
+                self.data[inside : inside + some] = self._read(where, some)
                 self.bits |= mask
                 where += some
             at, length = at + some, length - some
@@ -76,6 +79,23 @@ class Copies:
         """Let go of the files, finished or not."""
         self.image.close()
         self.source.close()
+
+    def _read(self, where: int, count: int) -> bytes:
+        """Return *count* bytes at *where* of the files, with zeroes between them."""
+        made = b""
+        while len(made) < count:
+            at = where + len(made)
+            number = bisect_right(self.places, at, hi=len(self.mapped.files)) - 1
+            if number != self.number:
+                self.source.close()
+                self.source = self.mapped.files[number].open("rb")
+                self.number = number
+            some = count - len(made)
+            if number + 1 < len(self.mapped.files):
+                some = min(some, self.places[number + 1] - at)
+            self.source.seek(at - self.places[number])
+            made += self.source.read(some).ljust(some, b"\0")
+        return made
 
     def _select(self, cluster: int) -> None:
         if cluster == self.cluster:

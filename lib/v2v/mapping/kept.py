@@ -57,11 +57,11 @@ def once(name: str, file: Path, write: Callable[[Path], None]) -> Path:
 
 def _name(what: Mapped, *, parent: bool) -> str:
     """Return what tells the map apart from all others; a changed file has another."""
-    facts = what.file.stat()
-    file = (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns)
-    return store.key(
-        "map", __version__, what.file, what.label, what.size, parent, *file
-    )
+    marks: list[object] = []
+    for file in what.files:
+        facts = file.stat()
+        marks += (file, facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns)
+    return store.key("map", __version__, what.label, what.size, parent, *marks)
 
 
 def _share(name: str) -> Hold:

@@ -8,12 +8,15 @@ bytes in the disk and at any sector of the file.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
 SECTOR = 512
+# Where a file may begin behind another.
+_ALIGNED = 65536
 
 
 class Piece(NamedTuple):
@@ -36,13 +39,32 @@ class Mapped:
 
     What no piece covers is the parent's, or zeroes if there is none.  ``pieces``
     raises SourceError for a table that is broken.  ``label`` tells apart what one file
-    holds.
+    holds.  ``others`` are more files, behind ``file`` as ``places`` has it.
+    ``grain``: where pieces begin in the disk are multiples of it, and in the
+    file such behind one and the same remainder: then their map is the smaller.
     """
 
     file: Path
     size: int
     pieces: Callable[[], Iterator[Piece]]
     label: str = ""
+    others: tuple[Path, ...] = ()
+    grain: int = SECTOR
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files that hold data of the disk."""
+        return (self.file, *self.others)
+
+
+def places(lengths: Sequence[int]) -> list[int]:
+    """Return where files of *lengths* begin, one behind the other; and the last ends.
+
+    A piece places its data so, if a disk is in several files.
+    """
+    whole = (-(-length // _ALIGNED) * _ALIGNED for length in lengths[:-1])
+    starts = [*accumulate(whole, initial=0)]
+    return [*starts, starts[-1] + lengths[-1]]
 
 
 def merged(pieces: Pieces) -> Iterator[Piece]:

@@ -4,6 +4,9 @@
 A VMDK descriptor of FLAT extents strings together links to the pieces.  Its extents
 are whole sectors; a piece need not be.  The one sector that lies on both sides of such
 a border is copied, and what follows begins at any byte: qemu's raw driver shifts it.
+What the last one lacks to a sector is zeroes, whatever follows it in its file.
+
+In the same way an image gets another start: a header that names no parent.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from v2v.mapping.pieces import SECTOR
 
 # qemu opens each, and takes a second for a thousand: it looks at every one for each.
 MAX_PIECES = 2000
-_DESCRIPTOR, _SEAMS = "descriptor", "seams"
+_DESCRIPTOR, _SEAMS, _HEAD = "descriptor", "seams", "head"
 
 Node = dict[str, Any]
 
@@ -31,21 +34,24 @@ class _Extent(NamedTuple):
     where: int
 
 
-def write(image: Strung, folder: Path) -> None:
+def write(image: Strung, folder: Path, head: bytes = b"") -> None:
     """Write what strings the pieces of *image* together into *folder*, which is new.
 
-    Raises SourceError if they are too many.
+    *head*, whole sectors, stands in place of as many bytes.  Raises SourceError if the
+    pieces are too many.
     """
     check_count(image.path, len(image.pieces))
     folder.mkdir(parents=True)
+    if head:
+        (folder / _HEAD).write_bytes(head)
     names: dict[Path, str] = {}
     for piece in image.pieces:
         if piece.path not in names:
             names[piece.path] = f"f{len(names)}"
             (folder / names[piece.path]).symlink_to(piece.path)
-    extents = list(_extents(image, names))
+    extents = list(_extents(image, names, len(head)))
     seams = [e.where for e in extents if e.name == _SEAMS]
-    data = (image.read(at, min(SECTOR, image.length - at)) for at in seams)
+    data = [image.read(at, min(SECTOR, image.length - at)) for at in seams]
     (folder / _SEAMS).write_bytes(b"".join(s.ljust(SECTOR, b"\0") for s in data))
     numbers = {at: number for number, at in enumerate(seams)}
     lines = [
@@ -73,16 +79,18 @@ def check_count(path: Path, count: int) -> None:
         )
 
 
-def _extents(image: Strung, names: dict[Path, str]) -> Iterator[_Extent]:
-    """Yield the extents of *image*; one of a seam has its place in the image."""
-    at = 0
+def _extents(image: Strung, names: dict[Path, str], head: int) -> Iterator[_Extent]:
+    """Yield the extents of *image*, with *head* bytes of its own start.
+
+    One of a seam has its place in the image.
+    """
+    if head:
+        yield _Extent(head // SECTOR, _HEAD, 0)
+    at = head
     for start, piece in zip(image.starts, image.pieces, strict=True):
         end = start + piece.length
-        is_last = end == image.length
         if at < end:
-            # Behind the end of the last one qemu reads zeroes.
-            count = -(-(end - at) // SECTOR) if is_last else (end - at) // SECTOR
-            if count:
+            if count := (end - at) // SECTOR:
                 where = piece.offset + at - start
                 yield _Extent(count, names[piece.path], where)
                 at += count * SECTOR

@@ -6,6 +6,7 @@ its size, and the pieces of a container begin at any sector of it.  So there is 
 layer for each remainder, in which the container is shifted into place, and each is
 the backing file of the next.  What is no whole cluster goes to a layer whose
 clusters are single sectors; of a disk too large for that, it is copied (copies).
+Of a container that is made of large blocks, the clusters are as large (its grain).
 
 An external data file (qcow2's own) would be simpler, but each cluster must lie at
 its own place there.  Instead a descriptor of FLAT extents, as VMDK has them, strings
@@ -17,7 +18,7 @@ from __future__ import annotations
 import struct
 import sys
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import pairwise
@@ -26,13 +27,15 @@ from typing import IO, Any
 
 from v2v.errors import SourceError
 from v2v.mapping.copies import Copies
-from v2v.mapping.pieces import SECTOR, Mapped, Piece, merged
+from v2v.mapping.pieces import SECTOR, Mapped, Piece, merged, places
 
 # Clusters of the layers, in bytes.  The size of a qcow2 image is limited by that of
 # its level 1 table (32 MiB): clusters of n bytes are enough for n * n * 2**19.
 _COARSE, _WIDE, _FINE = 4096, 16384, SECTOR
 _MAX_LEVEL1 = 2**22
-# The header and an empty refcount table.  Data begin behind it, well aligned.
+_MAX_CLUSTER = 2**21  # of qcow2
+# The header and an empty refcount table, a cluster each.  Data begin behind them, well
+# aligned.
 _HEAD = 65536
 # Bounds our tables: to 2 GiB.  No disk that is not made to harm has as many.
 _MAX_CLUSTERS = 2**28
@@ -48,24 +51,33 @@ class _Kind:
     cluster: int
     shift: int
 
+    @property
+    def head(self) -> int:
+        """The length of what is in front of the data."""
+        return max(_HEAD, 2 * self.cluster)
+
 
 class _Layer:
     """The files of one layer while they are written.  Pieces come in order."""
 
-    def __init__(self, folder: Path, mapped: Mapped, kind: _Kind, end: int) -> None:
-        """Begin in *folder*; *end* is the length of the data file in bytes."""
+    def __init__(
+        self, folder: Path, mapped: Mapped, kind: _Kind, starts: list[int]
+    ) -> None:
+        """Begin in *folder*; *starts* is where the data files begin, and the last
+        ends, in bytes."""
         self.folder, self.kind, self.size = folder, kind, rounded(mapped.size)
         folder.mkdir()
         cluster = kind.cluster
-        data = rounded(max(0, end - kind.shift), _HEAD)
-        self.base = _HEAD + data  # of the tables, in what qemu sees
+        self.starts = starts
+        data = rounded(max(0, starts[-1] - kind.shift), kind.head)
+        self.base = kind.head + data  # of the tables, in what qemu sees
         self.per_table = cluster // 8
         self.level1 = array("Q", bytes(8 * -(-self.size // (cluster * self.per_table))))
         self.level2 = array("Q")
         self.number = -1
         self.tables: IO[bytes] = (folder / "tables").open("wb")
         self.tables.seek(rounded(len(self.level1) * 8, cluster))
-        self._begin(mapped.file)
+        self._begin(mapped.files)
 
     def add(self, piece: Piece) -> None:
         """Enter *piece*, whose ends fit the clusters."""
@@ -73,7 +85,7 @@ class _Layer:
         first, count = piece.at // cluster, -(-piece.length // cluster)
         entry = _ZERO
         if piece.where is not None:
-            entry = _HEAD + piece.where - self.kind.shift
+            entry = self.kind.head + piece.where - self.kind.shift
         step = cluster if piece.where is not None else 0
         while count:
             number, index = divmod(first, self.per_table)
@@ -91,7 +103,8 @@ class _Layer:
     def close(self) -> None:
         """Finish the files."""
         self._flush()
-        self._describe(self.base - _HEAD, rounded(self.tables.tell(), _HEAD))
+        data, own = self.base - self.kind.head, rounded(self.tables.tell(), _HEAD)
+        self._describe(data, own)
         self.tables.seek(0)
         _swapped(self.level1).tofile(self.tables)
         self.shut()
@@ -105,28 +118,45 @@ class _Layer:
             self.level1[self.number] = self.base + self.tables.tell()
             _swapped(self.level2).tofile(self.tables)
 
-    def _begin(self, data: Path) -> None:
-        """Write the header."""
+    def _begin(self, data: Sequence[Path]) -> None:
+        """Write the header, and the links to the files *data*."""
         bits = self.kind.cluster.bit_length() - 1
         header = struct.pack(
             ">4sIQIIQIIQQIIQQQQII",
             *(b"QFI\xfb", 3, 0, 0, bits, self.size, 0, len(self.level1), self.base),
             *(self.kind.cluster, 1, 0, 0, 0, 0, 0, 4, 104),
         )
-        (self.folder / "head").write_bytes(header.ljust(_HEAD, b"\0"))
-        (self.folder / "data").symlink_to(data)
+        with (self.folder / "head").open("wb") as file:
+            file.write(header)
+            file.truncate(self.kind.head)
+        for number, path in enumerate(data):
+            (self.folder / _data(number)).symlink_to(path)
 
     def _describe(self, data: int, own: int) -> None:
         """Write the descriptor that strings all together; lengths in bytes."""
-        shift = self.kind.shift // SECTOR
         lines = [
             *("# Disk DescriptorFile", "version=1", "CID=fffffffe"),
             *("parentCID=ffffffff", 'createType="twoGbMaxExtentFlat"'),
-            f'RW {_HEAD // SECTOR} FLAT "head" 0',
-            f'RW {data // SECTOR} FLAT "data" {shift}' if data else "",
+            f'RW {self.kind.head // SECTOR} FLAT "head" 0',
+            *self._extents(data),
             f'RW {own // SECTOR} FLAT "tables" 0',
         ]
         (self.folder / "descriptor").write_text("\n".join([*lines, ""]))
+
+    def _extents(self, data: int) -> Iterator[str]:
+        """Yield the extents of the files, of *data* bytes; the first begins shifted."""
+        shift = self.kind.shift
+        # Behind the end of a file qemu reads zeroes.
+        ends = [*self.starts[1:-1], data + shift]
+        for number, (start, end) in enumerate(zip(self.starts, ends, strict=False)):
+            skipped = max(0, shift - start)
+            count = (end - start - skipped) // SECTOR
+            if count > 0:
+                yield f'RW {count} FLAT "{_data(number)}" {skipped // SECTOR}'
+
+
+def _data(number: int) -> str:
+    return f"data{number or ''}"
 
 
 def _swapped(numbers: array[int]) -> array[int]:
@@ -147,17 +177,17 @@ def write(mapped: Mapped, folder: Path, *, parent: bool) -> None:
     zeroes are left out.  Raises SourceError for a disk that cannot be mapped.
     """
     folder.mkdir(parents=True)
-    end = mapped.file.stat().st_size
+    starts = places([file.stat().st_size for file in mapped.files])
     layers: dict[_Kind, _Layer | Copies] = {}
     with ExitStack() as files:
-        for kind, part in _bounded(mapped, end, parent=parent):
+        for kind, part in _bounded(mapped, starts[-1], parent=parent):
             if kind not in layers:
-                layers[kind] = _begun(mapped, folder, kind, end)
+                layers[kind] = _begun(mapped, folder, kind, starts)
                 files.callback(layers[kind].shut)
             layers[kind].add(part)
         if not layers:
-            kind = _Kind(_coarse(mapped.size), 0)
-            layers[kind] = _begun(mapped, folder, kind, end)
+            kind = _Kind(_coarse(mapped), 0)
+            layers[kind] = _begun(mapped, folder, kind, starts)
         for layer in layers.values():
             layer.close()
 
@@ -169,7 +199,7 @@ def _bounded(
 
     Raises SourceError if they are more than a file of *end* bytes can hold.
     """
-    coarse = _coarse(mapped.size)
+    coarse = _coarse(mapped)
     clusters = data = 0
     for piece in merged(_ordered(mapped, end)):
         if piece.where is None and not parent:
@@ -182,19 +212,22 @@ def _bounded(
             yield kind, part
 
 
-def _coarse(size: int) -> int:
-    for cluster in (_COARSE, _WIDE):
-        if size <= cluster * (cluster // 8) * _MAX_LEVEL1:
+def _coarse(mapped: Mapped) -> int:
+    for cluster in (max(_COARSE, min(mapped.grain, _MAX_CLUSTER)), _WIDE):
+        if mapped.size <= cluster * (cluster // 8) * _MAX_LEVEL1:
             return cluster
-    raise ValueError(f"a disk of {size} bytes")  # formats.MAX_SIZE is half of that
+    # formats.MAX_SIZE is half of that
+    raise ValueError(f"a disk of {mapped.size} bytes")
 
 
-def _begun(mapped: Mapped, folder: Path, kind: _Kind, end: int) -> _Layer | Copies:
+def _begun(
+    mapped: Mapped, folder: Path, kind: _Kind, starts: list[int]
+) -> _Layer | Copies:
     """Return a new layer of *kind*: for small pieces of a very large disk, copies."""
     folder = folder / f"{kind.cluster}-{kind.shift}"
     if mapped.size > kind.cluster * (kind.cluster // 8) * _MAX_LEVEL1:
         return Copies(folder, mapped)
-    return _Layer(folder, mapped, kind, end)
+    return _Layer(folder, mapped, kind, starts)
 
 
 def _too_much(mapped: Mapped) -> SourceError:

@@ -9,7 +9,6 @@ links, devices, sparse members, two members of one name.
 from __future__ import annotations
 
 import os
-import re
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,12 +16,11 @@ from typing import IO, cast
 
 from v2v.errors import SourceError
 from v2v.formats import Part
+from v2v.mapping.members import MAX_MEMBERS, REMEDY, check_name, is_litter, twice
 
 _BLOCK = 512
-_MAX_MEMBERS = 10_000
 # Of one extended header: a name or the like.
 _MAX_HEADER = 2**16
-_REMEDY = "do not trust this file; export the VM again, or copy it again from there"
 
 
 def is_tar(head: bytes) -> bool:
@@ -48,11 +46,11 @@ def index(path: Path) -> dict[str, Part]:
     found: dict[str, Part] = {}
     for member in _members(path):
         name = _plain(member.name)
-        if member.isdir() or name.rpartition("/")[2].startswith("._"):
-            continue  # ._x is what macOS adds of its own to file x.
+        if member.isdir() or is_litter(name):
+            continue
         _refuse(path, member, name)
         if name in found:
-            raise SourceError(f"{path} has two members called {name!r}", _REMEDY)
+            raise twice(path, name)
         found[name] = Part(path=path, offset=member.offset_data, length=member.size)
     return found
 
@@ -66,13 +64,8 @@ def _plain(name: str) -> str:
 def _refuse(path: Path, member: tarfile.TarInfo, name: str) -> None:
     if not member.isreg() or member.issparse():
         kind = "sparse" if member.isreg() else "a link or a device"
-        raise SourceError(f"{path}: its member {name!r:.300} is {kind}", _REMEDY)
-    parts = name.replace("\\", "/").split("/")
-    drive = re.match(r"[A-Za-z]:", name)
-    if name.startswith(("/", "\\")) or ".." in parts or drive or not name:
-        raise SourceError(
-            f"{path}: the name of its member {name!r:.300} leads outside", _REMEDY
-        )
+        raise SourceError(f"{path}: its member {name!r:.300} is {kind}", REMEDY)
+    check_name(path, name)
 
 
 def _members(path: Path) -> Iterator[tarfile.TarInfo]:
@@ -84,14 +77,14 @@ def _members(path: Path) -> Iterator[tarfile.TarInfo]:
             with tarfile.open(fileobj=cast(IO[bytes], source), mode="r:") as tar:
                 while member := tar.next():
                     count += 1
-                    if count > _MAX_MEMBERS:
-                        raise SourceError(f"{path} has too many members", _REMEDY)
+                    if count > MAX_MEMBERS:
+                        raise SourceError(f"{path} has too many members", REMEDY)
                     source.check(member)
                     yield member
                 source.check_end(tar.offset)
     except (tarfile.TarError, ValueError, OverflowError, RecursionError) as e:
         reason = str(e) or "a header is broken"
-        raise SourceError(f"{path} is a broken archive: {reason}", _REMEDY) from e
+        raise SourceError(f"{path} is a broken archive: {reason}", REMEDY) from e
     except OSError as e:
         raise SourceError(f"{path}: {e.strerror}", "check the file") from e
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import PurePosixPath
 
 from v2v import formats
-from v2v.document import File, Finding, Format, Layer
+from v2v.document import BlockSize, File, Finding, Format, Layer
 from v2v.errors import SourceError
-from v2v.formats import Part, Strung
-from v2v.ovf import chunks, stored
+from v2v.formats import Part, Strung, vmdk
+from v2v.mapping import laid
+from v2v.ovf import chunks, flat, stored
 from v2v.ovf.chunks import Whole
 from v2v.ovf.envelope import DiskRef, Envelope, FileRef
 from v2v.ovf.package import Archive, MissingError, Package, RefusedError
@@ -42,6 +44,7 @@ class Found:
 
     layer: Layer | None = None
     size: int | None = None
+    logical_block_size: BlockSize = 512
     findings: tuple[Finding, ...] = ()
 
 
@@ -121,7 +124,7 @@ def _missing(wanted: _Wanted, e: SourceError) -> Found:
 
 def _unclear(wanted: _Wanted, message: str) -> Found:
     href = wanted.file.href
-    unpack = "unpack the OVA with tar, " if _packed(wanted) else ""
+    unpack = _unpack(wanted)
     return _blocked(
         wanted,
         "disk-chunked",
@@ -131,8 +134,12 @@ def _unclear(wanted: _Wanted, message: str) -> Found:
     )
 
 
-def _packed(wanted: _Wanted) -> bool:
-    return isinstance(wanted.package, Archive)
+def _unpack(wanted: _Wanted) -> str:
+    """Return what to do first: if the package is an archive, unpack it."""
+    package = wanted.package
+    if isinstance(package, Archive):
+        return f"unpack the OVA with {package.program}, "
+    return ""
 
 
 def _opened(wanted: _Wanted, whole: Whole, envelope: Envelope) -> Found:
@@ -142,15 +149,11 @@ def _opened(wanted: _Wanted, whole: Whole, envelope: Envelope) -> Found:
     head, _ = formats.ends(part)
     is_apart = isinstance(part, Strung) or whole.stored is not None
     is_text = format == "vmdk" and not head.startswith(_BINARY_VMDK)
-    if is_text and (_packed(wanted) or is_apart):
-        return _blocked(
-            wanted,
-            "disk-split",
-            f"{wanted.file.href} only lists other files, which cannot be read in place",
-            "unpack the OVA with tar, and name the .ovf in it",
-        )
+    if is_text and (isinstance(wanted.package, Archive) or is_apart):
+        return _listed(wanted, whole, more)
     parents = tuple(_parents(wanted, envelope))
-    if parents and not all(map(_is_file, (part, *(parent for parent, _ in parents)))):
+    chain = [(part, format), *parents]
+    if not all(_can_lie(wanted, *pair) for pair in pairwise(chain)):
         return _delta(wanted)
     findings = (
         *(_named(wanted, finding) for finding in whole.findings),
@@ -158,6 +161,20 @@ def _opened(wanted: _Wanted, whole: Whole, envelope: Envelope) -> Found:
         *_sizes(wanted, whole),
     )
     return _layer(wanted, part, format, parents, findings)
+
+
+def _listed(wanted: _Wanted, whole: Whole, findings: tuple[Finding, ...]) -> Found:
+    """Return the layer for *whole*, which only lists other files of the package."""
+    file, package = wanted.file, wanted.package
+    disk = None if wanted.ref.parent else flat.joined(file, whole.part, package)
+    if disk:
+        return _layer(wanted, disk, "raw", (), findings)
+    return _blocked(
+        wanted,
+        "disk-split",
+        f"{file.href} only lists other files, which cannot be read in place",
+        f"{_unpack(wanted)}and name the .ovf in it",
+    )
 
 
 def _named(wanted: _Wanted, finding: Finding) -> Finding:
@@ -172,12 +189,11 @@ def _layer(
     parents: tuple[tuple[Part, Format], ...],
     findings: tuple[Finding, ...],
 ) -> Found:
-    backing = [File(path=str(parent.path), format=f) for parent, f in parents]
     layer, image = images.layer(
         part if isinstance(part, Strung) else part.path,
         format,
         wanted.package.checked,
-        backing=backing,
+        backing=[_file(*parent) for parent in parents],
         part=None if part.offset == 0 else _stretch(part, format),
     )
     findings = (*findings, *images.doubtful(image, part.path, wanted.id))
@@ -187,7 +203,12 @@ def _layer(
             "capacity-differs", "info", f"{text}{wanted.capacity}", wanted.id
         )
         findings = (*findings, finding)
-    return Found(layer=layer, size=image.size, findings=findings)
+    return Found(
+        layer=layer,
+        size=image.size,
+        logical_block_size=image.logical_block_size,
+        findings=findings,
+    )
 
 
 def _stretch(part: Part, format: Format) -> images.Part:
@@ -198,18 +219,47 @@ def _stretch(part: Part, format: Format) -> images.Part:
     return images.Part(offset=part.offset, length=length)
 
 
-def _is_file(part: Part) -> bool:
-    """Whether *part* is a file of its own: a member of an archive has a header.
+def _file(part: Part, format: Format) -> File:
+    """Return *part*, which an image lies on, as a document has it."""
+    path = str(part.path)
+    if isinstance(part, Strung):
+        return File(path=path, format=format, parts=images.chunks(part))
+    if _is_file(part):
+        return File(path=path, format=format)
+    stretch = _stretch(part, format)
+    return File(path=path, format=format, offset=stretch.offset, length=stretch.length)
 
-    Of a chain qemu takes no other: the upper one's header names a file too, and that
-    gives way only to the name of a file.
-    """
+
+def _is_file(part: Part) -> bool:
+    """Whether *part* is a file of its own: a member of an archive has a header."""
     return part.offset == 0 and not isinstance(part, Strung)
+
+
+def _can_lie(
+    wanted: _Wanted, upper: tuple[Part, Format], lower: tuple[Part, Format]
+) -> bool:
+    """Whether qemu can read *upper* on *lower* (servers.qemu).
+
+    Raises SourceError if a VMDK says that it was made on another one.  Many say
+    nothing; then the OVF's word counts.
+    """
+    (image, format), (below, format_below) = upper, lower
+    if format != "vmdk":
+        return True
+    if format_below != "vmdk":
+        return False
+    laid.check_parent(wanted.file.href, image, below)
+    try:
+        # A text alone has no start of its own that could be given to it.
+        by_name = _is_file(below) and vmdk.descriptor(image).parent_cid != vmdk.NONE
+        return by_name or bool(laid.start(image, below))
+    except SourceError:
+        return False
 
 
 def _compressed(wanted: _Wanted, message: str) -> Found:
     href = wanted.file.href
-    unpack = "unpack the OVA with tar, " if _packed(wanted) else ""
+    unpack = _unpack(wanted)
     return _blocked(
         wanted,
         "disk-compressed",
@@ -225,9 +275,8 @@ def _delta(wanted: _Wanted) -> Found:
         wanted,
         "disk-delta",
         f"{wanted.file.href} holds only what differs from disk {wanted.ref.parent}, "
-        "and they cannot be read together in an OVA or in pieces",
-        "unpack the OVA with tar, join pieces with cat in the order of their numbers, "
-        "and name the .ovf",
+        "and they cannot be read together",
+        "consolidate the snapshots on the source, and export the VM again",
     )
 
 

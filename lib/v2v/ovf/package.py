@@ -18,7 +18,8 @@ from urllib.parse import unquote
 from v2v import formats, paths, views
 from v2v.errors import SourceError
 from v2v.formats import Part
-from v2v.ovf import archive, text
+from v2v.mapping.zipped import is_zip
+from v2v.ovf import archive, text, zipped
 
 _REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 _DRIVE = re.compile(r"[A-Za-z]:")
@@ -90,11 +91,16 @@ class Package(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Archive:
-    """An OVA: all files are members of one tar archive."""
+    """An OVA: all files are members of one archive.
+
+    ``program`` unpacks it; ``padded``: each member is followed by zeroes, as in tar.
+    """
 
     path: Path
     name: str
     members: Mapping[str, Part]
+    program: str = "tar"
+    padded: bool = True
 
     def ovf(self) -> bytes:
         """See Package."""
@@ -118,7 +124,7 @@ class Archive:
             if name in self.members:
                 return self.members[name]
             if _leads_away(name):
-                raise _refused(href)
+                return _fetched(href)
         # Exporters do not agree with themselves on case: .VMDK.
         same = self._any_case.get(_readings(href)[0].lower(), [])
         if len(same) == 1:
@@ -150,7 +156,7 @@ class Archive:
         """See Package."""
         raise SourceError(
             f"a disk in {self.path} names another file, {Path(path).name!r:.300}",
-            "unpack the OVA with tar, and name the .ovf in it",
+            f"unpack the OVA with {self.program}, and name the .ovf in it",
         )
 
 
@@ -230,7 +236,7 @@ class Folder:
                     return formats.part(file, 0, None)
             except SourceError as e:
                 raise _refused(href) from e
-        raise _refused(href)
+        return _fetched(href)
 
     def pieces(self, href: str) -> list[Piece]:
         """See Package."""
@@ -285,6 +291,9 @@ def of(path: Path, allow: tuple[Path, ...]) -> Package:
     Raises SourceError for an archive that is broken or hostile, or holds no OVF.
     """
     head, _ = formats.ends(path, 0, None)
+    if is_zip(head):
+        path = path.resolve()
+        return _archive(path, zipped.Members(path), program="unzip", padded=False)
     if not archive.is_tar(head):
         if path.suffix.lower() == ".ova" and not text.root_name(head):
             raise SourceError(
@@ -293,15 +302,24 @@ def of(path: Path, allow: tuple[Path, ...]) -> Package:
         return Folder(path=path, allow=allow)
     # Later stages open the file itself, and may only where it really is.
     path = path.resolve()
-    members = archive.index(path)
+    return _archive(path, archive.index(path), program="tar", padded=True)
+
+
+def _archive(
+    path: Path, members: Mapping[str, Part], *, program: str, padded: bool
+) -> Archive:
+    """Return the archive of *members*.  Raises SourceError if it has not one OVF."""
     found = [name for name in members if name.lower().endswith(".ovf")]
     if len(found) != 1:
         shown = ", ".join(found[:5])
         raise SourceError(
             f"{path} holds {f'several OVFs: {shown}' if found else 'no OVF'}",
-            "export the VM again, or unpack the archive and name one .ovf",
+            f"export the VM again, or unpack the archive with {program} and name one "
+            "description in it",
         )
-    return Archive(path=path, name=found[0], members=members)
+    return Archive(
+        path=path, name=found[0], members=members, program=program, padded=padded
+    )
 
 
 def _readings(href: str) -> list[str]:
@@ -316,11 +334,27 @@ def _leads_away(name: str) -> bool:
     return bool(away) or ".." in name.split("/") or name in ("", ".")
 
 
+def _fetched(href: str) -> Part:
+    """Return the file at the URL *href*, if the user allowed it.
+
+    Raises RefusedError if not, MissingError if it cannot be had.
+    """
+    try:
+        found = views.fetched(href)
+    except SourceError as e:
+        raise MissingError(e.message, e.remedy) from e
+    if found is None:
+        raise _refused(href)
+    return formats.part(found, 0, None)
+
+
 def _refused(href: str) -> RefusedError:
-    if re.match(r"https?:", href, re.IGNORECASE):
+    if folder := views.folder(href):
         return RefusedError(
-            f"{href!r:.300} is on the network, from where nothing is fetched",
-            "download it, put it beside the OVF and correct the href",
+            f"{views.shown(href)!r:.300} is on the network, from where nothing is "
+            "fetched unasked",
+            "if it really belongs to this VM, add --allow-url "
+            f"{folder}; or download it, put it beside the OVF and correct the href",
         )
     return RefusedError(
         f"{href!r:.300} leads out of the folder of the OVF",

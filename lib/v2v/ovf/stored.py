@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from v2v import formats, views
@@ -12,7 +13,7 @@ from v2v.formats import Part, Strung
 from v2v.ovf import chunks
 from v2v.ovf.chunks import Whole
 from v2v.ovf.envelope import FileRef
-from v2v.ovf.package import MissingError, Package
+from v2v.ovf.package import Archive, MissingError, Package
 from v2v.views.packings import PACKINGS, Packing
 
 
@@ -29,11 +30,16 @@ def find(file: FileRef, package: Package, declared: Format | None) -> Whole:
     whole = _whole(file, package)
     packing = _packing(file, whole.part, declared)
     if packing is None:
-        return whole
+        return replace(whole, part=_apart(whole.part, package))
     if isinstance(whole.part, Strung):
         raise PackedPiecesError(
             f"{file.href} is packed with {packing.name} and cut into "
             f"{len(whole.part.pieces)} pieces"
+        )
+    if whole.part.offset == 0 and isinstance(package, Archive):
+        raise SourceError(
+            f"{package.path}: {file.href} is packed by {packing.name}, and then by zip",
+            f"unpack it with {package.program}, and name the .ovf in it",
         )
     view = _view(file, whole.part, packing)
     return Whole(
@@ -47,6 +53,16 @@ def _view(file: FileRef, part: Part, packing: Packing) -> Path:
     if part.offset == 0 and part.path.suffix.lower() in packing.suffixes:
         return Path(views.source(str(part.path)))
     return views.member(part, PurePosixPath(name(file)).name)
+
+
+def _apart(part: Part, package: Package) -> Part:
+    """Return *part* in a way that qemu, which reads whole sectors, reads no more of.
+
+    In a tar archive zeroes follow, in a zip the next member.
+    """
+    if not isinstance(package, Archive) or package.padded or part.length % 512 == 0:
+        return part
+    return formats.strung([part]) if part.path == package.path else part
 
 
 def _whole(file: FileRef, package: Package) -> Whole:

@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 
 from v2v import __version__, formats
-from v2v.document import Layer
-from v2v.formats import Strung
+from v2v.document import File, Layer
+from v2v.formats import Part, Strung
 from v2v.mapping import kept, strung
 from v2v.servers import Access, Graph, Node
 from v2v.views import store
@@ -46,7 +46,7 @@ def storage(path: object, *, write: bool) -> Node:
     return node
 
 
-def joined(address: Layer, access: Access) -> tuple[Strung, Node]:
+def joined(address: Layer | File, access: Access) -> tuple[Strung, Node]:
     """Return the image whose parts *address* names, and the protocol node of it.
 
     Raises SourceError if one must not be opened or ends before, or they are too many.
@@ -58,17 +58,32 @@ def joined(address: Layer, access: Access) -> tuple[Strung, Node]:
         for part in address.parts
     ]
     image = formats.strung(pieces)
-    _allow_open(len(pieces))
-    marks = [f"{p.path}\0{p.offset}\0{p.length}" for p in pieces]
-    for path in checked.values():
+    return image, _string(image)
+
+
+def with_start(place: Part, head: bytes) -> Node:
+    """Return the protocol node of *place* with *head*, sectors, as its start.
+
+    Raises SourceError as joined does.
+    """
+    image = place if isinstance(place, Strung) else formats.strung([place])
+    return _string(image, head)
+
+
+def _string(image: Strung, head: bytes = b"") -> Node:
+    """Return the protocol node of *image*, which begins with *head* instead."""
+    strung.check_count(image.path, len(image.pieces))
+    allow_open(len(image.pieces))
+    marks = [f"{p.path}\0{p.offset}\0{p.length}" for p in image.pieces]
+    for path in sorted({piece.path for piece in image.pieces}):
         facts = path.stat()
         marks.append(f"{path}\0{facts.st_size}\0{facts.st_mtime_ns}")
-    name = store.key("strung", __version__, *marks)
-    folder = kept.once(name, image.path, partial(strung.write, image))
-    return image, strung.node(folder)
+    name = store.key("strung", __version__, head.hex(), *marks)
+    folder = kept.once(name, image.path, partial(strung.write, image, head=head))
+    return strung.node(folder)
 
 
-def _allow_open(count: int) -> None:
+def allow_open(count: int) -> None:
     """Let qemu, our child, open *count* files besides its own.
 
     A limit that may not be raised so far shows when it opens them.

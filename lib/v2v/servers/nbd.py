@@ -7,6 +7,7 @@ has only the kind and the user name.
 
 from __future__ import annotations
 
+import os
 import socket
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -16,6 +17,7 @@ from v2v.errors import SourceError, UsageError
 from v2v.servers import Access, Graph, Node
 
 PORT = 10809
+_LONGEST_SOCKET = 107  # bytes: unix(7)
 # The group ffdhe2048 of RFC 7919.  Without it a QEMU before 9 makes parameters of its
 # own at each start of a server, which takes from seconds to minutes.
 _FFDHE2048 = """\
@@ -59,20 +61,20 @@ def parse(uri: str) -> tuple[dict[str, str], str]:
 
     The grammar is doc/uri.md of the NBD project.  Raises SourceError.
     """
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+        port = parts.port or PORT
+    except ValueError as e:
+        raise SourceError(f"{uri:.300}: {e}", "correct the URI") from e
     export = unquote(parts.path.lstrip("/"))
     if parts.scheme in ("nbd+unix", "nbds+unix"):
         path = parse_qs(parts.query).get("socket", [""])[0]
-        if path:
+        if path and "\0" not in path and len(os.fsencode(path)) <= _LONGEST_SOCKET:
             return {"type": "unix", "path": path}, export
     elif parts.scheme in ("nbd", "nbds") and parts.hostname:
-        try:
-            port = parts.port or PORT
-        except ValueError as e:
-            raise SourceError(f"{uri}: {e}", "correct the port") from e
         return {"type": "inet", "host": parts.hostname, "port": str(port)}, export
     raise SourceError(
-        f"{uri} is no NBD URI that can be opened",
+        f"{uri:.300} is no NBD URI that can be opened",
         "write nbd://HOST[:PORT]/EXPORT or nbd+unix:///EXPORT?socket=PATH",
     )
 

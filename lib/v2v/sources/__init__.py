@@ -7,8 +7,8 @@ their headers, and changes nothing.
 
 from __future__ import annotations
 
+import os
 import pkgutil
-import re
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -66,17 +66,18 @@ _ORDER = (
 _DESCRIPTIONS = (".vmx", ".vmtx", ".ovf", ".ova", ".vbox", ".pvs", ".xva", ".vma")
 # Of a description that people write; targets take it as it is.
 _MAX_TEXT = 2**16
+# Those of them that are one file, and so may be packed.
+_ARCHIVES = (".ova", ".xva", ".vma")
 # Modules of this package that are no source.
 _HELPERS = {
     *("bare", "descriptions", "disks", "images", "libvirtdisk", "macs", "placing"),
+    *("filesystem", "mistaken", "split", "vmdkpart"),
     *("hdd", "hypervdisks", "proxmoxdisks", "vboxdisks", "vmcx", "xldisks", "xltext"),
     *("libvirtdevices", "vmxdevices", "vmxtext", "xvafolder"),
     *("vboxdevices", "vboxregistry", "xldevices"),
     *("proxmoxdevices", "proxmoxstorage", "proxmoxtext"),
     *("hypervstate", "xvadevices", "xvastate"),
 }
-# Files that hold a part of a VMDK: flat data, a delta, a piece, changed blocks.
-_PART = re.compile(r"-(flat|delta|sesparse|ctk|[fs][0-9]{3})\.vmdk$", re.IGNORECASE)
 
 
 def names() -> list[str]:
@@ -112,7 +113,11 @@ def read(request: Request, kind: str = "") -> Iterator[VM]:
     """
     if kind and kind not in names():
         raise UsageError(f"{kind} is no kind of source", f"one of {', '.join(names())}")
+    from v2v.sources import mistaken
+
     request = replace(request, location=resolve(request.location))
+    if request.format is None and "://" not in request.location:
+        mistaken.check(Path(request.location))
     kind = kind or detect(request.location)
     if kind != "ovf" and (request.trust or request.option):
         given = "--verify-certificate" if request.trust else "--deployment-option"
@@ -128,16 +133,20 @@ def read(request: Request, kind: str = "") -> Iterator[VM]:
 def resolve(location: str) -> str:
     """Return the source that *location* means: of a folder, the one VM in it.
 
-    Descriptions go before disks.  Raises SourceError if *location* does not exist, or
-    is a folder with no VM or several.
+    Descriptions go before disks, and of a disk in pieces it is the first.  Raises
+    SourceError if *location* does not exist, or is a folder with no VM or several.
     """
+    from v2v.sources import split
+
     try:
         # A document is UTF-8, and names the source.
         location.encode()
         if "://" in location:
             return location
         mode = Path(location).stat().st_mode
-        if stat.S_ISREG(mode) or stat.S_ISBLK(mode):
+        if stat.S_ISREG(mode):
+            return os.fspath(split.first(Path(location)))
+        if stat.S_ISBLK(mode):
             return location
         if not stat.S_ISDIR(mode):
             raise SourceError(
@@ -147,21 +156,45 @@ def resolve(location: str) -> str:
     except (OSError, ValueError) as e:
         reason = getattr(e, "strerror", None) or "a name that is not UTF-8"
         raise SourceError(f"{location!r:.300}: {reason}", "check the path") from e
+    return _one(location, files)
+
+
+def _one(location: str, files: list[Path]) -> str:
+    """Return the one VM in the folder *location*, which holds *files*.
+
+    Raises SourceError as resolve does.
+    """
+    from v2v.sources import mistaken
+
     for found in _wanted(sorted(files)):
         if len(found) > 1:
             shown = ", ".join(file.name for file in found[:10])
             raise SourceError(f"{location} holds several VMs: {shown}", "name one")
         if found:
             return str(found[0])
-    raise SourceError(
+    raise mistaken.folder(location, files) or SourceError(
         f"{location} holds no VM: no .vmx, .ovf, .ova, libvirt XML or disk image",
         "name the description or the disk image itself",
     )
 
 
 def _wanted(files: Iterable[Path]) -> Iterator[list[Path]]:
-    """Yield which of *files* can be meant: descriptions, libvirt's, disk images."""
-    from v2v.sources import disk, hyperv, libvirtxml, parallels, proxmox, xl, xvafolder
+    """Yield which of *files* can be meant: descriptions, libvirt's, disk images.
+
+    What is packed comes behind what is not.
+    """
+    from v2v.sources import (
+        disk,
+        hyperv,
+        libvirtxml,
+        parallels,
+        proxmox,
+        split,
+        vmdkpart,
+        xl,
+        xvafolder,
+    )
+    from v2v.views import packings
 
     files = list(files)
     exports = [f for f in files if f.name.lower() == hyperv.MACHINES and f.is_dir()]
@@ -175,9 +208,21 @@ def _wanted(files: Iterable[Path]) -> Iterator[list[Path]]:
     yield [f for f in files if xvafolder.claims(f)]
     yield [f for f in files if libvirtxml.is_domain(f)]
     yield [f for f in files if proxmox.claims(str(f)) or xl.claims(str(f))]
+    packed = [f for f in files if packings.inner(f) != f.name]
+    yield [f for f in packed if _inner(f) in _ARCHIVES]
     images = (*disk.SUFFIXES, *disk.RAW_SUFFIXES)
-    whole = [f for f in files if not _PART.search(f.name)]
-    yield [f for f in whole if f.suffix.lower() in images]
+    whole = [f for f in files if not vmdkpart.matches(packings.inner(f))]
+    found = [f for f in whole if f.suffix.lower() in images]
+    yield [*found, *split.firsts(files)]
+    yield [f for f in packed if f in whole and _inner(f) in images]
+    yield [f for f in files if vmdkpart.is_flat(f.name)]
+
+
+def _inner(file: Path) -> str:
+    """Return how the name of what is packed in *file* ends."""
+    from v2v.views import packings
+
+    return Path(packings.inner(file)).suffix.lower()
 
 
 def new_id() -> str:

@@ -8,6 +8,7 @@ alone proves nothing: a guest can write one into its raw disk.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
 import struct
@@ -17,9 +18,19 @@ from functools import partial
 from pathlib import Path
 
 from v2v import formats, paths
-from v2v.document import VM, Disk, Finding, Firmware, Format, Source, disk_id
+from v2v.document import (
+    VM,
+    BlockSize,
+    Disk,
+    Finding,
+    Firmware,
+    Format,
+    Source,
+    disk_id,
+)
 from v2v.errors import SourceError
-from v2v.sources import Request, bare, images
+from v2v.formats import Strung, raw
+from v2v.sources import Request, bare, filesystem, images, mistaken, split, vmdkpart
 
 SUFFIXES: dict[str, Format] = {
     ".qcow2": "qcow2",
@@ -33,7 +44,7 @@ SUFFIXES: dict[str, Format] = {
 }
 RAW_SUFFIXES = (".img", ".raw", ".bin")
 _PACKED = (".gz", ".xz", ".zst", ".bz2", ".lz4", ".zip", ".7z", ".rar", ".tar")
-_SECTOR, _LARGE_SECTOR = 512, 4096
+_BLKSSZGET = 0x1268  # linux/fs.h
 _GPT = b"EFI PART"
 # Partition types: UEFI's own partition, and the place of GRUB for a BIOS.
 _ESP = uuid.UUID("c12a7328-f81f-11d2-ba4b-00a0c93ec93b")
@@ -51,29 +62,52 @@ def claims(location: str) -> bool:
 def read(request: Request) -> Iterator[VM]:
     """See sources.Source."""
     path = Path(request.location).absolute()
-    real = _opened(path)
-    format = request.format or _decided(path, real)
+    pieces = split.of(path)
+    named = pieces.whole if pieces else path
+    real = _opened(pieces.files[0] if pieces else path)
     roots = tuple(place.resolve() for place in (real.parent, *request.allow))
-    layer, image = images.layer(real, format, partial(paths.checked, allowed=roots))
+    checked = partial(paths.checked, allowed=roots)
+    place: Path | Strung = real
+    if pieces:
+        place = formats.strung([formats.part(checked(f)) for f in pieces.files])
+    format = request.format or _decided(named, place)
+    layer, image = images.layer(place, format, checked)
     is_device = real.is_block_device()
     if is_device:
         # /dev/vg/lv holds for longer than the /dev/dm-3 behind it.
         layer = layer.having(path=str(path))
     name = disk_id(0)
+    sector = _block_size(real, image) if format == "raw" else image.logical_block_size
+    disk = images.held(Disk(id=name, boot=1, logical_block_size=sector), layer, image)
     vm = bare.machine(
-        path.stem,
-        Disk(id=name, boot=1, size=image.size, source=layer),
-        Source(kind="disk", location=str(path)),
-        firmware=_firmware(real) if format == "raw" else "bios",
+        named.stem,
+        disk,
+        Source(kind="disk", location=str(pieces.files[0] if pieces else path)),
+        firmware=_firmware(real, sector) if format == "raw" else "bios",
         findings=[
+            *([pieces.finding(name)] if pieces else ()),
+            *_assumed(request, path, name),
             *_in_use(real, name),
-            *(_large_sectors(real, name) if format == "raw" else ()),
-            *images.snapshots(real, format, name),
+            *(_of_raw(place, name) if format == "raw" else ()),
+            *images.snapshots(place, format, name),
             *images.doubtful(image, real, name),
         ],
     )
     # A device grants itself alone, not all of /dev.
     yield paths.granted(vm, real if is_device else real.parent)
+
+
+def _assumed(request: Request, path: Path, name: str) -> list[Finding]:
+    flat = request.format is None and vmdkpart.is_flat(path.name)
+    return [vmdkpart.bare(name, path)] if flat else []
+
+
+def _of_raw(place: Path | Strung, name: str) -> list[Finding]:
+    """Return what is amiss with a raw disk, which begins in the file *real*."""
+    return [
+        *_partition(place, name),
+        *_cut_off(place, name),
+    ]
 
 
 def _opened(path: Path) -> Path:
@@ -95,12 +129,16 @@ def _opened(path: Path) -> Path:
     return real
 
 
-def _decided(path: Path, real: Path) -> Format:
-    """Return the format on which the name and the header agree.  Raises SourceError."""
+def _decided(path: Path, real: Path | Strung) -> Format:
+    """Return the format on which the name *path* and the header of *real* agree.
+
+    Raises SourceError.
+    """
     suffix = path.suffix.lower()
     if suffix == ".iso" or suffix in _PACKED:
         raise _no_disk(path, suffix)
-    expected = SUFFIXES.get(suffix)
+    flat = vmdkpart.is_flat(path.name)
+    expected = None if flat else SUFFIXES.get(suffix)
     if expected and formats.load(expected).matches(*formats.ends(real, 0, None)):
         return expected
     found = formats.recognise(real)
@@ -110,13 +148,16 @@ def _decided(path: Path, real: Path) -> Format:
             f"if it really is that, add --input-format {found}",
         )
     if found:
-        said = "is named as a raw disk" if suffix in RAW_SUFFIXES else "may be raw"
+        raw = flat or suffix in RAW_SUFFIXES
+        said = "is named as a raw disk" if raw else "may be raw"
         raise SourceError(
             f"{path} {said} but looks like a {found} image; a guest may have written "
             "that",
             f"add --input-format raw if it is a raw disk, --input-format {found} if it "
             "really is an image",
         )
+    if expected is None:
+        mistaken.check_raw(path, real)
     # A broken image is told as such when it is read.
     return expected or "raw"
 
@@ -158,37 +199,73 @@ def _in_use(real: Path, name: str) -> list[Finding]:
     return []
 
 
-def _large_sectors(real: Path, name: str) -> list[Finding]:
-    """Return a finding if the partition table is for sectors of 4096 bytes (4Kn).
+def _block_size(real: Path, image: formats.Image) -> BlockSize:
+    """Return of how many bytes the sectors of the disk are.
 
-    It lies in the second sector, and numbers in it count sectors.
+    Without a GPT, a device says it; but not a volume (LVM, ZFS): that was the disk of a
+    VM, which is shown sectors of 512 bytes whatever those of the host are.
     """
+    facts = real.stat()
+    if not stat.S_ISBLK(facts.st_mode) or image.logical_block_size != 512:
+        return image.logical_block_size
     with real.open("rb") as file:
-        head = file.read(_LARGE_SECTOR + 8)
-    if head[_SECTOR : _SECTOR + 8] == _GPT or head[_LARGE_SECTOR:] != _GPT:
+        head = file.read(raw.HEAD)
+        (size,) = struct.unpack("i", fcntl.ioctl(file, _BLKSSZGET, bytes(4)))
+    number = f"{os.major(facts.st_rdev)}:{os.minor(facts.st_rdev)}"
+    is_volume = Path(f"/sys/dev/block/{number}/dm").exists() or real.name[:2] == "zd"
+    if raw.block_size(head) or is_volume:
+        return 512
+    return 4096 if size == 4096 else 512
+
+
+def _partition(place: Path | Strung, name: str) -> list[Finding]:
+    """Return a finding if a file system begins where partitions are to be listed."""
+    found = filesystem.name(place)
+    if not found:
         return []
     return [
         Finding(
-            code="disk-sectors",
+            code="disk-is-partition",
             severity="block",
-            message=f"{name}: {real} has a partition table for sectors of 4096 bytes, "
-            "and the new disk has such of 512: no partition would be found",
-            remedy="copy the partitions onto a disk with sectors of 512 bytes; or "
-            "accept it (--allow disk-sectors), and set logical_block_size=4096 "
-            "on the new VM",
+            message=f"{name}: it is no disk but a partition ({found}), without a "
+            "partition table: nothing would start from it",
+            remedy="name the whole disk; or put it into a partition of a new disk "
+            "(sfdisk, dd); or accept it: --allow disk-is-partition",
             disk=name,
         )
     ]
 
 
-def _firmware(real: Path) -> Firmware:
-    """Guess from the partition table of a raw disk; BIOS where both would start."""
+def _cut_off(place: Path | Strung, name: str) -> list[Finding]:
+    """Return a finding if a partition ends behind the end of the disk."""
+    end = filesystem.end(place)
+    size = formats.part(place).length
+    if end <= size:
+        return []
+    return [
+        Finding(
+            code="disk-cut-off",
+            severity="block",
+            message=f"{name}: its last partition ends at {end}, and it has only {size} "
+            "bytes: it is not whole",
+            remedy="copy it again from the source and compare the sizes; or accept the "
+            "loss: --allow disk-cut-off",
+            disk=name,
+        )
+    ]
+
+
+def _firmware(real: Path, sector: int) -> Firmware:
+    """Guess from the partition table of a raw disk; BIOS where both would start.
+
+    ``sector`` is the size of its sectors in bytes.
+    """
     with real.open("rb") as file:
-        sectors = file.read(2 * _SECTOR)
-        table = sectors[_SECTOR:]
+        sectors = file.read(2 * sector)
+        table = sectors[sector:]
         if table[:8] == _GPT:
             at, count, size = struct.unpack_from("<QII", table.ljust(88, b"\0"), 72)
-            kinds = _kinds(real, at * _SECTOR, count, size)
+            kinds = _kinds(real, at * sector, count, size)
             return "efi" if _ESP in kinds and _BIOS_BOOT not in kinds else "bios"
     entries = sectors[446:510]
     return "efi" if _MBR_ESP in entries[4::16] else "bios"

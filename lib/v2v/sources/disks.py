@@ -79,10 +79,13 @@ def there(path: Path) -> bool:
 
 def missing(disk: str, name: str, error: SourceError) -> Finding:
     """Return the finding that *disk* cannot be had; *name* is the description's."""
+    remedy = error.remedy
+    if _ABSOLUTE.match(name.replace("\\", "/")) and not maps.find(name):
+        remedy += "; or say where its folder is here: --map FROM=TO"
     return Finding(
         code="disk-missing",
         severity="block",
         message=f"{disk}: the file {name:.300} cannot be opened: {error.message:.600}",
-        remedy=error.remedy,
+        remedy=remedy,
         disk=disk,
     )

@@ -7,13 +7,16 @@ Source: block/parallels of the Virtuozzo documentation (DiskDescriptor.xml).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
 from v2v import formats
-from v2v.document import File, Format, Layer
+from v2v.document import Chunk, File, Format, Layer
 from v2v.errors import SourceError
+from v2v.formats import MAX_SIZE
+from v2v.mapping import strung
 from v2v.ovf import text
 from v2v.ovf.text import Element, children, content, descendants
 from v2v.sources import descriptions, placing
@@ -29,11 +32,24 @@ _TOP = "5fbaabe3-6958-40ff-92a7-860e329aab41"
 _NONE = "00000000-0000-0000-0000-000000000000"
 _EXPANDING = "parallels"
 _MAX_CHAIN = 256
+_ENDS = ("Start", "End")
 _MERGE = "delete the snapshots in Parallels, or copy the VM by prlctl clone"
 
 
 class UnreadError(SourceError):
     """A disk that is whole, and can only be described."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A stretch of the disk in bytes, and the images that hold it, the newest first.
+
+    It has a length only if the disk is split.
+    """
+
+    at: int
+    length: int
+    files: tuple[File, ...]
 
 
 def layer(bundle: Path, places: placing.Places) -> Layer:
@@ -47,16 +63,22 @@ def layer(bundle: Path, places: placing.Places) -> Layer:
     descriptor = places.checked(bundle / DESCRIPTOR)
     data = descriptions.content(descriptor, text.MAX_SIZE, KIND.what)
     inside = placing.Places(folder=bundle, root=places.root, allow=places.allow)
-    files = [
-        file.having(path=str(placing.find(file.path, inside)))
-        for file in parse(data, str(descriptor))
+    parts = [
+        replace(part, files=_found(part.files, inside))
+        for part in parse(data, str(descriptor))
     ]
-    return _stack(files)
+    return _stack(parts[0].files) if len(parts) == 1 else _split(parts)
 
 
-def parse(data: bytes, where: str) -> list[File]:
-    """Return the images of the disk that the descriptor *data* of *where* describes,
-    the newest first.
+def _found(files: Iterable[File], inside: placing.Places) -> tuple[File, ...]:
+    return tuple(
+        file.having(path=str(placing.find(file.path, inside))) for file in files
+    )
+
+
+def parse(data: bytes, where: str) -> list[Part]:
+    """Return the parts of the disk that the descriptor *data* of *where* describes, in
+    the order of the disk; usually it is one.
 
     Raises UnreadError and SourceError as layer() does.
     """
@@ -64,20 +86,60 @@ def parse(data: bytes, where: str) -> list[File]:
     if any(True for _ in descendants(root, "Encryption")) and _encrypted(root):
         raise UnreadError(f"{where}: it is encrypted", "decrypt it in Parallels")
     storages = list(descendants(root, "Storage"))
-    if len(storages) != 1:
+    chain = list(_chain(root, where))
+    if len(storages) * len(chain) > strung.MAX_PIECES:
         raise UnreadError(
-            f"{where}: it is split into {len(storages)} parts",
+            f"{where}: it is split into {len(storages)} parts, too many to be read",
             "make it one file: prl_disk_tool merge, or prlctl set --split no",
         )
-    images = {_guid(content(i, "GUID")): i for i in children(storages[0], "Image")}
-    found = []
-    for guid in _chain(root, where):
+    parts = [_part(storage, chain, root, where) for storage in storages]
+    if not any(part.files for part in parts):
+        raise SourceError(f"{where} names no image", "copy the disk again")
+    if len(parts) > 1:
+        parts.sort(key=lambda part: part.at)
+        _check(parts, root, where)
+    return parts
+
+
+def _part(storage: Element, chain: list[str], root: Element, where: str) -> Part:
+    images = {_guid(content(i, "GUID")): i for i in children(storage, "Image")}
+    files = []
+    for guid in chain:
         if guid not in images:
             raise SourceError(
                 f"{where} has no image for the snapshot {guid}", "copy the disk again"
             )
-        found.append(_file(images[guid], where))
-    return found
+        files.append(_file(images[guid], where))
+    start, end = (descriptions.number(content(storage, n)) or 0 for n in _ENDS)
+    sector = _sector(root)
+    return Part(at=start * sector, length=(end - start) * sector, files=tuple(files))
+
+
+def _sector(root: Element) -> int:
+    """Return how many bytes the sectors have that the descriptor counts."""
+    found = next(descendants(root, "LogicSectorSize"), None)
+    return 4096 if found is not None and (found.text or "").strip() == "4096" else 512
+
+
+def _check(parts: list[Part], root: Element, where: str) -> None:
+    """Raise SourceError unless *parts* follow each other and are all of the disk."""
+    at = 0
+    for number, part in enumerate(parts, 1):
+        if part.at != at or part.length <= 0:
+            raise SourceError(
+                f"{where}: part {number} of {len(parts)}, {part.length} bytes at "
+                f"{part.at}, does not follow the one before, which ends at {at}",
+                "copy the disk again",
+            )
+        at += part.length
+    named = next(descendants(root, "Disk_size"), None)
+    count = descriptions.number(named.text) if named is not None else None
+    size = (count or 0) * _sector(root)
+    if at > MAX_SIZE or size > at:
+        raise SourceError(
+            f"{where}: its {len(parts)} parts hold {at} bytes, and the disk has {size}",
+            "copy the disk again",
+        )
 
 
 def _encrypted(root: Element) -> bool:
@@ -130,9 +192,27 @@ def _expanding(name: str) -> Format:
     return cast(Format, _EXPANDING)
 
 
-def _stack(files: list[File]) -> Layer:
-    if not files:
-        raise SourceError("a disk bundle names no image", "copy the disk again")
+def _split(parts: list[Part]) -> Layer:
+    """Return the layer for the disk that *parts* are together."""
+    chunks = [
+        Chunk(path=file.path, format=file.format, at=part.at, length=part.length)
+        for part in parts
+        for file in part.files
+    ]
+    plain = all(file.format == "raw" for part in parts for file in part.files)
+    if plain and len(chunks) == len(parts):
+        raw = tuple(chunk.having(at=None) for chunk in chunks)
+        return Layer(server="file", path=raw[0].path, parts=raw)
+    return Layer(
+        server="split",
+        path=chunks[0].path,
+        format=chunks[0].format,
+        length=sum(part.length for part in parts),
+        parts=tuple(chunks),
+    )
+
+
+def _stack(files: Sequence[File]) -> Layer:
     top, *backing = files
     return Layer(
         server="file" if top.format == "raw" else "qemu",

@@ -60,9 +60,10 @@ def read(request: Request) -> Iterator[VM]:
     places = _places(path, request)
     vm = parse(data, path)
     chained = [hypervdisks.chained(disk, places) for disk in vm.disks]
-    told = {finding.code for finding in vm.findings}
-    more = hypervstate.beside(path, _checkpoints(places.root, path))
-    findings = (*vm.findings, *(f for f in more if f.code not in told))
+    # Files say more than the keys that count them.
+    more = list(hypervstate.beside(path, _checkpoints(places.root, path)))
+    told = {finding.code for finding in more}
+    findings = (*(f for f in vm.findings if f.code not in told), *more)
     vm = vm.having(disks=tuple(chained), findings=findings)
     yield placing.placed(vm, places)
 
@@ -107,6 +108,7 @@ def parse(data: bytes, path: Path) -> VM:
     told = list(hypervdisks.described(drives, path))
     vm_id = new_id()
     nics = tuple(_nics(machine, vm_id))
+    media = tuple(hypervdisks.removable(drives))
     place = _boot(machine, "harddrive")
     found_disks = [disk for disk, _ in told]
     if found_disks and place:
@@ -114,7 +116,7 @@ def parse(data: bytes, path: Path) -> VM:
     return VM(
         id=vm_id,
         name=descriptions.name(text(machine, "properties", "name"), path.stem),
-        uuid=_uuid(text(machine, hypervstate.FIRMWARE, "bios_guid")),
+        uuid=descriptions.uuid_of(text(machine, hypervstate.FIRMWARE, "bios_guid")),
         genid=_genid(text(machine, "global_settings", "devices", "generation_id")),
         description=text(machine, "properties", "notes").replace("\0", "") or None,
         memory=_memory(machine) or _DEFAULT_MEMORY,
@@ -128,13 +130,14 @@ def parse(data: bytes, path: Path) -> VM:
         and hypervstate.true(machine, hypervstate.FIRMWARE, "secure_boot_enabled"),
         tpm=hypervstate.has_tpm(machine),
         disks=tuple(found_disks),
-        removable=tuple(hypervdisks.removable(drives)),
+        removable=media,
         nics=nics,
         source=_source(machine, path),
         findings=(
             *(f for _, said in told for f in said),
             *_findings(machine),
             *hypervstate.findings(machine, nics),
+            *descriptions.medium_lost(media),
         ),
     )
 
@@ -197,13 +200,6 @@ def _cpu(machine: Node) -> Cpu:
         return Cpu(nested=nested)
     cores = vcpus // threads
     return Cpu(sockets=1, cores=cores, threads=threads, nested=nested)
-
-
-def _uuid(word: str) -> str | None:
-    try:
-        return str(uuid.UUID(word))
-    except ValueError:
-        return None
 
 
 def _genid(word: str) -> str | None:

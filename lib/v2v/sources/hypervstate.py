@@ -94,6 +94,10 @@ def findings(machine: Node, nics: tuple[Nic, ...]) -> Iterator[Finding]:
     for number, nic in enumerate(nics, 1):
         if nic.mac_source == "made":
             yield descriptions.mac_made(f"network card {number}")
+    listed = count(machine, "global_settings", "snapshots", "list", "size") or 0
+    yield from descriptions.snapshots(
+        [f"checkpoint {n + 1}" for n in range(min(listed, _MAX_CHECKPOINTS))]
+    )
     kind = text(machine, "savedstate", "type").lower()
     if kind not in ("", "none") or _says(branch(machine, "savedstate"), "in_progress"):
         yield descriptions.suspended()
@@ -151,8 +155,7 @@ def _lost(machine: Node) -> Iterator[Finding]:
         for kind, name in names
         if kind in _HOSTS or any(word in name.lower() for word in _HOSTS_BY_NAME)
     ]
-    for what in lost[:64]:
-        yield caution("device-lost", f"{what:.60} cannot be taken over")
+    yield from descriptions.devices_lost(lost)
     for _, node in plugged(machine):
         if branch(node, "connection", _VLAN):
             name = text(node, "friendlyname") or "a network card"

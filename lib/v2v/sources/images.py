@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from v2v import formats
-from v2v.document import Chunk, File, Finding, Format, Layer
+from v2v.document import Chunk, Disk, File, Finding, Format, Layer
 from v2v.errors import SourceError
 from v2v.formats import Checked, Image, Strung, qcow2, vdi, vhdx, vmdk, vpc
 from v2v.sources.descriptions import caution
@@ -28,6 +28,10 @@ _CHAINS: dict[Format, Callable[[Path, Checked], tuple[File, ...]]] = {
 
 # Differencing images of these formats are read with their parents (servers.qemu).
 CHAINED: tuple[Format, ...] = ("qcow2", "vmdk", "parallels")
+
+
+# Those that lie on any parent, whatever their own header names (servers.qemu).
+SEVERABLE: tuple[Format, ...] = ("qcow2", "vmdk")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +58,8 @@ def layer(
     start, length = (part.offset, part.length) if part else (0, None)
     image = formats.load(format).examine(place, checked, start, length)
     file = place.path if isinstance(place, Strung) else place
-    pieces = place.pieces if isinstance(place, Strung) else ()
-    if pieces and (image.differencing or image.mapped):
+    apart = image.differencing and not (backing and format in SEVERABLE)
+    if isinstance(place, Strung) and (apart or image.mapped):
         raise SourceError(
             f"{file} is the first piece of a {format} image that is not read in pieces",
             "join the pieces with cat, in the order of their numbers",
@@ -64,11 +68,12 @@ def layer(
         backing = _CHAINS[format](file, checked)
     last, child, doubts = image, file, list(image.doubts)
     for parent in backing:
-        below = Path(parent.path)
+        below = formats.of(parent)
         last = formats.load(parent.format).examine(below, checked)
-        doubts += [f"{below.name}: {doubt}" for doubt in last.doubts]
-        doubts += vdi.doubts(child, below) if parent.format == "vdi" else ()
-        child = below
+        doubts += [f"{Path(parent.path).name}: {doubt}" for doubt in last.doubts]
+        if parent.format == "vdi":
+            doubts += vdi.doubts(child, Path(parent.path))
+        child = Path(parent.path)
     if last.differencing:
         raise _orphan(backing[-1].path if backing else file, last, format)
     made = Layer(
@@ -78,11 +83,27 @@ def layer(
         backing=tuple(backing),
         offset=part.offset if part else None,
         length=part.length if part else None,
-        parts=tuple(
-            Chunk(path=str(p.path), offset=p.offset, length=p.length) for p in pieces
-        ),
+        parts=chunks(place) if isinstance(place, Strung) else (),
     )
     return made, replace(image, doubts=tuple(doubts))
+
+
+def chunks(image: Strung) -> tuple[Chunk, ...]:
+    """Return the pieces of *image* as a document has them."""
+    return tuple(
+        Chunk(path=str(piece.path), offset=piece.offset, length=piece.length)
+        for piece in image.pieces
+    )
+
+
+def held(disk: Disk, layer: Layer, image: Image) -> Disk:
+    """Return *disk* with its *layer*, and with what the header of the *image* says."""
+    return disk.having(
+        source=layer,
+        size=image.size,
+        # Large sectors that only the description or only the image tells of are there.
+        logical_block_size=max(disk.logical_block_size, image.logical_block_size),
+    )
 
 
 def _orphan(file: str | Path, image: Image, format: Format) -> SourceError:
@@ -116,7 +137,7 @@ def doubtful(image: Image, file: Path, disk: str) -> list[Finding]:
     return [finding.having(disk=disk) for finding in found]
 
 
-def snapshots(file: Path, format: Format, disk: str) -> list[Finding]:
+def snapshots(file: Path | Strung, format: Format, disk: str) -> list[Finding]:
     """Return a finding if *file* holds snapshots, which are not taken over."""
     names = qcow2.snapshots(file) if format == "qcow2" else []
     if not names:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import cast, get_args
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from lxml import etree
 
@@ -74,6 +74,7 @@ def described(domain: Element) -> tuple[list[Disk], list[Finding]]:
             findings.append(_unreachable(disk.id, element, e))
         found.append(disk)
         findings += _encryption(element, disk.id)
+        findings += _odd_sectors(element, disk.id)
         if element.find("transient") is not None:
             findings.append(
                 caution(
@@ -102,10 +103,33 @@ def _disk(domain: Element, element: Element, name: str) -> Disk:
         model=_controller_model(domain, element),
         slot=attribute(element, "target", "dev"),
         boot=number(attribute(element, "boot", "order")),
+        logical_block_size=4096 if _block_size(element) == 4096 else 512,
         serial=text(element, "serial") or None,
         readonly=element.find("readonly") is not None,
         shared=element.find("shareable") is not None,
     )
+
+
+def _block_size(element: Element) -> int:
+    """Return of how many bytes the disk's sectors are; 0 stands for the default."""
+    return number(attribute(element, "blockio", "logical_block_size")) or 512
+
+
+def _odd_sectors(element: Element, name: str) -> list[Finding]:
+    size = _block_size(element)
+    if size in (512, 4096):
+        return []
+    return [
+        Finding(
+            code="disk-sectors",
+            severity="block",
+            message=f"{name}: {_address(element)} has sectors of {size} bytes; only "
+            "those of 512 and 4096 are known here",
+            remedy="copy its partitions onto a disk with such sectors on the source; "
+            "or correct <blockio> in the XML",
+            disk=name,
+        )
+    ]
 
 
 def _encryption(element: Element, name: str) -> list[Finding]:
@@ -237,11 +261,7 @@ def _network(element: Element, format: Format) -> Layer:
         )
     if source.find("slices") is not None:
         raise SourceError("it is a slice of a network disk", _REMEDIES["network"])
-    try:
-        return nbd.layer_of(urlsplit(_uri(source)))
-    except ValueError as e:
-        # A name with a colon that is no address of IPv6.
-        raise SourceError("its host's name is none", "correct the XML") from e
+    return nbd.layer_of(nbd.split(_uri(source)))
 
 
 def _uri(source: Element) -> str:
@@ -290,7 +310,7 @@ def located(
     findings += images.doubtful(image, file, disk.id)
     if attribute(element, "driver", "type") is None and layer.format == "raw":
         findings += _doubt(file, disk.id)
-    return disk.having(source=found, size=image.size), findings
+    return images.held(disk, found, image), findings
 
 
 def _absence(name: str, folder: Path, request: Request) -> SourceError | None:

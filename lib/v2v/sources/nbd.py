@@ -33,7 +33,7 @@ def read(request: Request) -> Iterator[VM]:
             f"{request.location} is to be {request.format}, and NBD is read as raw",
             f"let the server open the image: qemu-nbd -f {request.format}",
         )
-    parts = _split(request.location)
+    parts = split(request.location)
     layer = layer_of(parts)
     yield bare.machine(
         _name(parts),
@@ -57,7 +57,7 @@ def layer_of(parts: SplitResult) -> Layer:
     )
 
 
-def _split(uri: str) -> SplitResult:
+def split(uri: str) -> SplitResult:
     """Return the parts of *uri*.  Raises SourceError if it is no NBD URI of ours."""
     try:
         parts = urlsplit(uri)

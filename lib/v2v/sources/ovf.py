@@ -12,8 +12,19 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from v2v import digests, paths
-from v2v.document import VM, Bus, Digest, Disk, Finding, Source, disk_id
+from v2v.document import (
+    VM,
+    Bus,
+    Digest,
+    Disk,
+    File,
+    Finding,
+    Layer,
+    Source,
+    disk_id,
+)
 from v2v.errors import SourceError
+from v2v.mapping.zipped import is_zip
 from v2v.ovf import (
     archive,
     certificate,
@@ -40,9 +51,8 @@ _PACKED = {
     b"\xfd7zXZ\0": "xz -dc",
     b"(\xb5/\xfd": "zstd -dc",
     b"BZh": "bzip2 -dc",
-    b"PK\x03\x04": "unzip -p",
 }
-_PACKED_SUFFIXES = (".ova.gz", ".ova.xz", ".ova.zst", ".ova.bz2", ".ova.zip")
+_PACKED_SUFFIXES = (".ova.gz", ".ova.xz", ".ova.zst", ".ova.bz2")
 _DISKS = (*SUFFIXES, *RAW_SUFFIXES)
 _INTERFACES: dict[str, Bus] = {
     "ide": "ide",
@@ -66,12 +76,23 @@ def claims(location: str) -> bool:
         return True
     head = _head(path)
     if name.endswith(".tar"):
-        return archive.is_tar(head) and archive.first_name(head).endswith(".ovf")
+        return archive.is_tar(head) and _holds_ovf(path, head)
+    if name.endswith(".zip"):
+        return is_zip(head)
     if _unpacker(head):
         return name.endswith(_PACKED_SUFFIXES)
     if path.suffix.lower() in _DISKS or path.stat().st_size > text.MAX_SIZE:
         return False
     return text.root_name(head) == "Envelope"
+
+
+def _holds_ovf(path: Path, head: bytes) -> bool:
+    """Whether the tar archive *path* has an OVF, which may be its last member."""
+    first = archive.first_name(head)
+    # That of an XVA has a million members.
+    if first.endswith((".ovf", "ova.xml")):
+        return first.endswith(".ovf")
+    return any(name.lower().endswith(".ovf") for name in archive.index(path))
 
 
 def read(request: Request) -> Iterator[VM]:
@@ -145,11 +166,11 @@ def _compare(wanted: Iterable[Digest]) -> None:
 def _places(disk: Disk) -> Iterator[tuple[str, int]]:
     """Yield where the files of *disk* begin: path and offset."""
     if layer := disk.source:
-        yield layer.path or "", layer.offset or 0
-        for part in layer.parts:
-            yield part.path, part.offset
-        for file in layer.backing:
-            yield file.path, 0
+        images: tuple[Layer | File, ...] = (layer, *layer.backing)
+        for image in images:
+            yield image.path or "", image.offset or 0
+            for part in image.parts:
+                yield part.path, part.offset
 
 
 def _with_digests(disk: Disk, listed: Iterable[Digest]) -> Disk:
@@ -279,6 +300,7 @@ def _disks(
                 slot=at.slot,
                 boot=machine.boot_order(found, item) or (1 if ref.boot else None),
                 size=bytes_.size,
+                logical_block_size=bytes_.logical_block_size,
                 shared=uses[item.get("HostResource")] > 1,
                 source=bytes_.layer,
             )

@@ -7,7 +7,6 @@ Paths are those of the Mac that it was made on; all files lie in the bundle.
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal, cast
@@ -150,12 +149,13 @@ def parse(data: bytes, path: Path) -> tuple[VM, list[str]]:
     vm_id = new_id()
     told = list(_disks(root, path))
     nics = tuple(_nics(root, vm_id))
+    media = tuple(_removable(root))
     firmware = _at(root, "Settings", "Startup", "Bios", "EfiEnabled")
     efi = firmware not in ("", "0")
     vm = VM(
         id=vm_id,
         name=descriptions.name(_at(root, "Identification", "VmName"), path.parent.stem),
-        uuid=_uuid(_at(root, "Identification", "VmUuid")),
+        uuid=descriptions.uuid_of(_at(root, "Identification", "VmUuid")),
         description=_at(root, "Settings", "General", "VmDescription") or None,
         memory=_memory(root) or _DEFAULT_MEMORY,
         vcpus=_vcpus(root) or 1,
@@ -167,13 +167,14 @@ def parse(data: bytes, path: Path) -> tuple[VM, list[str]]:
         tpm=_has_tpm(root),
         sound=None if next(_enabled(root, "Sound"), None) is None else "ich6",
         disks=tuple(disk for disk, _, _ in told),
-        removable=tuple(_removable(root)),
+        removable=media,
         nics=nics,
         source=_source(root, path),
         findings=(
             *(f for _, _, said in told for f in said),
             *_findings(root),
             *_of_cards(nics),
+            *descriptions.medium_lost(media),
         ),
     )
     return vm, [name for _, name, _ in told]
@@ -188,13 +189,6 @@ def _at(element: Element, *names: str) -> str:
             return ""
         element = found
     return content(element, last)
-
-
-def _uuid(word: str) -> str | None:
-    try:
-        return str(uuid.UUID(word))
-    except ValueError:
-        return None
 
 
 def _memory(root: Element) -> int | None:
@@ -323,8 +317,7 @@ def _findings(root: Element) -> Iterator[Finding]:
         for port in _enabled(root, name)
         if content(port, "EmulatedType") == _REAL
     ]
-    for what in lost[:64]:
-        yield descriptions.caution("device-lost", f"{what} cannot be taken over")
+    yield from descriptions.devices_lost(lost)
 
 
 def _of_cards(nics: tuple[Nic, ...]) -> Iterator[Finding]:

@@ -104,7 +104,8 @@ def located(disk: Disk, places: Places) -> tuple[Disk, list[Finding]]:
     Raises SourceError for a file that is broken or must not be opened.
     """
     layer = disk.source
-    if layer is None or layer.path is None:
+    # Of a disk in several files they were found by who put them together.
+    if layer is None or layer.path is None or layer.parts:
         return disk, []
     files = []
     for name in (layer.path, *(file.path for file in layer.backing)):
@@ -160,4 +161,4 @@ def _examined(
     findings = images.snapshots(file, layer.format, disk.id)
     findings += images.doubtful(image, file, disk.id)
     findings += images.unserved(found, disk.id, places.checked)
-    return disk.having(source=found, size=image.size), findings
+    return images.held(disk, found, image), findings

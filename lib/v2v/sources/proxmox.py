@@ -188,12 +188,7 @@ def _findings(settings: Settings) -> Iterator[Finding]:
     if "tpmstate0" in settings:
         yield descriptions.tpm_lost()
     if settings.get("bios") == "ovmf" and "efidisk0" in settings:
-        yield Finding(
-            code="nvram-lost",
-            severity="info",
-            message="boot entries and keys that the firmware knew stay behind: "
-            "efidisk0 has them",
-        )
+        yield descriptions.nvram_lost("efidisk0 has them")
 
 
 def _are_numbers(settings: Settings, *names: str) -> bool:

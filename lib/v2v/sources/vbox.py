@@ -233,12 +233,8 @@ def _of_its_firmware(hardware: Element) -> Iterator[Finding]:
             f"the firmware is called {_of_firmware(hardware):.60}, which is not known",
         )
     if _firmware(hardware) == "efi" and (nvram := of(hardware, "NVRAM", "path")):
-        yield Finding(
-            code="nvram-lost",
-            severity="info",
-            message="boot entries and keys that the firmware knew stay behind: "
-            f"{nvram:.200} is a file of VirtualBox's own kind",
-        )
+        kept = f"{nvram:.200} is a file of VirtualBox's own kind"
+        yield descriptions.nvram_lost(kept)
 
 
 def _snapshots(machine: Element) -> Iterator[str]:

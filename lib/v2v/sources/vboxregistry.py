@@ -40,7 +40,8 @@ def of_user(path: Path, kind: text.Kind) -> Images:
     """
     for folder in (path.parent, *path.parent.parents[:_ABOVE]):
         file = folder / FILE
-        if file != path and descriptions.head(file, 1):
+        # What a link leads to, nobody has named.
+        if file != path and not file.is_symlink() and descriptions.head(file, 1):
             data = descriptions.content(file, text.MAX_SIZE, kind.what)
             root, _ = text.tree(data, str(file), kind)
             return {

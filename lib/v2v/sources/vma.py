@@ -57,7 +57,7 @@ def parse(backup: Backup, path: Path) -> VM:
     findings = [f for f in vm.findings if not f.disk or f.severity != "block"]
     placed = []
     for disk in vm.disks:
-        device = devices.get(disk.slot or "", "")
+        device = _device(disk, devices)
         if device not in backup.disks:
             findings.append(_left_out(disk, path))
         placed.append(_placed(disk, device, backup, path))
@@ -69,9 +69,14 @@ def parse(backup: Backup, path: Path) -> VM:
     )
 
 
+def _device(disk: Disk, devices: dict[str, str]) -> str:
+    """Return the device of *disk*; without a note of it, what qemu calls a drive."""
+    return devices.get(disk.slot or "") or f"drive-{disk.slot}"
+
+
 def _unnamed(vm: VM, devices: dict[str, str], backup: Backup) -> list[Finding]:
     """Return a finding if there are disks in *backup* that the VM does not have."""
-    named = [devices.get(disk.slot or "") for disk in vm.disks]
+    named = [_device(disk, devices) for disk in vm.disks]
     own = (*(devices.get(key) for key in _NO_DISKS), *map("drive-{}".format, _NO_DISKS))
     left = [name for name in backup.disks if name not in named and name not in own]
     if not left:

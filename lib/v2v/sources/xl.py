@@ -219,11 +219,7 @@ def _findings(settings: Settings, mode: str) -> Iterator[Finding]:
     if _has_tpm(settings):
         yield descriptions.tpm_lost()
     if word(settings, "nvram"):
-        yield Finding(
-            code="nvram-lost",
-            severity="info",
-            message="boot entries and keys that the firmware knew stay behind",
-        )
+        yield descriptions.nvram_lost("in its nvram")
 
 
 def _of_start(settings: Settings, mode: str) -> Iterator[Finding]:

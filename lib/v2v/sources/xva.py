@@ -146,10 +146,11 @@ def _machine(machine: Snapshot, objects: Objects, version: Snapshot, path: Path)
     memory = descriptions.memory(number(machine.get("memory_static_max")), 1)
     hvm = bool(machine.get("HVM_boot_policy")) or machine.get("domain_type") == "hvm"
     cards = tuple(nics(machine, objects, vm_id))
+    media = tuple(removable(machine, objects))
     return VM(
         id=vm_id,
         name=descriptions.name(text(machine, "name_label"), path.stem),
-        uuid=_uuid(text(machine, "uuid")),
+        uuid=descriptions.uuid_of(text(machine, "uuid")),
         genid=_genid(text(machine, "generation_id")),
         description=text(machine, "name_description") or None,
         memory=memory or _DEFAULT_MEMORY,
@@ -161,10 +162,13 @@ def _machine(machine: Snapshot, objects: Objects, version: Snapshot, path: Path)
         secure_boot=platform.get("secureboot") == "true",
         tpm=xvastate.has_tpm(machine),
         disks=tuple(disks(machine, objects, path)),
-        removable=tuple(removable(machine, objects)),
+        removable=media,
         nics=cards,
         source=_source(machine, version, path),
-        findings=tuple(xvastate.findings(machine, objects, cards)),
+        findings=(
+            *xvastate.findings(machine, objects, cards),
+            *descriptions.medium_lost(media),
+        ),
     )
 
 
@@ -208,10 +212,3 @@ def _source(machine: Snapshot, version: Snapshot, path: Path) -> Source:
         hw_version=f"xva-{number_of:.20}" if number_of else None,
         os_hint=hint[:255] or None,
     )
-
-
-def _uuid(word: str) -> str | None:
-    try:
-        return str(uuid.UUID(word))
-    except ValueError:
-        return None

@@ -2,23 +2,25 @@
 """Exports of XenServer before version 4: a folder with ova.xml and packed pieces.
 
 Each disk is a folder of its own with chunk-000000000.gz, chunk-000000001.gz …, which
-together are the disk (XenServer's "XVA format, version 0.1").  The machine is
-described; its disks are to be joined first.
+together are the disk (XenServer's "XVA format, version 0.1").  Each piece is unpacked
+once (v2v.views), and they are read as one.
 """
 
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-from v2v.document import VM, Disk, Finding, Source, disk_id
+from v2v import paths, views
+from v2v.document import VM, Chunk, Disk, Finding, Layer, Source, disk_id
 from v2v.errors import SourceError
 from v2v.formats import MAX_SIZE
+from v2v.mapping import strung
 from v2v.ovf import text
 from v2v.ovf.text import Element, attribute, children, content
 from v2v.sources import descriptions, new_id
+from v2v.views import unpacking
 
 NAME = "ova.xml"
 _ROOTS = ("appliance", "value")
@@ -28,6 +30,8 @@ _KIND = text.Kind(
     remedy="name the .xva, or the folder with the old export's ova.xml",
 )
 _DEFAULT_MEMORY = 256 * descriptions.MIB
+_CHUNK = re.compile(r"chunk-[0-9]{9}\.gz")
+_AGAIN = "copy the whole folder of the export again, with all its pieces"
 _DEVICE = re.compile(r"(?:/dev/)?(?:xv|s|h)d([a-z])([0-9]{0,2})")
 
 
@@ -56,7 +60,7 @@ def read(path: Path) -> Iterator[VM]:
     descriptions.limited(path, len(machines), "machines")
     images = {attribute(image, "name"): image for image in children(root, "vdi")}
     for machine in machines:
-        yield _machine(machine, images, path)
+        yield paths.granted(_machine(machine, images, path), path.parent)
 
 
 def _machine(machine: Element, images: dict[str, Element], path: Path) -> VM:
@@ -105,21 +109,74 @@ def _disks(
             readonly=attribute(drive, "mode") == "r",
         )
         source = attribute(image, "source") if image is not None else ""
-        yield disk, [_unjoined(disk, source, path), *_partition(disk, device)]
+        disk, told = _joined(disk, source, path)
+        yield disk, [*told, *_partition(disk, device)]
 
 
-def _unjoined(disk: Disk, source: str, path: Path) -> Finding:
-    """Return the finding how to make one file of the pieces at *source*."""
+def _joined(disk: Disk, source: str, path: Path) -> tuple[Disk, list[Finding]]:
+    """Return *disk* with the pieces at *source*, or a finding why it cannot be had."""
     name = source.removeprefix("file://").strip("/")
-    plain = re.fullmatch(r"[\w][\w.-]{0,99}", name, re.ASCII)
-    folder = str(path.parent / name) if plain else "DISK'S-FOLDER"
-    return descriptions.unreadable(
-        disk,
-        name or "a disk without an image",
-        "it is cut into packed pieces of 1 GB",
-        f"join them: zcat {shlex.quote(folder)}/chunk-*.gz > {disk.id}.img; then take "
-        f"{disk.id}.img as the source, with --input-format raw",
-    )
+    try:
+        chunks = _chunks(path, name)
+    except SourceError as e:
+        what = name or "a disk without an image"
+        return disk, [descriptions.unreadable(disk, what, e.message, e.remedy)]
+    total = sum(chunk.length for chunk in chunks)
+    size = disk.size or total
+    if total < size:
+        reason = f"its {len(chunks)} pieces hold {total} of {size} bytes"
+        return disk, [descriptions.unreadable(disk, name, reason, _AGAIN)]
+    layer = Layer(server="file", path=chunks[0].path, parts=chunks)
+    return disk.having(source=layer, size=total), _larger(disk, total, size)
+
+
+def _larger(disk: Disk, total: int, size: int) -> list[Finding]:
+    if total == size:
+        return []
+    return [
+        Finding(
+            code="capacity-differs",
+            severity="info",
+            message=f"{disk.id}: its pieces hold {total} bytes, and the description "
+            f"says {size}; all are taken",
+            disk=disk.id,
+        )
+    ]
+
+
+def _chunks(path: Path, name: str) -> tuple[Chunk, ...]:
+    """Return the pieces in the folder *name* beside *path*, in order, unpacked.
+
+    Raises SourceError if one is missing or damaged, or all hold too much.
+    """
+    if not re.fullmatch(r"[\w][\w.-]{0,99}", name, re.ASCII):
+        raise SourceError(f"{name!r:.300} is no folder beside {path.name}", _AGAIN)
+    found = []
+    most, total = views.limits.most or MAX_SIZE, 0
+    for number, file in enumerate(_files(path.parent / name)):
+        if number >= strung.MAX_PIECES:
+            raise SourceError(f"it has more than {strung.MAX_PIECES} pieces", _AGAIN)
+        if file.name != f"chunk-{number:09}.gz":
+            raise SourceError(f"its piece chunk-{number:09}.gz is missing", _AGAIN)
+        real = paths.checked(file, [path.parent.resolve()])
+        if not real.is_file():
+            raise SourceError(f"its piece {file} is no file", _AGAIN)
+        plain = Path(views.source(str(real)))
+        length = plain.stat().st_size
+        total += length
+        if total > most:
+            raise unpacking.too_large(file.parent, most)
+        found.append(Chunk(path=str(plain), length=length))
+    if not total:
+        raise SourceError(f"there are no pieces of it in {path.parent / name}", _AGAIN)
+    return tuple(found)
+
+
+def _files(folder: Path) -> list[Path]:
+    try:
+        return sorted(f for f in folder.iterdir() if _CHUNK.fullmatch(f.name))
+    except OSError as e:
+        raise SourceError(f"{folder}: {e.strerror}", _AGAIN) from e
 
 
 def _partition(disk: Disk, device: str) -> list[Finding]:

@@ -104,9 +104,7 @@ def _kind(machine: Snapshot, objects: Objects) -> Iterator[Finding]:
         "a part of the host's GPU": listed(machine, "VGPUs"),
         "USB devices of the host": listed(machine, "VUSBs"),
     }
-    for what, there in given.items():
-        if there:
-            yield caution("device-lost", f"{what} cannot be taken over")
+    yield from descriptions.devices_lost(what for what, there in given.items() if there)
     if is_snapshot(machine):
         yield Finding(
             code="snapshot-exported",

@@ -179,11 +179,14 @@ def _committed(vm: VM, journal: Journal, access: Access) -> Done:
     """
     record = journal.read()
     made = int(record["made"])
+    sizes = record["work"].get("block_sizes", {})  # of an older version: none
     disks = []
     for disk in vm.disks:
         name, layer = layers.topmost(disk)
         _commit(disk, journal.scratch(disk), access)
-        changed = {name: layer.having(generation=made)}
+        changed: dict[str, Any] = {name: layer.having(generation=made)}
+        size = sizes.get(disk.id, disk.logical_block_size)
+        changed["logical_block_size"] = size
         if name == "endpoint" and disk.overlay and layer.over == "overlay":
             changed["overlay"] = disk.overlay.having(generation=made)
         if name == "target" and layer.path:

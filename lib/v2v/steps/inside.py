@@ -19,7 +19,7 @@ from v2v.errors import GuestError, UsageError
 from v2v.operations import Operation
 from v2v.servers import Access
 from v2v.stage import warned
-from v2v.steps import preflight
+from v2v.steps import preflight, sectors
 
 if TYPE_CHECKING:
     # Loaded only when a guest is opened: start-up counts.
@@ -116,8 +116,14 @@ def look(vm: VM, access: Access, keys: tuple[str, ...] = ()) -> VM:
     with ExitStack() as stack:
         uris = [stack.enter_context(layers.served(d, access)) for d in vm.disks]
         folder = stack.enter_context(_copies())
+        vm = sectors.seen(vm, uris)
         running = stack.enter_context(
-            appliance.opened(uris, write=False, unlocks=bool(keys))
+            appliance.opened(
+                uris,
+                write=False,
+                unlocks=bool(keys),
+                block_sizes=sectors.block_sizes(vm),
+            )
         )
         asked = inspection.Asked(
             disks=vm.disks, nics=vm.nics, keys=_keys(keys), folder=folder
@@ -149,6 +155,7 @@ def _described(vm: VM, guest: Guest, found: Sequence[Finding]) -> VM:
     codes = {
         *_UNFIT,
         *preflight.OF_GUEST,
+        *sectors.FINDINGS,
         *inspection.FINDINGS,
         *fixes.FINDINGS,
         *family.FINDINGS,
@@ -157,8 +164,8 @@ def _described(vm: VM, guest: Guest, found: Sequence[Finding]) -> VM:
     found = (*found, *preflight.of_guest(vm, guest))
     vm = vm.having(guest=guest, findings=(*kept, *found))
     if not vm.firmware_known and guest.firmware:
-        return vm.having(firmware=guest.firmware, firmware_known=True)
-    return vm
+        vm = vm.having(firmware=guest.firmware, firmware_known=True)
+    return vm.having(findings=(*vm.findings, *sectors.findings(vm)))
 
 
 def _can_be_fixed(guest: Guest) -> bool:
@@ -196,10 +203,13 @@ def worked(vm: VM, uris: Sequence[str], options: Fixup, *, write: bool) -> VM:
     """Return *vm* with its guest, devices and changes; with *write* they are done."""
     from v2v.guests import appliance, inspection
 
-    unlocks = bool(options.keys)
+    vm = sectors.seen(vm, uris)
+    sizes, unlocks = sectors.block_sizes(vm), bool(options.keys)
     with (
         _copies() as folder,
-        appliance.opened(uris, write=write, unlocks=unlocks) as running,
+        appliance.opened(
+            uris, write=write, unlocks=unlocks, block_sizes=sizes
+        ) as running,
     ):
         inspected = inspection.begun(running, _asked(vm, options, folder))
         wanted = _wanted(vm, options, write=write)
@@ -218,7 +228,8 @@ def worked(vm: VM, uris: Sequence[str], options: Fixup, *, write: bool) -> VM:
     for work in wanted.works:
         if work.warning:
             warned(vm, "%s", work.warning)
-    return _described(vm, guest, found).having(devices=job.devices, changes=job.changes)
+    vm = vm.having(devices=job.devices, changes=job.changes)
+    return _described(vm, guest, found)
 
 
 def _asked(vm: VM, options: Fixup, folder: Path) -> Asked:
@@ -264,7 +275,7 @@ def _left(vm: VM, guest: Guest, options: Fixup, wanted: Wanted) -> VM:
         )
     warned(vm, "%s", finding.message)
     devices = Devices(made_for=options.made_for, clock=vm.clock)
-    return _described(vm, guest, [finding]).having(devices=devices, changes=())
+    return _described(vm.having(devices=devices, changes=()), guest, [finding])
 
 
 def _job(

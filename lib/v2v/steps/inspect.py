@@ -158,6 +158,8 @@ def _fingerprinted(vm: VM) -> VM:
             files.append(layer.origin or layer.path)
             files += [file.origin or file.path for file in layer.backing]
             files += [part.origin or part.path for part in layer.parts]
+            lower = [part for file in layer.backing for part in file.parts]
+            files += [part.origin or part.path for part in lower]
     for file in files:
         found.update(file.encode("utf-8", "surrogateescape"))
         found.update(views.mark(file).encode())

@@ -195,6 +195,9 @@ def _drive(machine: Machine, drive: Drive, number: int) -> str:
     words = [_place(machine, drive, number)]
     if drive.image:
         words.append(f"drive={drive.name}")
+    if drive.logical_block_size != 512:
+        size = drive.logical_block_size
+        words += [f"logical_block_size={size}", f"physical_block_size={size}"]
     if drive.boot:
         words.append(f"bootindex={drive.boot}")
     if drive.serial:

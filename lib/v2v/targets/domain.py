@@ -342,6 +342,10 @@ def _drive(machine: Machine, drive: Drive) -> Element:
         target,
         _e("boot", order=str(drive.boot)),
     ]
+    if drive.logical_block_size != 512:
+        size = str(drive.logical_block_size)
+        sizes = {"logical_block_size": size, "physical_block_size": size}
+        parts.append(_e("blockio", **sizes))
     if drive.serial:
         parts.append(_e("serial", drive.serial))
     if drive.readonly:

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Literal
 
-from v2v.document import VM, Devices, Disk, Layer, disk_id
+from v2v import document
+from v2v.document import VM, BlockSize, Devices, Disk, Layer, disk_id
 from v2v.errors import TargetError
 from v2v.targets.networks import Card, Plan
 
@@ -66,6 +67,7 @@ class Drive:
     shared: bool = False
     # Whether blocks that the guest frees shall be freed here too.
     sparse: bool = True
+    logical_block_size: BlockSize = 512
 
     @property
     def path(self) -> str:
@@ -109,6 +111,7 @@ def of(vm: VM, networks: Plan) -> Machine:
     refuse(vm)
     _refuse_unplaced(vm)
     devices = vm.devices or Devices()
+    _refuse_sectors(vm, devices)
     boots = _boot_order(vm, networks.cards)
     windows = bool(vm.guest and vm.guest.type == "windows")
     clock = devices.clock if vm.devices else vm.clock
@@ -182,10 +185,24 @@ def refuse(vm: VM) -> None:
             f"{vm.name} is to have its disks on NVMe, which libvirt does not emulate",
             "set another bus (.devices.block of the document)",
         )
+    if vm.devices:
+        _refuse_sectors(vm, vm.devices)
     if not vm.memory:
         raise TargetError(
             f"the memory of {vm.name} is not known",
             "set it (.memory of the document, in bytes)",
+        )
+
+
+def _refuse_sectors(vm: VM, devices: Devices) -> None:
+    """Raise TargetError for a disk that the bus of the guest's disks cannot have."""
+    large = [disk.id for disk in vm.disks if disk.logical_block_size != 512]
+    if large and devices.block in ("sata", "ide"):
+        raise TargetError(
+            f"{vm.name} is to have {large[0]}, whose sectors are of 4096 bytes, on "
+            f"{devices.block.upper()}, where QEMU emulates only such of 512",
+            "give its guest virtio drivers (v2v-fixup), or set .devices.block of the "
+            "document to virtio or scsi if it has them",
         )
 
 
@@ -286,6 +303,7 @@ def _disk(disk: Disk, bus: Bus, name: str, boots: dict[str, int]) -> Drive:
         # Two machines cannot both write qcow2's tables.
         shared=disk.shared and disk.target.format == "raw",
         sparse=not full,
+        logical_block_size=disk.logical_block_size,
     )
 
 
@@ -296,6 +314,9 @@ def _warnings(vm: VM) -> Iterator[str]:
             "what the guest can drive is not known, so it gets SATA disks and e1000e "
             "cards (v2v-fixup finds out)"
         )
+    first = document.boot_disk(vm)
+    if first and first.logical_block_size != 512 and not is_efi(vm):
+        yield f"a BIOS starts nothing from {first.id}, whose sectors are of 4096 bytes"
     for disk in vm.disks:
         if disk.shared and disk.target and disk.target.format != "raw":
             yield f"disk {disk.id} was shared by machines; only a raw disk can be"

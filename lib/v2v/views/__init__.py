@@ -12,19 +12,22 @@ from __future__ import annotations
 import os
 import pkgutil
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 from v2v import formats, paths
-from v2v.document import VM, Chunk, Digest, File, Finding, Layer
+from v2v.document import VM, Chunk, Digest, File, Finding, Layer, Stretch
 from v2v.errors import SourceError
 from v2v.formats import Checked
-from v2v.views import fuse, packed, remote, store, urls
+from v2v.views import fuse, means, packed, remote, store, unpacking, urls
 from v2v.views.store import Hold
 from v2v.views.view import View
 
+# Of so many views it is told where each is.
+_MOST_TOLD = 8
 # What is left out of the name of a member.
 _BAD = re.compile(r"[^A-Za-z0-9._-]|^\.+")
 # What names a file in a document.
@@ -62,7 +65,7 @@ class Kind(Protocol):
 # The views of this process, by what each is of; and by the path of each.
 _opened: dict[str, View] = {}
 _HELPERS = {
-    *("fuse", "packings", "sizes", "store", "streams", "unpacking", "view"),
+    *("deflated", "fuse", "packings", "sizes", "store", "streams", "unpacking", "view"),
     *("xzindex", "download", "means", "plugins", "transports", "urls"),
 }
 
@@ -105,9 +108,13 @@ def source(location: str) -> str:
                 place=one.place,
                 mark=made.mark if made else one.mark,
                 finding=one.finding or (made.finding if made else None),
+                inside=one.inside,
             )
             place = str(one.path)
     if made:
+        for file in made.inside:
+            inner = replace(file, origin=made.origin)
+            _opened[_key(made.origin, file.stretch)] = inner
         _opened[location] = _opened[made.origin] = made
     return place
 
@@ -115,15 +122,48 @@ def source(location: str) -> str:
 def member(part: formats.Part, name: str) -> Path:
     """Return the file *name* that holds what *part*, a packed member, holds.
 
-    Raises SourceError as source does, and for what is not packed by gzip, bzip2 or xz.
+    Raises SourceError as source does, and for what is not packed by gzip, bzip2, xz or
+    zip.
     """
     name = _BAD.sub("_", name)[-100:] or "member"
     outer = _at(str(part.path))
     view = packed.member(part, name, limits.most, outer)
     if outer:
         view = replace(view, origin=outer.origin)
-    _opened[f"{view.origin}\0{part.offset}"] = view
+    _opened[_key(view.origin, view.stretch)] = view
     return view.path
+
+
+def _key(origin: str, stretch: Stretch | None) -> str:
+    """Return what the view of the member at *stretch* of *origin* is known by."""
+    return f"{origin}\0{stretch.offset}" if stretch else origin
+
+
+def fetched(location: str) -> Path | None:
+    """Return the view of the file at *location*, which a description names.
+
+    None if that is no URL, or one that the user has not allowed.  Raises SourceError
+    as source does.
+    """
+    if folder(location) is None:
+        return None
+    url = urls.parse(location)
+    near = remote.standing_for(url.shown()) is not None
+    return Path(source(location)) if near or means.now().allows(url) else None
+
+
+def folder(location: str) -> str | None:
+    """Return the folder of the URL *location*; None if that is no URL of a file."""
+    try:
+        return urls.parse(location).folder.shown() if urls.is_url(location) else None
+    except SourceError:
+        return None
+
+
+def check_size(path: Path, size: int) -> None:
+    """Raise SourceError if what *path* says to hold, *size* bytes, is too much."""
+    if size > (limits.most or formats.MAX_SIZE):
+        raise unpacking.too_large(path, limits.most or formats.MAX_SIZE)
 
 
 def placed(layer: Layer, checked: Checked) -> tuple[Layer, Checked]:
@@ -133,8 +173,7 @@ def placed(layer: Layer, checked: Checked) -> tuple[Layer, Checked]:
     or *checked* does not let its origin pass: where a document says that the view lies
     means nothing.
     """
-    parts: tuple[Named, ...] = (layer, *layer.parts, *layer.backing, *layer.digests)
-    if all(part.origin is None for part in parts):
+    if all(part.origin is None for part in _files(layer)):
         return layer, checked
     seen: list[Path] = []
 
@@ -144,11 +183,7 @@ def placed(layer: Layer, checked: Checked) -> tuple[Layer, Checked]:
         seen.append(_again(part, checked))
         return part.having(path=str(seen[-1]))
 
-    layer = put(layer).having(
-        parts=tuple(map(put, layer.parts)),
-        backing=tuple(map(put, layer.backing)),
-        digests=tuple(map(put, layer.digests)),
-    )
+    layer = _each(layer, put)
     folders = [path.parent.resolve() for path in seen]
 
     def also(path: str | Path) -> Path:
@@ -162,6 +197,27 @@ def placed(layer: Layer, checked: Checked) -> tuple[Layer, Checked]:
     return layer, also
 
 
+def _files(layer: Layer) -> list[Named]:
+    """Return all that names a file in *layer*."""
+    images: tuple[Layer | File, ...] = (layer, *layer.backing)
+    return [*images, *(p for image in images for p in image.parts), *layer.digests]
+
+
+def _each(layer: Layer, change: Callable[[Named], Any]) -> Layer:
+    """Return *layer* with *change* made to all that names a file in it."""
+
+    def parent(file: File) -> File:
+        made: File = change(file)
+        return made.having(parts=tuple(map(change, file.parts)))
+
+    made: Layer = change(layer)
+    return made.having(
+        parts=tuple(map(change, layer.parts)),
+        backing=tuple(map(parent, layer.backing)),
+        digests=tuple(map(change, layer.digests)),
+    )
+
+
 def _again(part: Named, checked: Checked) -> Path:
     """Return the view that *part* names, if *checked* lets its origin pass."""
     origin = part.origin or ""
@@ -172,6 +228,9 @@ def _again(part: Named, checked: Checked) -> Path:
         path = source(permitted)
         if part.stretch:
             at, length = part.stretch.offset, part.stretch.length
+            known = _opened.get(_key(permitted, part.stretch))
+            if known and known.stretch == part.stretch:
+                return known.path
             name = Path(part.path or "").name
             return member(formats.part(Path(path), at, length), name)
         if path != permitted:
@@ -221,14 +280,10 @@ def marked(vm: VM) -> VM:
             path=str(view.place), origin=view.origin, stretch=view.stretch
         )
 
-    def marked_layer(layer: Layer | None) -> Layer | None:
-        return layer and mark(layer).having(
-            parts=tuple(map(mark, layer.parts)),
-            backing=tuple(map(mark, layer.backing)),
-            digests=tuple(map(mark, layer.digests)),
-        )
-
-    disks = tuple(disk.having(source=marked_layer(disk.source)) for disk in vm.disks)
+    disks = tuple(
+        disk.having(source=disk.source and _each(disk.source, mark))
+        for disk in vm.disks
+    )
     described = _at(vm.source.location)
     used = list(dict.fromkeys([*used, *([described] if described else [])]))
     if not used:
@@ -239,14 +294,23 @@ def marked(vm: VM) -> VM:
         source=vm.source.having(location=location),
         disks=disks,
         grants=grants,
-        findings=tuple(
-            map(_told, (*vm.findings, *(v.finding for v in used if v.finding)))
-        ),
+        findings=tuple(map(_told, (*vm.findings, *_findings(used)))),
     )
     for view in used:
         place = remote.standing_for(view.origin) or Path(view.origin).parent
         vm = paths.granted(vm, place)
     return vm
+
+
+def _findings(used: Sequence[View]) -> list[Finding]:
+    """Return what is to be said of *used*; of very many of them only the number."""
+    # All files of one archive say the same.
+    found = list(dict.fromkeys(view.finding for view in used if view.finding))
+    more = len(found) - _MOST_TOLD
+    if more < 2:
+        return found
+    last = found[-1].having(message=f"{more} more files are read in the same way")
+    return [*found[:_MOST_TOLD], last]
 
 
 def _told(finding: Finding) -> Finding:
@@ -284,9 +348,9 @@ def mark(origin: str) -> str:
 def kept(vm: VM) -> list[Hold]:
     """Return a share in each view of *vm*, which another process has made."""
     layers = [layer for disk in vm.disks if (layer := disk.source)]
-    places = {layer.path for layer in layers if layer.origin}
-    places |= {f.path for layer in layers for f in layer.backing if f.origin}
-    places |= {c.path for layer in layers for c in layer.parts if c.origin}
+    # What is only compared is not needed for as long.
+    named = [f for layer in layers for f in _files(layer.having(digests=()))]
+    places = {file.path for file in named if file.origin}
     return [share for path in places if path and (share := store.share(Path(path)))]
 
 

@@ -45,7 +45,7 @@ def opened(location: str, most: int | None, below: View | None = None) -> View:
         raise SourceError(f"{path} is no packed file", "describe the source again")
     if most is not None and sizes.declared(path, packing) > most:
         raise unpacking.too_large(path, most)
-    held = store.hold(store.key("packed", *_identity(path, below)))
+    held = store.hold(store.key("packed", *identity(path, below)))
     place = held.place(packings.inner(path))
     own = held.folder / str(os.getpid())
     if packing.name == "xz" and (mounted := _in_place(path, own)):
@@ -59,13 +59,13 @@ def member(part: Part, name: str, most: int | None, below: View | None = None) -
     Raises SourceError as opened does.
     """
     packing = packings.of_member(part)
-    identity = _identity(part.path, below)
-    key = store.key("member", part.offset, part.length, *identity)
+    facts = identity(part.path, below)
+    key = store.key("member", part.offset, part.length, *facts)
     view = _unpacked(part, packing, store.hold(key).place(name), most)
     return replace(view, stretch=Stretch(offset=part.offset, length=part.length))
 
 
-def _identity(path: Path, below: View | None) -> tuple[object, ...]:
+def identity(path: Path, below: View | None) -> tuple[object, ...]:
     """Return what tells the file *path* from others, and from what it was before.
 
     One that shows what is at a URL is another file in each process.

@@ -54,6 +54,10 @@ PACKINGS = (
         command=("lzop", "-dcq"),
     ),
 )
+# Members of archives, which are no packing of a file of their own: one that is as it
+# is, and one of a zip with its header.
+PLAIN = Packing(name="nothing", suffixes=(), magics=())
+MEMBER = Packing(name="zip", suffixes=(), magics=(b"PK\x03\x04",))
 _ARCHIVES = (".ova", ".xva", ".vma")
 _TAR = {".tgz": ".gz", ".tbz2": ".bz2", ".txz": ".xz", ".tzst": ".zst"}
 
@@ -82,16 +86,17 @@ def of(path: Path) -> Packing | None:
 
 
 def of_member(part: Part) -> Packing:
-    """Return how *part*, a member of an archive, is packed: by gzip, bzip2 or xz.
+    """Return how *part*, a member of an archive, is packed: by gzip, bzip2, xz or zip.
 
     Raises SourceError if it is not.
     """
     head, _ = formats.ends(part.path, part.offset, part.length)
-    for packing in PACKINGS:
+    for packing in (*PACKINGS, MEMBER):
         if head.startswith(packing.magics) and not packing.command:
             return packing
     raise SourceError(
-        f"what is at {part.offset} of {part.path} is not packed by gzip, bzip2 or xz",
+        f"what is at {part.offset} of {part.path} is not packed by gzip, bzip2, xz or "
+        "zip",
         "export the VM again",
     )
 

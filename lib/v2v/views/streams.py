@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator
 from typing import IO, Protocol
 
 from v2v import process, sandbox
-from v2v.views.packings import Packing
+from v2v.views import deflated
+from v2v.views.packings import MEMBER, PLAIN, Packing
 
 # Bytes that are read, and given out, at once.
 _PIECE = 2**20
@@ -78,11 +79,26 @@ def pieces(packing: Packing, file: IO[bytes], length: int) -> Iterator[bytes]:
         return
     try:
         stretch = _Stretch(file, length)
+        if packing is PLAIN:
+            yield from _plain(stretch, length)
+            return
+        if packing is MEMBER:
+            yield from deflated.pieces(stretch)
+            return
         yield from _members(_NEW[packing.name], packing.magics, stretch)
     except (zlib.error, OSError, lzma.LZMAError, ValueError) as e:
         if isinstance(e, OSError) and e.errno is not None:
             raise
         raise DamagedError(str(e)) from e
+
+
+def _plain(file: _Source, length: int) -> Iterator[bytes]:
+    while length:
+        data = file.read(min(_PIECE, length))
+        if not data:
+            raise DamagedError("it is cut off")
+        yield data
+        length -= len(data)
 
 
 def _xz() -> _Member:

@@ -26,8 +26,12 @@ _PAUSE = 10.0  # seconds between two lines of progress
 log = logging.getLogger(__name__)
 
 
-def unpack(part: Part, packing: Packing, into: Path, most: int) -> int:
+def unpack(
+    part: Part, packing: Packing, into: Path, most: int, *, quietly: bool = False
+) -> int:
     """Write what *part* of a file holds to *into*; return its size, at most *most*.
+
+    ``quietly``: it is one of many, and not worth a line.
 
     Raises SourceError if it is damaged or larger, or there is no room for it.
     """
@@ -39,7 +43,8 @@ def unpack(part: Part, packing: Packing, into: Path, most: int) -> int:
             packed.seek(part.offset)
             writer = Writer(source, plain, into.parent, most)
             shown = time.monotonic()
-            log.info("unpacking %s, %s", source, _shown(size))
+            level = logging.DEBUG if quietly else logging.INFO
+            log.log(level, "unpacking %s, %s", source, _shown(size))
             for piece in pieces(packing, packed, size):
                 writer.add(piece)
                 if time.monotonic() - shown > _PAUSE:
@@ -56,7 +61,7 @@ def unpack(part: Part, packing: Packing, into: Path, most: int) -> int:
             raise no_room(source, into.parent) from e
         raise SourceError(
             f"{source} cannot be unpacked: {e.strerror}",
-            "check the file, and the disk of XDG_STATE_HOME",
+            "unpack it yourself, and name the VM or the disk in it",
         ) from e
 
 

@@ -16,7 +16,8 @@ class View:
     ``place`` is how a document calls it: always the same, though each process has a
     mount of its own.  ``stretch`` is the part of the origin that was packed, where
     that is not all of it; ``mark`` changes when the origin does, if no file of its own
-    tells.  ``finding`` is what the user must know of it, if anything.
+    tells.  ``finding`` is what the user must know of it, if anything.  ``inside`` are
+    those of the files in it, if it is a folder.
     """
 
     origin: str
@@ -25,3 +26,4 @@ class View:
     stretch: Stretch | None = None
     mark: str = ""
     finding: Finding | None = None
+    inside: tuple[View, ...] = ()

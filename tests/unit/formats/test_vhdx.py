@@ -154,12 +154,40 @@ def test_a_locator_with_more_names_than_any_is_read_soon(
     assert time.monotonic() - begun < 2
 
 
-def test_sectors_of_4096_bytes_are_refused(images: Path, tmp_path: Path) -> None:
+SECTOR = "8141bf1d-a96f-4709-ba47-f233a8faab5f"
+
+
+def test_sectors_of_4096_bytes_are_told(images: Path, tmp_path: Path) -> None:
     image = images / "dynamic.vhdx"
-    at = item(image, "8141bf1d-a96f-4709-ba47-f233a8faab5f")
-    copy = changed(image, tmp_path / "x.vhdx", at, struct.pack("<I", 4096))
-    with pytest.raises(SourceError, match="4096"):
-        vhdx.examine(copy, Path)
+    assert vhdx.examine(image, Path).logical_block_size == 512
+    sector = struct.pack("<I", 4096)
+    copy = changed(image, tmp_path / "x.vhdx", item(image, SECTOR), sector)
+    found = vhdx.examine(copy, Path)
+    assert (found.size, found.logical_block_size) == (SIZE, 4096)
+
+
+def test_the_map_of_a_whole_disk_counts_chunks_by_its_sectors(tmp_path: Path) -> None:
+    """With blocks of 256 MiB an entry of a bitmap follows each 16 blocks, or 128."""
+    raw, image = tmp_path / "raw", tmp_path / "x.vhdx"
+    blocks = (0, 15, 16, 17, 40)
+    with raw.open("wb") as file:
+        for block in blocks:
+            file.seek(block * 256 * MIB)
+            file.write(b"x" * 512)
+        file.truncate(41 * 256 * MIB)
+    command = "qemu-img convert -S 4k -f raw -O vhdx -o block_size=256M raw x.vhdx"
+    subprocess.run(command.split(), cwd=tmp_path, check=True)
+    assert _blocks(image) == list(blocks)
+    sector = struct.pack("<I", 4096)
+    changed(image, image, item(image, SECTOR), sector)
+    # Then the bitmaps' entries of 512-byte sectors would be taken for those of blocks.
+    assert _blocks(image) == [0, 15, 17, 18]
+
+
+def _blocks(image: Path) -> list[int]:
+    found = vhdx.examine(image, Path).mapped
+    assert found
+    return [p.at // (256 * MIB) for p in found.pieces() if p.where is not None]
 
 
 @pytest.mark.parametrize(
@@ -169,6 +197,8 @@ def test_sectors_of_4096_bytes_are_refused(images: Path, tmp_path: Path) -> None
         ("2fa54224-cd1b-4876-b211-5dbed83bf4b8", struct.pack("<Q", 2**45), "small"),
         ("caa16737-fa36-4d43-b3b6-33f0aa44e76b", struct.pack("<I", 0), "blocks of 0"),
         ("caa16737-fa36-4d43-b3b6-33f0aa44e76b", b"\xff" * 4, "blocks of"),
+        ("8141bf1d-a96f-4709-ba47-f233a8faab5f", struct.pack("<I", 0), "sectors of 0"),
+        ("8141bf1d-a96f-4709-ba47-f233a8faab5f", struct.pack("<I", 8192), "of 8192"),
     ],
 )
 def test_impossible_metadata_is_refused(

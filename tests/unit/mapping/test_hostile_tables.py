@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Whatever a container's tables say, a map is written of it or it is refused."""
 
+import struct
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -8,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import archives
+import differencing
 import vmfs_delta
 from v2v.errors import SourceError
+from v2v.formats import vhdx
 from v2v.mapping import tables, vma, vmfs, xva
 from v2v.mapping.pieces import Mapped, Piece, bits, merged
 
@@ -69,6 +72,25 @@ def test_a_changed_archive_is_mapped_or_refused(
                 write(vma.mapped(path, "d"))
         except SourceError as e:
             assert "\n" not in e.message
+
+
+@given(changes=CHANGES, sector=st.sampled_from([512, 4096]))
+def test_a_vhdx_with_a_changed_table_is_mapped_or_refused(
+    tmp_path: Path, changes: list[Change], sector: int
+) -> None:
+    path = tmp_path / "a.vhdx"
+    if not path.exists():
+        differencing.image(path, b"x" * (9 * MIB), "vhdx", "-o block_size=1M")
+    whole = path.read_bytes()
+    table = whole.index(differencing.BLOCK_TABLE, 192 * 1024)
+    (at,) = struct.unpack_from("<Q", whole, table + 16)
+    other = [(at + place % 128, some) for place, some in changes]
+    (tmp_path / "b").write_bytes(changed(whole, other))
+    differencing.give_sectors(tmp_path / "b", sector)
+    try:
+        write(vhdx.examine(tmp_path / "b", Path).mapped)
+    except SourceError as e:
+        assert "\n" not in e.message
 
 
 @given(bitmap=st.binary(min_size=1, max_size=40))

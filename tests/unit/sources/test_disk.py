@@ -3,10 +3,12 @@ import os
 import struct
 import subprocess
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from differencing import whole_vhdx
 from v2v import paths, sources
 from v2v.document import VM, Format
 from v2v.errors import SourceError, UsageError
@@ -179,11 +181,13 @@ def test_a_link_gives_its_name_and_its_target_is_read(tmp_path: Path) -> None:
     assert checked == (store / "0a1b2c").resolve()
 
 
-def gpt(path: Path, *types: str) -> Path:
+def gpt(path: Path, *types: str, sector: int = 512) -> Path:
     """Write a disk with a partition table of *types*."""
     entries = b"".join(uuid.UUID(t).bytes_le + bytes(112) for t in types)
     header = b"EFI PART" + bytes(64) + struct.pack("<QII", 2, len(types), 128)
-    path.write_bytes(bytes(512) + header.ljust(512, b"\0") + entries.ljust(MIB, b"\0"))
+    mbr = bytes(450) + b"\xee" + bytes(59) + b"\x55\xaa"
+    head = mbr.ljust(sector, b"\0") + header.ljust(sector, b"\0")
+    path.write_bytes(head + entries.ljust(MIB, b"\0"))
     return path
 
 
@@ -191,11 +195,13 @@ def gpt(path: Path, *types: str) -> Path:
     ("types", "firmware"),
     [((ESP,), "efi"), ((BIOS_BOOT, ESP), "bios"), ((BIOS_BOOT,), "bios"), ((), "bios")],
 )
+@pytest.mark.parametrize("sector", [512, 4096])
 def test_the_partition_table_gives_a_first_guess_of_the_firmware(
-    tmp_path: Path, types: tuple[str, ...], firmware: str
+    tmp_path: Path, types: tuple[str, ...], firmware: str, sector: int
 ) -> None:
-    vm = read(gpt(tmp_path / "web01.img", *types))
+    vm = read(gpt(tmp_path / "web01.img", *types, sector=sector))
     assert (vm.firmware, vm.firmware_known) == (firmware, False)
+    assert vm.disks[0].logical_block_size == sector
 
 
 def test_a_broken_partition_table_does_not_matter(tmp_path: Path) -> None:
@@ -223,6 +229,15 @@ def test_a_broken_partition_table_does_not_matter(tmp_path: Path) -> None:
         ("disk.vmdk disk-s001.vmdk disk-s002.vmdk", "disk.vmdk"),
         ("WEB01.VHDX readme.txt", "WEB01.VHDX"),
         ("web01.img notes.xml", "web01.img"),
+        ("web01.qcow2.gz readme.txt", "web01.qcow2.gz"),
+        ("WEB01.IMG.XZ notes.xml", "WEB01.IMG.XZ"),
+        ("web01.ova.xz web01.mf", "web01.ova.xz"),
+        ("vzdump-qemu-100.vma.zst vzdump-qemu-100.log", "vzdump-qemu-100.vma.zst"),
+        ("web01.xva.zst data.img", "web01.xva.zst"),
+        ("web01.ovf web01-disk1.vmdk.gz", "web01.ovf"),
+        ("web01.qcow2 web01.qcow2.gz", "web01.qcow2"),
+        ("web01.vmdk.gz web01-flat.vmdk.gz", "web01.vmdk.gz"),
+        ("web01.img.gz web01.txt.gz photos.tgz", "web01.img.gz"),
     ],
 )
 def test_a_folder_means_the_one_vm_in_it(
@@ -242,6 +257,8 @@ def test_a_folder_means_the_one_vm_in_it(
         "a.img b.img",
         "a.vmdk a-000001.vmdk",
         "a.xml b.xml",
+        "a.qcow2.gz b.img.xz",
+        "a.ova.gz b.xva.zst",
     ],
 )
 def test_several_vms_in_a_folder_are_listed(tmp_path: Path, files: str) -> None:
@@ -268,14 +285,93 @@ def test_an_unknown_kind_of_source_is_a_mistake_of_usage() -> None:
         list(sources.read(Request(location="x"), "floppynet"))
 
 
-def test_a_partition_table_for_large_sectors_blocks(tmp_path: Path) -> None:
-    data = bytearray(2**20)
-    data[4096:4104] = b"EFI PART"
+@pytest.mark.parametrize(
+    ("places", "sector"),
+    [((), 512), ((512,), 512), ((4096,), 4096), ((512, 4096), 512)],
+)
+def test_the_place_of_the_partition_table_tells_the_size_of_the_sectors(
+    tmp_path: Path, places: tuple[int, ...], sector: int
+) -> None:
+    data = bytearray(4104)
+    data[450], data[510:512] = 0xEE, b"\x55\xaa"
+    for place in places:
+        data[place : place + 8] = b"EFI PART"
     (tmp_path / "a.img").write_bytes(data)
     (vm,) = sources.read(Request(location=str(tmp_path / "a.img")))
-    (finding,) = vm.findings
-    assert (finding.code, finding.severity) == ("disk-sectors", "block")
-    data[512:520] = b"EFI PART"
+    assert (vm.disks[0].logical_block_size, vm.findings) == (sector, ())
+
+
+@pytest.mark.parametrize(("type", "signature"), [(7, b"\x55\xaa"), (0xEE, b"\0\0")])
+def test_no_partition_table_is_seen_where_the_mbr_says_of_none(
+    tmp_path: Path, type: int, signature: bytes
+) -> None:
+    data = bytearray(4104)
+    data[4096:] = b"EFI PART"
+    data[450], data[510:512] = type, signature
     (tmp_path / "a.img").write_bytes(data)
-    (vm,) = sources.read(Request(location=str(tmp_path / "a.img")))
-    assert vm.findings == ()
+    assert read(tmp_path / "a.img").disks[0].logical_block_size == 512
+
+
+@pytest.fixture
+def large_sectors(tmp_path: Path) -> Iterator[Path]:
+    """A block device with sectors of 4096 bytes and no partition table."""
+    if os.geteuid() != 0 or not Path("/dev/loop-control").exists():
+        pytest.skip("needs root and loop devices")
+    (tmp_path / "raw").write_bytes(bytes(MIB))
+    command = "losetup --find --show --sector-size 4096"
+    made = subprocess.run(
+        [*command.split(), tmp_path / "raw"], check=False, capture_output=True
+    )
+    if made.returncode:
+        pytest.skip(f"no loop device: {made.stderr.decode()}")
+    device = Path(made.stdout.decode().strip())
+    yield device
+    subprocess.run(["losetup", "--detach", str(device)], check=True)
+
+
+def test_a_device_tells_its_sectors_but_its_partition_table_first(
+    large_sectors: Path, tmp_path: Path
+) -> None:
+    assert read(large_sectors).disks[0].logical_block_size == 4096
+    table = gpt(tmp_path / "table", ESP).read_bytes()[: 256 * 1024]
+    with large_sectors.open("r+b") as device:
+        device.write(table)
+    assert read(large_sectors).disks[0].logical_block_size == 512
+
+
+def test_a_vhdx_tells_its_sectors(tmp_path: Path) -> None:
+    whole_vhdx(tmp_path / "a.vhdx", bytes(MIB), 4096)
+    assert read(tmp_path / "a.vhdx").disks[0].logical_block_size == 4096
+
+
+MAGICS = {
+    "ext2": (1080, b"\x53\xef"),
+    "XFS": (0, b"XFSB"),
+    "btrfs": (65536 + 64, b"_BHRfS_M"),
+    "NTFS": (3, b"NTFS    "),
+    "LVM": (512, b"LABELONE"),
+}
+TABLE = b"\x80\0\0\0\x83\0\0\0\1\0\0\0\1\0\0\0".ljust(64, b"\0") + b"\x55\xaa"
+
+
+@pytest.mark.parametrize("kind", MAGICS)
+@pytest.mark.parametrize("table", [False, True])
+def test_a_partition_that_is_given_as_a_disk_blocks(
+    tmp_path: Path, kind: str, table: bool
+) -> None:
+    at, magic = MAGICS[kind]
+    data = bytearray(MIB)
+    data[at : at + len(magic)] = magic
+    if table:  # of a disk that was once such a file system
+        data[446:512] = TABLE
+    (tmp_path / "sda1.img").write_bytes(data)
+    found = [(f.code, f.severity) for f in read(tmp_path / "sda1.img").findings]
+    assert found == ([] if table else [("disk-is-partition", "block")])
+
+
+def test_a_boot_loader_may_start_a_file_system_without_a_table(tmp_path: Path) -> None:
+    """As extlinux does, in the sector that ext4 leaves to it."""
+    data = bytearray(MIB)
+    data[1080:1082], data[510:512] = b"\x53\xef", b"\x55\xaa"
+    (tmp_path / "a.img").write_bytes(data)
+    assert read(tmp_path / "a.img").findings == ()

@@ -107,6 +107,7 @@ def test_a_machine_of_generation_1_has_a_bios_and_ide() -> None:
     assert codes(vm) == []
 
 
+@pytest.mark.report("https://github.com/fox-it/dissect.target")
 def test_a_machine_of_generation_2_has_uefi_and_scsi() -> None:
     vm = parse(machine(2, **{FIRMWARE: {"secure_boot_enabled": True}}))
     assert (vm.firmware, vm.secure_boot) == ("efi", True)

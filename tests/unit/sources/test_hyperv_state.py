@@ -285,6 +285,12 @@ def test_checkpoints_are_told_by_their_names_and_one_that_is_broken_too(
     assert "2 snapshots stay behind: before the update, 22" in finding.message
 
 
+def test_checkpoints_whose_files_are_elsewhere_are_told_by_their_number() -> None:
+    for size, said in ((0, []), (3, [("snapshots-dropped", "warn")])):
+        keys = {"snapshots": {"list": {"size": size}}}
+        assert told(machine(global_settings=keys)) == said
+
+
 def test_a_checkpoint_can_be_named_itself(tmp_path: Path) -> None:
     """Its own disks are taken: those of the moment when it was made."""
     image(tmp_path / "Virtual Hard Disks" / "a.vhdx")
@@ -355,7 +361,7 @@ def test_many_keys_with_one_long_value_do_not_multiply_it() -> None:
 
 
 def test_more_keys_than_any_machine_has_are_refused() -> None:
-    table = struct.pack("<HHHI", 2, 1, 1, 0) + entry(9, 0, b"k\0", b"") * 2**17
+    table = struct.pack("<HHHI", 2, 1, 1, 0) + entry(9, 0, b"k\0", b"") * (2**17 + 1)
     refused_soon(crafted(table, [(0, len(table))]))
 
 

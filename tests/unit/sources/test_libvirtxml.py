@@ -305,6 +305,26 @@ def test_serial_readonly_shared_and_controller_are_kept() -> None:
 
 
 @pytest.mark.parametrize(
+    ("size", "kept", "codes"),
+    [
+        ("512", 512, []),
+        ("4096", 4096, []),
+        ("0", 512, []),
+        ("2048", 512, ["disk-sectors"]),
+        ("x", 512, []),
+    ],
+)
+def test_the_size_of_the_sectors_is_kept(
+    size: str, kept: int, codes: list[str]
+) -> None:
+    vm = machine(
+        devices=file_disk("/a", more=f"<blockio logical_block_size='{size}'/>")
+    )
+    assert vm.disks[0].logical_block_size == kept
+    assert [f.code for f in vm.findings if f.code != "disk-missing"] == codes
+
+
+@pytest.mark.parametrize(
     ("source", "uri", "tls"),
     [
         (

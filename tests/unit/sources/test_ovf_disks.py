@@ -256,13 +256,23 @@ def test_a_delta_disk_is_read_on_top_of_its_parent(tmp_path: Path) -> None:
     assert content(vm, vm.disks[0], tmp_path) == held
 
 
-def test_a_delta_disk_in_an_ova_is_described_and_blocked(tmp_path: Path) -> None:
-    text, _ = delta(tmp_path)
+def test_a_delta_disk_in_an_ova_is_read_with_its_parent(tmp_path: Path) -> None:
+    text, held = delta(tmp_path)
     members = {"web01.ovf": text.encode()}
     for name in ("base.vmdk", "delta.vmdk"):
         members[name] = (tmp_path / name).read_bytes()
     vm = read(build.archive(tmp_path / "a.ova", members))
-    assert finding(vm, "disk-delta").severity == "block"
+    assert content(vm, vm.disks[-1], tmp_path) == held
+
+
+def test_a_delta_on_what_qemu_lays_it_on_not_is_described_and_blocked(
+    tmp_path: Path,
+) -> None:
+    text, held = delta(tmp_path)
+    (tmp_path / "base.vmdk").write_bytes(held)
+    text = text.replace(VMDK, RAW, 1)
+    found = finding(read(put(tmp_path, text)), "disk-delta")
+    assert found.severity == "block" and "consolidate" in found.remedy
 
 
 def test_a_delta_disk_whose_parent_is_missing_is_described(tmp_path: Path) -> None:
@@ -294,13 +304,52 @@ def test_a_differencing_disk_without_a_parent_is_refused(tmp_path: Path) -> None
         read(build.archive(tmp_path / "a.ova", members))
 
 
+def split(folder: Path, subformat: str) -> tuple[dict[str, bytes], bytes]:
+    """Return the members of an OVA whose disk lists others, and what it holds."""
+    made = folder / "made"
+    made.mkdir()
+    held = build.image(made / "a.vmdk", "-O", "vmdk", "-o", f"subformat={subformat}")
+    members = {"x/web01.ovf": one_disk("x/a.vmdk").encode()}
+    members |= {f"x/{file.name}": file.read_bytes() for file in made.iterdir()}
+    return members, held
+
+
+@pytest.mark.parametrize("subformat", ["monolithicFlat", "twoGbMaxExtentFlat"])
+def test_a_descriptor_in_an_ova_is_read_with_its_flat_members(
+    tmp_path: Path, subformat: str
+) -> None:
+    members, held = split(tmp_path, subformat)
+    vm = read(build.archive(tmp_path / "a.ova", members))
+    assert vm.disks[0].size == len(held)
+    assert content(vm, vm.disks[0], tmp_path) == held
+    flat = next(name for name in members if "-f" in name)
+    members[flat] = members[flat][:-512]
+    with pytest.raises(SourceError, match="the list of the disk's parts says"):
+        read(build.archive(tmp_path / "a.ova", members))
+    del members[flat]
+    missing = read(build.archive(tmp_path / "a.ova", members))
+    assert finding(missing, "disk-missing").severity == "block"
+
+
+def test_a_descriptor_in_an_ova_opens_nothing_beside_it(tmp_path: Path) -> None:
+    members, _ = split(tmp_path, "monolithicFlat")
+    (tmp_path / "secret").write_bytes(members.pop("x/a-flat.vmdk"))
+    for name, code in (
+        ("../secret", "path-refused"),
+        (str(tmp_path / "secret"), "disk-missing"),
+        ("secret", "disk-missing"),
+    ):
+        text = members["x/a.vmdk"].replace(b"a-flat.vmdk", name.encode())
+        vm = read(build.archive(tmp_path / "a.ova", members | {"x/a.vmdk": text}))
+        assert finding(vm, code).severity == "block"
+        layer = vm.disks[0].source
+        assert layer is None or layer.path == "x/a.vmdk"
+
+
 def test_a_descriptor_in_an_ova_names_files_that_cannot_be_read_there(
     tmp_path: Path,
 ) -> None:
-    build.image(tmp_path / "a.vmdk", "-O", "vmdk", "-o", "subformat=monolithicFlat")
-    members = {"web01.ovf": one_disk("a.vmdk").encode()}
-    for name in ("a.vmdk", "a-flat.vmdk"):
-        members[name] = (tmp_path / name).read_bytes()
+    members, _ = split(tmp_path, "twoGbMaxExtentSparse")
     vm = read(build.archive(tmp_path / "a.ova", members))
     found = finding(vm, "disk-split")
     assert found.severity == "block" and "unpack the OVA" in found.remedy

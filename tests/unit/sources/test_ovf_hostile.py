@@ -315,9 +315,7 @@ def test_bytes_changed_at_random_give_no_traceback(tmp_path: Path) -> None:
             continue
 
 
-@pytest.mark.parametrize(
-    "start", [b"\x1f\x8b\x08", b"\xfd7zXZ\0", b"PK\x03\x04", b"(\xb5/\xfd"]
-)
+@pytest.mark.parametrize("start", [b"\x1f\x8b\x08", b"\xfd7zXZ\0", b"(\xb5/\xfd"])
 def test_a_compressed_ova_is_refused_with_the_command_that_unpacks_it(
     tmp_path: Path, start: bytes
 ) -> None:

@@ -300,16 +300,16 @@ def expanding(size: int) -> bytes:
 def test_the_chain_goes_from_the_topmost_snapshot_to_the_first() -> None:
     images = image(FIRST, "base.hds") + image(TOP, "top.hds")
     shots = shot(FIRST, NONE) + shot(TOP, FIRST)
-    files = hdd.parse(descriptor(images, shots), "d")
-    assert [f.path for f in files] == ["top.hds", "base.hds"]
-    files = hdd.parse(descriptor(images, shots, top=FIRST), "d")
-    assert [f.path for f in files] == ["base.hds"]
+    (part,) = hdd.parse(descriptor(images, shots), "d")
+    assert [f.path for f in part.files] == ["top.hds", "base.hds"]
+    (part,) = hdd.parse(descriptor(images, shots, top=FIRST), "d")
+    assert [f.path for f in part.files] == ["base.hds"]
 
 
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (descriptor(image(TOP, "a.hds"), storages=2), "split into 2 parts"),
+        (descriptor(image(TOP, "a.hds"), storages=2001), "split into 2001 parts"),
         (descriptor(image(TOP, "a.hds", "Sparse")), "'sparse'"),
         (
             descriptor(
@@ -330,6 +330,7 @@ def test_what_is_not_read_is_a_finding(tmp_path: Path, data: bytes, said: str) -
     ("data", "said"),
     [
         (descriptor(""), "no image for the snapshot"),
+        (descriptor(image(TOP, "a.hds"), storages=2), "part 1 of 2"),
         (descriptor(image(TOP, "a.hds"), shot(TOP, TOP)), "in a circle"),
         (descriptor(image(TOP, "a.hds"))[:-20], "broken XML"),
         (b"<!DOCTYPE a><Parallels_disk_image/>", "document type"),
@@ -342,6 +343,60 @@ def test_a_broken_descriptor_is_refused(tmp_path: Path, data: bytes, said: str) 
         bundle(tmp_path, data)
     assert "\n" not in e.value.message
     assert e.value.remedy
+
+
+def split(*parts: tuple[int, int, str], size: int = 0) -> bytes:
+    """Return the descriptor of a disk in *parts*: the sectors from and to, a name."""
+    storages = "".join(
+        f"<Storage><Start>{start}</Start><End>{end}</End>{image(TOP, name)}</Storage>"
+        for start, end, name in parts
+    )
+    return (
+        f"<Parallels_disk_image><Disk_size>{size}</Disk_size>"
+        f"<StorageData>{storages}</StorageData></Parallels_disk_image>"
+    ).encode()
+
+
+def test_plain_parts_are_strung_together_in_the_order_of_the_disk(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "a.hdd").mkdir()
+    for name, size in (("x.hds", 5), ("y.hds", 9)):
+        (tmp_path / "a.hdd" / name).write_bytes(bytes(size * 512))
+    vm = bundle(tmp_path, split((5, 14, "y.hds"), (0, 5, "x.hds"), size=14))
+    layer = vm.disks[0].source
+    assert vm.findings == ()
+    assert layer
+    assert (layer.server, layer.format) == ("file", "raw")
+    found = [(Path(p.path).name, p.length) for p in layer.parts]
+    assert found == [("x.hds", 5 * 512), ("y.hds", 9 * 512)]
+
+
+@pytest.mark.parametrize(
+    ("parts", "size", "said"),
+    [
+        ([(0, 5, "x.hds"), (6, 9, "y.hds")], 0, "part 2 of 2"),
+        ([(0, 5, "x.hds"), (4, 9, "y.hds")], 0, "part 2 of 2"),
+        ([(1, 5, "x.hds"), (5, 9, "y.hds")], 0, "part 1 of 2"),
+        ([(0, 5, "x.hds"), (5, 5, "y.hds")], 0, "part 2 of 2"),
+        ([(0, 5, "x.hds"), (5, 9, "y.hds")], 10, "the disk has 5120"),
+        ([(0, 2**40, "x.hds"), (2**40, 2**50, "y.hds")], 0, "its 2 parts hold"),
+        ([(0, 5, "x.hds"), (5, 9, "missing.hds")], 0, "missing.hds"),
+        ([(0, 5, "x.hds"), (5, 9, "../../secret")], 0, "outside the folders"),
+    ],
+)
+def test_parts_that_are_not_the_disk_are_told(
+    tmp_path: Path, parts: list[tuple[int, int, str]], size: int, said: str
+) -> None:
+    (tmp_path / "secret").write_bytes(b"x")
+    folder = tmp_path / "vm"
+    (folder / "a.hdd").mkdir(parents=True)
+    for name in ("x.hds", "y.hds"):
+        (folder / "a.hdd" / name).write_bytes(bytes(512 * 20))
+    with pytest.raises(SourceError) as e:
+        bundle(folder, split(*parts, size=size))
+    assert said in e.value.message
+    assert "\n" not in e.value.message
 
 
 @pytest.mark.parametrize("name", ["/etc/hostname", "../../../../../../etc/hostname"])
@@ -409,6 +464,7 @@ def test_any_value_gives_a_document_or_one_line(
 CORPUS = Path(__file__).parents[4] / "shared" / "corpus" / "expected.json"
 
 
+@pytest.mark.report("https://github.com/NickSmet/PRV")
 def test_the_corpus_is_read_as_expected(shared: Path) -> None:
     known = json.loads(CORPUS.read_text())
     names = [name for name in known if name.startswith("parallels/")]

@@ -392,7 +392,7 @@ def test_a_storage_file_does_not_widen_what_is_opened(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (b"", "no configuration of a VM"),
+        (b"", "is empty"),
         (b"hello: world\n", "no configuration of a VM"),
         (b"rootfs: local-lvm:vm-1-disk-0\nmemory: 1\n", "container"),
         (

@@ -278,6 +278,13 @@ def test_the_users_registry_does_not_widen_what_is_opened(tmp_path: Path) -> Non
         described(tmp_path, written("", controller(attached(BASE))))
 
 
+def test_the_users_registry_is_no_link(tmp_path: Path) -> None:
+    (tmp_path / "secret.xml").write_text(GLOBAL.format(hard_disk(BASE, "a.vdi")))
+    (tmp_path / "VirtualBox.xml").symlink_to("secret.xml")
+    (finding,) = described(tmp_path, written("", controller(attached(BASE)))).findings
+    assert "not in the file's registry" in finding.message
+
+
 def test_the_machines_own_registry_goes_first_and_then_none_is_read(
     tmp_path: Path,
 ) -> None:
@@ -574,7 +581,7 @@ BOMB = (
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (b"", "no XML"),
+        (b"", "is empty"),
         (b"\0" * 100, "no XML"),
         (BOMB.encode(), "document type"),
         (BOMB.encode("utf-16"), "document type"),

@@ -116,3 +116,10 @@ def test_what_is_said_of_a_volume_does_not_matter_but_its_mode_does() -> None:
     vm = vma.parse(backup(text), Path("/x/a.vma"))
     assert [f.code for f in vm.findings] == ["disk-mode"]
     assert vm.description is None
+
+
+@pytest.mark.report("https://github.com/nix-community/nixos-generators/issues/287")
+def test_a_backup_that_vzdump_did_not_write_has_the_names_of_qemu() -> None:
+    vm = vma.parse(backup(b"scsihw: lsi\nscsi0: local:image\n"), Path("/x/a.vma"))
+    assert [d.source and d.source.member for d in vm.disks] == ["drive-scsi0"]
+    assert vm.findings == ()

@@ -2,7 +2,8 @@
 """Exports of the first XenServers: a folder with pieces of disks, and no archive."""
 
 import gzip
-import subprocess
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from any_input import gives_a_document_or_one_line
+from v2v import paths, views
 from v2v.document import VM
 from v2v.errors import SourceError
 from v2v.sources import Request, detect, read
@@ -28,6 +30,14 @@ OVA = """<?xml version="1.0" ?>
 </appliance>"""
 
 
+@pytest.fixture
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A folder for views, which are released after the test."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    yield
+    views.leave()
+
+
 def export(folder: Path, text: str = OVA) -> Path:
     (folder / "ova.xml").write_text(text)
     (folder / "xvda").mkdir()
@@ -42,6 +52,7 @@ def described(location: Path) -> VM:
     return vm
 
 
+@pytest.mark.usefixtures("kept")
 @pytest.mark.parametrize("name", ["", "ova.xml"])
 def test_the_machine_is_described_by_folder_or_file(tmp_path: Path, name: str) -> None:
     location = export(tmp_path) / name
@@ -60,18 +71,118 @@ def test_the_machine_is_described_by_folder_or_file(tmp_path: Path, name: str) -
     ]
 
 
-def test_each_disk_says_how_its_pieces_become_one_file(tmp_path: Path) -> None:
-    vm = described(export(tmp_path))
+CUT = OVA.replace("8589934592", "11")
+
+
+@pytest.mark.usefixtures("kept")
+def test_the_pieces_are_unpacked_and_read_as_one(tmp_path: Path) -> None:
+    vm = described(export(tmp_path, CUT))
+    first, second = vm.disks
+    assert first.source
+    assert (first.size, first.source.server, first.source.format) == (11, "file", "raw")
+    read_ = [Path(p.path).read_bytes()[: p.length] for p in first.source.parts]
+    assert read_ == [b"first", b"second"]
+    # A name that leads elsewhere is not followed.
+    assert second.source is None
     assert [(f.code, f.severity, f.disk) for f in vm.findings] == [
-        ("disk-missing", "block", "sda"),
         ("disk-missing", "block", "sdb"),
         ("disk-is-partition", "block", "sdb"),
     ]
-    command = vm.findings[0].remedy.removeprefix("join them: ").partition(";")[0]
-    subprocess.run(["sh", "-c", command], check=True, cwd=tmp_path)
-    assert (tmp_path / "sda.img").read_bytes() == b"firstsecond"
-    # A name that leads elsewhere does not become a part of a command.
-    assert "etc" not in vm.findings[1].remedy
+
+
+@pytest.mark.usefixtures("kept")
+def test_the_document_names_the_pieces_and_not_their_views(tmp_path: Path) -> None:
+    vm = views.marked(described(export(tmp_path, CUT)))
+    layer = vm.disks[0].source
+    assert layer
+    origins = [part.origin for part in layer.parts]
+    names = ("chunk-000000000.gz", "chunk-000000001.gz")
+    assert origins == [str(tmp_path / "xvda" / name) for name in names]
+    assert [f.code for f in vm.findings].count("unpacked") == 2
+    views.leave()
+    checked = partial(paths.checked, allowed=(tmp_path,))
+    again, _ = views.placed(layer, checked)
+    assert Path(again.parts[1].path).read_bytes() == b"second"
+
+
+@pytest.mark.usefixtures("kept")
+def test_of_many_pieces_not_each_is_told(tmp_path: Path) -> None:
+    export(tmp_path, CUT)
+    for number in range(2, 30):
+        name = f"chunk-{number:09}.gz"
+        (tmp_path / "xvda" / name).write_bytes(gzip.compress(b"x"))
+    vm = views.marked(described(tmp_path))
+    told = [f for f in vm.findings if f.code == "unpacked"]
+    assert len(told) == 9
+    assert told[-1].message == "22 more files are read in the same way"
+    assert "capacity-differs" in [f.code for f in vm.findings]
+
+
+def _gap(folder: Path) -> None:
+    (folder / "chunk-000000000.gz").unlink()
+
+
+def _none(folder: Path) -> None:
+    for file in folder.iterdir():
+        file.unlink()
+
+
+def _short(folder: Path) -> None:
+    (folder / "chunk-000000001.gz").unlink()
+
+
+def _damaged(folder: Path) -> None:
+    data = gzip.compress(bytes(10000))
+    (folder / "chunk-000000001.gz").write_bytes(data[:-9])
+
+
+def _noise(folder: Path) -> None:
+    (folder / "chunk-000000001.gz").write_bytes(b"second")
+
+
+def _away(folder: Path) -> None:
+    (folder / "chunk-000000001.gz").unlink()
+    (folder / "chunk-000000001.gz").symlink_to("/etc/hostname")
+
+
+def _folder(folder: Path) -> None:
+    (folder / "chunk-000000001.gz").unlink()
+    (folder / "chunk-000000001.gz").mkdir()
+
+
+@pytest.mark.usefixtures("kept")
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (_gap, "chunk-000000000.gz is missing"),
+        (_none, "there are no pieces"),
+        (_short, "its 1 pieces hold 5 of 11 bytes"),
+        (_damaged, "cut off"),
+        (_noise, "does not begin like that"),
+        (_away, "outside the folders"),
+        (_folder, "chunk-000000001.gz"),
+    ],
+)
+def test_pieces_that_are_not_the_disk_are_a_finding(
+    tmp_path: Path, spoil: Callable[[Path], None], said: str
+) -> None:
+    spoil(export(tmp_path, CUT) / "xvda")
+    vm = described(tmp_path)
+    finding = vm.findings[0]
+    assert (finding.code, finding.severity) == ("disk-missing", "block")
+    assert said in finding.message
+    assert finding.remedy
+    assert "\n" not in finding.message
+
+
+@pytest.mark.usefixtures("kept")
+def test_all_pieces_together_are_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(views.limits, "most", 9)
+    vm = described(export(tmp_path, CUT))
+    assert "more than 9 bytes" in vm.findings[0].message
+    assert "--max-size" in vm.findings[0].remedy
 
 
 def test_the_description_out_of_an_archive_is_told_apart(tmp_path: Path) -> None:

@@ -159,6 +159,15 @@ def test_no_two_virtio_disks_share_a_place() -> None:
     assert len(set(places)) == 40
 
 
+@pytest.mark.parametrize("block", ["virtio", "scsi"])
+def test_large_sectors_stay_as_large(block: Any) -> None:
+    disks = (disk(0), disk(1, logical_block_size=4096))
+    vm = make_vm(disks=disks, devices=Devices(block=block))
+    first, second = (device for device in devices(vm) if "drive=" in device)
+    assert "block_size" not in first
+    assert "logical_block_size=4096,physical_block_size=4096" in second
+
+
 def test_an_empty_cd_drive_is_there() -> None:
     vm = make_vm(devices=Devices(), removable=(Removable(type="cdrom"),))
     assert "ide-cd,bus=ide.1" in devices(vm)

@@ -350,6 +350,14 @@ def test_blocks_that_the_guest_frees_are_freed() -> None:
     assert found(make_vm(), "devices/disk/driver/@discard") == ["unmap"]
 
 
+@pytest.mark.parametrize("block", ["virtio", "scsi"])
+def test_large_sectors_stay_as_large(block: Any) -> None:
+    disks = (disk(0), disk(1, logical_block_size=4096))
+    vm = make_vm(disks=disks, devices=Devices(block=block))
+    assert found(vm, "devices/disk[2]/blockio/@*") == ["4096", "4096"]
+    assert len(found(vm, "//blockio")) == 1
+
+
 def test_a_preallocated_disk_is_not_punched() -> None:
     layer = Layer(server="file", path="/images/a.raw", allocated=MIB)
     vm = make_vm(disks=(disk(0, target=layer),))

@@ -4,13 +4,14 @@ from typing import Any
 import pytest
 
 from target_vm import disk, domain_of, machine_of, make_vm
-from v2v.document import Cpu, Devices, Guest, Layer, Nic, Removable
+from v2v.document import Cpu, Devices, Disk, Guest, Layer, Nic, Removable
 from v2v.errors import TargetError
 from v2v.targets import machine
 from v2v.targets.machine import Topology
 
 CD = Removable(type="cdrom", path="/iso/tools.iso")
 MAC = "00:50:56:01:02:03"
+LARGE = disk(0, logical_block_size=4096)
 
 
 def drives(count: int, cds: int = 0, **devices: Any) -> list[tuple[str, str]]:
@@ -32,6 +33,34 @@ def test_a_cd_drive_never_has_the_name_of_a_scsi_disk() -> None:
 
 def test_virtio_disks_and_cd_drives_are_counted_apart() -> None:
     assert drives(1, 1, block="virtio") == [("virtio", "vda"), ("sata", "sda")]
+
+
+@pytest.mark.parametrize("block", ["sata", "ide"])
+def test_no_ata_disk_has_large_sectors(block: Any) -> None:
+    large = (disk(0), disk(1, logical_block_size=4096))
+    vm = make_vm(disks=large, devices=Devices(block=block))
+    for refused in (machine.refuse, machine_of):
+        with pytest.raises(TargetError, match="sdb, whose sectors") as e:
+            refused(vm)
+    assert "virtio" in e.value.remedy
+    with pytest.raises(TargetError, match="sdb, whose sectors"):
+        machine_of(make_vm(disks=large))
+    machine.refuse(make_vm(disks=large))  # fixup may yet find out
+
+
+@pytest.mark.parametrize(
+    ("disks", "firmware", "told"),
+    [
+        ((LARGE,), "bios", True),
+        ((LARGE,), "efi", False),
+        ((LARGE, disk(1, boot=1)), "bios", False),
+    ],
+)
+def test_a_bios_that_is_to_start_from_large_sectors_is_told_of(
+    disks: tuple[Disk, ...], firmware: str, told: bool
+) -> None:
+    vm = make_vm(disks=disks, devices=Devices(block="scsi"), firmware=firmware)
+    assert any("BIOS" in line for line in machine_of(vm).warnings) == told
 
 
 def test_q35_has_no_ide_so_its_drives_are_sata() -> None:

@@ -128,9 +128,11 @@ def test_a_reader_that_takes_its_share_lets_us_go(
         os.read(ours, 100)
         taken.append(Other())
 
-    threading.Timer(0.2, read).start()
+    reader = threading.Timer(0.2, read)
+    reader.start()
     store.handed_on(theirs)
-    assert taken
+    assert store.shares()[0].is_shared()
+    reader.join()
     taken[0].go()
 
 

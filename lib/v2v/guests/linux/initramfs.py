@@ -17,7 +17,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from v2v import process
+from v2v import process, sandbox
 from v2v.errors import GuestError
 
 # Bytes, unpacked, of all segments; files; and segments: more is no initramfs, but meant
@@ -269,7 +269,8 @@ def _program(*command: str) -> Reader:
 
     def read(data: bytes, most: int) -> tuple[bytes, bytes]:
         try:
-            return process.filtered(command, data, most), b""
+            within = sandbox.helper(command[0], most=most)
+            return process.filtered(command, data, most, within=within), b""
         except process.ToolError as e:
             raise GuestError(f"the initramfs is broken: {e.message}") from e
 

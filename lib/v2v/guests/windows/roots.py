@@ -223,7 +223,7 @@ def places(appliance: Appliance, devices: Sequence[Device]) -> dict[str, Place]:
         elif disk != device.name and device.name.count("/") == 2:
             sector = bytes(appliance.g.pread_device(disk, 512, 0))
             number = int(device.name.removeprefix(disk))
-            parts = volumes.partitions(sector)
+            parts = volumes.partitions(sector, appliance.g.blockdev_getss(disk))
             if number <= len(parts):
                 offset = parts[number - 1][1]
                 signature = volumes.signature(sector)

@@ -246,13 +246,16 @@ def is_dynamic(sector: bytes) -> bool:
     return _LDM_MBR in types
 
 
-def partitions(sector: bytes) -> Sequence[tuple[int, int]]:
-    """Return (type, offset in bytes) of the four primary partitions of an MBR."""
+def partitions(sector: bytes, unit: int = _SECTOR) -> Sequence[tuple[int, int]]:
+    """Return (type, offset in bytes) of the four primary partitions of an MBR.
+
+    ``unit`` is the size of the disk's sectors in bytes.
+    """
     if len(sector) < _SECTOR or sector[510:512] != b"\x55\xaa":
         return ()
     entries = [sector[at : at + 16] for at in range(446, 510, 16)]
     return [
-        (entry[4], int.from_bytes(entry[8:12], "little") * _SECTOR) for entry in entries
+        (entry[4], int.from_bytes(entry[8:12], "little") * unit) for entry in entries
     ]
 
 

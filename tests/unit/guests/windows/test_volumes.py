@@ -179,6 +179,7 @@ def test_a_dynamic_disk_is_known_by_its_partition() -> None:
     sector[510:] = b"\x55\xaa"
     assert not volumes.is_dynamic(bytes(sector))
     assert volumes.partitions(bytes(sector))[0] == (7, 2**20)
+    assert volumes.partitions(bytes(sector), 4096)[0] == (7, 2**23)
     assert volumes.signature(bytes(sector)) == 0x5CBEA03E
     sector[450] = 0x42
     assert volumes.is_dynamic(bytes(sector))
