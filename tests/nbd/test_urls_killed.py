@@ -88,7 +88,8 @@ def test_nothing_is_left_and_the_same_command_goes_on(
     assert job.left() == []
     assert not list(out.glob("*.qcow2"))
     mounts = Path("/proc/self/mountinfo")
-    assert wait_for(lambda: str(own_state) not in mounts.read_text(), 20)
+    if who == "Ctrl-C":
+        assert str(own_state) not in mounts.read_text()
     assert "Traceback" not in (tmp_path / "said").read_text()
 
     again = pipeline(tmp_path, *source).start(tmp_path / "said")
@@ -98,6 +99,7 @@ def test_nothing_is_left_and_the_same_command_goes_on(
     assert again.left() == []
     assert {file: digest(file) for file in server.folder.iterdir()} == before
     assert not list(out.glob("*.part"))
+    # A mount that a killed one left, too.
     assert str(own_state) not in mounts.read_text()
     assert not list((own_state / "v2v" / "views").glob("*"))
     # What killed processes left in /tmp the next one has swept.
