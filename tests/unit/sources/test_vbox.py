@@ -573,7 +573,9 @@ def test_a_thousand_devices_of_the_host_are_told_in_part() -> None:
     assert (len(vm.passthrough), len(vm.findings)) == (64, 64)
 
 
-@pytest.mark.parametrize("name", ["/etc/hostname", "../../../../../etc/hostname"])
+@pytest.mark.parametrize(
+    "name", ["/etc/hostname", "../../../../../../../../../../../../etc/hostname"]
+)
 def test_a_disk_outside_the_folder_is_not_opened(tmp_path: Path, name: str) -> None:
     data = written(hard_disk(BASE, name, format="RAW"), controller(attached(BASE)))
     with pytest.raises(SourceError, match="outside the folders") as e:
