@@ -13,6 +13,7 @@ from pathlib import Path
 
 import archives
 import differencing
+import odd_images
 import ovf_package
 import vmfs_delta
 from v2v import formats, sources, views
@@ -211,6 +212,21 @@ def _vdi_child(folder: Path, data: bytes, checked: Checked) -> Layer:
     return images.layer(folder / "Snapshots" / "{1}.vdi", "vdi", checked)[0]
 
 
+def _xenserver(folder: Path, data: bytes, checked: Checked) -> Layer:
+    """A VHD whose storage held something where nothing was written."""
+    sectors = -(-len(data) // 512)
+    full = data.ljust(sectors * 512, b"\0")
+    written = {s for s in range(sectors) if any(full[s * 512 : s * 512 + 512])}
+    (folder / "disk.vhd").write_bytes(odd_images.xenserver(data, written))
+    return images.layer(folder / "disk.vhd", "vpc", checked)[0]
+
+
+def _vdi_blocks(folder: Path, data: bytes, checked: Checked) -> Layer:
+    made = differencing.image(folder / "plain.vdi", data, "vdi")
+    (folder / "disk.vdi").write_bytes(odd_images.repacked(made, data, 128 * 1024, 1024))
+    return images.layer(folder / "disk.vdi", "vdi", checked)[0]
+
+
 def _parallels_child(folder: Path, data: bytes, checked: Checked) -> Layer:
     child, parent = _blocks(data)
     differencing.image(folder / "0.hds", parent, "parallels")
@@ -392,6 +408,7 @@ KINDS = {
         make=partial(_image, format="vpc", options="-o force_size=on,subformat=fixed")
     ),
     "vhd dynamic": Kind(make=partial(_image, format="vpc", options="-o force_size=on")),
+    "vhd of XenServer": Kind(make=_xenserver),
     "vhd differencing": Kind(make=partial(_checkpoint, format="vpc"), whole=False),
     "vhdx fixed": Kind(
         make=partial(_image, format="vhdx", options="-o subformat=fixed,block_size=1M")
@@ -404,6 +421,7 @@ KINDS = {
     "vhdx 4096 differencing": Kind(make=_large_checkpoint, unit=4096, whole=False),
     "vdi dynamic": Kind(make=partial(_image, format="vdi")),
     "vdi fixed": Kind(make=partial(_image, format="vdi", options="-o static=on")),
+    "vdi of other blocks": Kind(make=_vdi_blocks),
     "vdi differencing": Kind(make=_vdi_child, whole=False),
     "parallels": Kind(make=partial(_image, format="parallels")),
     "parallels delta": Kind(make=_parallels_child, whole=False),

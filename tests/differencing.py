@@ -104,6 +104,8 @@ def vhdx(
     parent: Path,
     name: str,
     sector: int = SECTOR,
+    *,
+    link: str = "parent_linkage",
 ) -> None:
     """Write a child of *parent* that has the sectors *changed* of *content*.
 
@@ -118,7 +120,7 @@ def vhdx(
     start = struct.unpack_from("<I", data, item + 16)[0]
     struct.pack_into("<I", data, metadata + start + 4, 2)
     locator = _locator(
-        {"parent_linkage": f"{{{uuid.UUID(bytes_le=linkage)}}}", "relative_path": name}
+        {link: f"{{{uuid.UUID(bytes_le=linkage)}}}", "relative_path": name}
     )
     at = 65536 + 4096
     item = data.index(_PAGE83, metadata)

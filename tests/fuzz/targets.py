@@ -27,7 +27,7 @@ from v2v.errors import SourceError
 from v2v.mapping import laid, vmfs, xvasums
 from v2v.ovf import certificate, manifest, package
 from v2v.servers import nbd
-from v2v.sources import Request, hdd
+from v2v.sources import Request
 from v2v.views import archived, packings, sizes, unpacking, urls
 from writers import hyperv_xml, parallels, vmcx, xva
 
@@ -341,17 +341,6 @@ TARGETS = {
         name="a.img",
         read=_source("disk"),
         seeds=(bytes(512) + b"EFI PART".ljust(1536, b"\0"), b"QFI\xfb\0\0\0\2"),
-    ),
-    "bundle": Target(
-        name="DiskDescriptor.xml",
-        read=_text(lambda data: hdd.parse(data, "DiskDescriptor.xml")),
-        seeds=(
-            (
-                b"<Parallels_disk_image><StorageData><Storage><Image><GUID>{5fbaabe3-6958-"
-                b"40ff-92a7-860e329aab41}</GUID><Type>Plain</Type><File>a</File></Image>"
-                b"</Storage></StorageData></Parallels_disk_image>"
-            ),
-        ),
     ),
     "xva-folder": Target(
         name="ova.xml",

@@ -155,6 +155,8 @@ def _numbers() -> Iterator[tuple[str, Case]]:
             "broken",
         ),
     }
+    made["ovf-mf-many"] = _listing(200_000), "more than any package"
+    yield "ovf-mf-missing", Case(make=_listing(15_000), found="more files")
     for what, data in {
         "mf": lambda: b"SHA256(" + b")" * 10**6 + b" " * 10**6 + b"\n",
         "mf-lines": lambda: b"SHA256(d.vmdk)= 00\n" * 100_000,
@@ -163,10 +165,24 @@ def _numbers() -> Iterator[tuple[str, Case]]:
         member = partial(_manifest, data)
         made[f"ova-{what}"] = (
             _written("a.ova", first, member, disk, _END),
-            "d.vmdk|large",
+            "d.vmdk|large|any package",
         )
     for name, (make, refused) in made.items():
         yield name, Case(make=make, refused=refused)
+
+
+def _listing(count: int) -> Make:
+    """An OVF among many files, with a manifest of *count* others that are missing."""
+
+    def make(folder: Path, forbidden: Forbidden) -> Path:
+        for number in range(1000):
+            (folder / f"{number}.txt").touch()
+        lines = (f"SHA256(no{n})= 00\n" for n in range(count))
+        (folder / "a.mf").write_text("".join(lines))
+        (folder / _FIRST).write_bytes(ovf("d.vmdk"))
+        return folder / _FIRST
+
+    return make
 
 
 def _manifest(data: Callable[[], bytes]) -> bytes:

@@ -12,10 +12,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from v2v.document import Digest, Finding
+from v2v.errors import SourceError
 from v2v.formats import Part
 from v2v.ovf.package import MissingError, Package, RefusedError, whole
 
 MAX_SIZE = 4 * 2**20
+_MAX_ENTRIES = 20_000
+_MOST_TOLD = 50
 _LINE = re.compile(r"\s*([A-Za-z0-9-]{3,12})\s*\((.{1,1000})\)\s*=\s*([0-9A-Fa-f]+)\s*")
 Algorithm = Literal["sha1", "sha224", "sha256", "sha384", "sha512"]
 _PIECE = re.compile(r"\.[0-9]{1,9}$")
@@ -63,25 +66,39 @@ def listed(
         return [], [Finding(code="manifest-missing", severity="info", message=text)]
     name, part = found
     entries, odd = parse(whole(part, name, MAX_SIZE))
+    if len(entries) > _MAX_ENTRIES:
+        raise SourceError(
+            f"{name} lists {len(entries)} files, more than any package has",
+            "do not trust this package; export the VM again",
+        )
     odd += [f"the digest of {e.name[:200]}" for e in entries if not e.algorithm]
     findings = [
         _doubt("manifest-unreadable", f"{name}: not understood: {line[:200]!r}")
         for line in odd[:10]
     ]
     digests: list[Digest] = []
+    incomplete: list[str] = []
     for entry in entries:
         try:
             digests += _digest(entry, package.find(entry.name), name)
         except (MissingError, RefusedError) as e:
-            findings.append(_doubt("manifest-incomplete", f"{name}: {e.message}"))
+            incomplete.append(f"{name}: {e.message}")
     own = package.name.rpartition("/")[2]
     known = {entry.name for entry in entries}
     # Of a file in pieces each of these has its digest.
     known |= {_PIECE.sub("", name) for name in known}
     for href in sorted({own, *hrefs} - known):
-        text = f"{name} has no digest of {href[:200]}"
-        findings.append(_doubt("manifest-incomplete", text))
-    return digests, findings
+        incomplete.append(f"{name} has no digest of {href[:200]}")
+    return digests, [*findings, *_incomplete(incomplete, name)]
+
+
+def _incomplete(texts: list[str], name: str) -> Iterator[Finding]:
+    """Yield a finding for each of *texts*; of very many, how many more there are."""
+    for text in texts[:_MOST_TOLD]:
+        yield _doubt("manifest-incomplete", text)
+    if more := len(texts[_MOST_TOLD:]):
+        text = f"{name}: the same is true of {more} more files"
+        yield _doubt("manifest-incomplete", text)
 
 
 def _digest(entry: Entry, part: Part, manifest: str) -> Iterator[Digest]:

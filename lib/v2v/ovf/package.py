@@ -169,6 +169,9 @@ class Folder:
     _listings: dict[str, dict[str, list[tuple[int, str]]]] = field(
         default_factory=dict, compare=False
     )
+    _files: dict[Path, dict[str, list[Path]]] = field(
+        default_factory=dict, compare=False
+    )
 
     @property
     def name(self) -> str:
@@ -224,8 +227,16 @@ class Folder:
         file = self._folder / name
         if file.is_file() or views.bring(file):
             return file
-        same = [f for f in _listed(file.parent) if f.name.lower() == file.name.lower()]
+        same = self._in_any_case(file.parent).get(file.name.lower(), [])
         return same[0] if len(same) == 1 else None
+
+    def _in_any_case(self, folder: Path) -> dict[str, list[Path]]:
+        """Return the files in *folder* by their names in lower case; read once."""
+        if folder not in self._files:
+            found = self._files[folder] = {}
+            for file in _listed(folder):
+                found.setdefault(file.name.lower(), []).append(file)
+        return self._files[folder]
 
     def _elsewhere(self, href: str, name: str) -> Part:
         """Return the file *name* if it lies where the user allowed us to read."""

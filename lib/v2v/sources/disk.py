@@ -103,11 +103,8 @@ def _assumed(request: Request, path: Path, name: str) -> list[Finding]:
 
 
 def _of_raw(place: Path | Strung, name: str) -> list[Finding]:
-    """Return what is amiss with a raw disk, which begins in the file *real*."""
-    return [
-        *_partition(place, name),
-        *_cut_off(place, name),
-    ]
+    """Return what is amiss with the raw disk at *place*."""
+    return [*_partition(place, name), *_cut_off(place, name)]
 
 
 def _opened(path: Path) -> Path:

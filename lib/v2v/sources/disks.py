@@ -50,7 +50,9 @@ def exists(name: str, folder: Path) -> bool:
     plain = name.replace("\\", "/")
     if (mapped := maps.find(name)) and there(mapped):
         return True
-    return there(folder / plain) or there(folder / Path(plain).name)
+    # As find() does: beside the description only what was elsewhere is looked for.
+    moved = bool(_ABSOLUTE.match(plain)) and there(folder / Path(plain).name)
+    return there(folder / plain) or moved
 
 
 def beside(folder: Path, name: str) -> Path:

@@ -52,7 +52,12 @@ def read(request: Request) -> Iterator[VM]:
     path = Path(request.location).absolute()
     data = descriptions.content(path, _MAX_FILE, "a configuration of Proxmox VE")
     folder = path.parent
-    images = (folder / "images", folder / "images" / path.stem, folder / path.stem)
+    images = (
+        folder,
+        folder / "images",
+        folder / "images" / path.stem,
+        folder / path.stem,
+    )
     places = placing.Places(
         folder=folder, root=folder, others=images, allow=request.allow
     )

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 
 from v2v.document import Display, Finding, Nic
 from v2v.sources import descriptions, macs
-from v2v.sources.proxmoxdisks import order
+from v2v.sources.proxmoxdisks import BUSES, order
 from v2v.sources.proxmoxtext import Settings, flag, numbered, options
 
 # A card may be MODEL=MAC; these are its other keys.
@@ -16,6 +16,8 @@ _OF_CARD = (
     *("model", "macaddr", "bridge", "tag", "trunks", "firewall", "link_down", "mtu"),
     *("queues", "rate"),
 )
+# Of a disk: how fast it may be, and a name that the guest may know it by.
+_LIMIT = re.compile(r"iops|mbps|bps|wwn")
 _HOSTS = ("hostpci", "virtiofs", "usb")
 _PORTS = ("serial", "parallel")
 _DEVICES = ("ivshmem", "amd-sev", "intel-tdx")
@@ -110,6 +112,9 @@ def _lost(settings: Settings, cards: Mapping[str, Settings]) -> Iterator[str]:
         yield "balloon"
     identity = options(settings.get("smbios1", "")).keys() - {"", "uuid", "base64"}
     yield from (f"smbios1 {key}" for key in sorted(identity))
+    for key in numbered(settings, *BUSES):
+        names = sorted(name for name in options(settings[key]) if _LIMIT.match(name))
+        yield from (f"{key} {name}" for name in names)
     for key, own in cards.items():
         if flag(own.get("firewall")):
             yield f"{key} firewall"

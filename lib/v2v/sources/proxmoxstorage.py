@@ -115,7 +115,8 @@ def explained(vm: VM, volumes: Mapping[str, str], known: Storages) -> VM:
 def _missing(disk: Disk, volume: str, told: Finding, known: Storages) -> Finding:
     storage, colon, name = volume.partition(":")
     own, kind = known.settings.get(storage, {}), known.types.get(storage, "")
-    if not colon or volume.startswith("/") or "path" in own:
+    mapped = volume.startswith("/") or maps.find(volume) is not None
+    if not colon or mapped or "path" in own:
         return told
     # The file of that name is looked for, and it has the format that the name says.
     file = PurePosixPath(name).name
@@ -125,7 +126,10 @@ def _missing(disk: Disk, volume: str, told: Finding, known: Storages) -> Finding
     else:
         reason = f"it is in storage {storage:.60} of type {kind:.20}"
         copied = _copied(volume, known.place(volume), kind, own)
-    remedy = f"copy it on the source's host ({copied}) as {file:.100} beside the .conf"
+    remedy = (
+        f"copy it on the source's host ({copied}) as {file:.100} beside the .conf; or "
+        f"say where the storage's files are: --map '{storage:.60}:=FOLDER'"
+    )
     return descriptions.unreadable(disk, volume, reason, remedy)
 
 

@@ -57,7 +57,8 @@ def read(request: Request) -> Iterator[VM]:
     places = placing.Places(
         folder=path.parent,
         root=path.parent,
-        others=(path.parent / snapshots, path.parent / "Snapshots"),
+        # Its own too: people copy all files of a machine into one folder.
+        others=(path.parent / snapshots, path.parent / "Snapshots", path.parent),
         allow=request.allow,
     )
     yield placing.placed(vm, places)

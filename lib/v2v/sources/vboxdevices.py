@@ -130,10 +130,21 @@ def findings(
                 f"network card {index} is attached to nothing that is there elsewhere",
                 "say where it goes with -n",
             )
-    hidden = [
-        name
-        for data in children(machine, "ExtraData")
-        for item in children(data, "ExtraDataItem")
-        if (name := attribute(item, "name")).startswith(_HIDDEN)
-    ]
-    yield from descriptions.settings_lost(hidden, "VirtualBox")
+    yield from descriptions.settings_lost(list(_lost(machine, hardware)), "VirtualBox")
+
+
+def _lost(machine: Element, hardware: Element) -> Iterator[str]:
+    """Yield the names of settings that have no counterpart; values may be secret."""
+    for card in cards(hardware):
+        # What lies in DisabledModes is not in use.
+        for nat in children(card, "NAT"):
+            names = (attribute(rule, "name") for rule in children(nat, "Forwarding"))
+            yield from (f"port forwarding {name:.40}" for name in names)
+    for name in ("RemoteDisplay", "Autostart", "Teleporter"):
+        if true(of(machine, name, "enabled")):
+            yield name
+    for group in descendants(machine, "BandwidthGroup"):
+        yield f"bandwidth group {attribute(group, 'name'):.40}"
+    items = _within(machine, "ExtraData", "ExtraDataItem")
+    keys = (attribute(item, "name") for item in items)
+    yield from (key for key in keys if key.startswith(_HIDDEN))

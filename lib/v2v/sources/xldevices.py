@@ -27,7 +27,7 @@ _ARGUMENTS = re.compile(r"device_model_args(_hvm|_pv)?")
 _SETTINGS = (
     *("cpus", "cpus_soft", "cpu_weight", "cap", "cpuid", "rtc_timeoffset", "tsc_mode"),
     *("shadow_memory", "altp2m", "seclabel", "pool", "channel", "smbios"),
-    *("smbios_firmware", "acpi_firmware", "ms_vm_genid", "device_model_override"),
+    *("smbios_firmware", "acpi_firmware", "ms_vm_genid"),
 )
 _ROUTED = ("vif-route", "vif-nat")
 # BRIDGE[.VLAN][:TRUNK:TRUNK]

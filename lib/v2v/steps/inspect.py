@@ -183,8 +183,8 @@ def _resumed(vm: VM, store: Store | None) -> VM:
     known = metadata.find(store, vm.id) if store else None
     if known is None or not all(map(_stands, known.disks)):
         return vm
-    own = known.error and known.error.stage == "inspect"
-    return known.having(error=None) if own else known
+    # What failed then is tried again, by whichever stage it was.
+    return known.having(error=None)
 
 
 def _stands(disk: Disk) -> bool:

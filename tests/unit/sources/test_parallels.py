@@ -399,7 +399,9 @@ def test_parts_that_are_not_the_disk_are_told(
     assert "\n" not in e.value.message
 
 
-@pytest.mark.parametrize("name", ["/etc/hostname", "../../../../../../etc/hostname"])
+@pytest.mark.parametrize(
+    "name", ["/etc/hostname", "../../../../../../../../../../../../etc/hostname"]
+)
 def test_an_image_outside_the_bundle_is_not_opened(tmp_path: Path, name: str) -> None:
     with pytest.raises(SourceError, match="outside the folders"):
         bundle(tmp_path, descriptor(image(TOP, name)))

@@ -197,6 +197,8 @@ def test_cards_are_in_the_order_of_their_numbers() -> None:
         ("smbios1: serial=QQ==,base64=1", "settings-lost", ": smbios1 serial"),
         ("cipassword: s3cret", "settings-lost", ": cipassword"),
         ("ipconfig0: ip=dhcp", "settings-lost", ": ipconfig0"),
+        ("scsi0: l:a,mbps_rd=10,ssd=1", "settings-lost", ": scsi0 mbps_rd"),
+        ("scsi0: l:a,wwn=0x5000c500a0b1c2d3", "settings-lost", ": scsi0 wwn"),
         ("numa: 1", "numa-lost", "NUMA"),
         ("numa0: cpus=0-1,memory=512", "numa-lost", "NUMA"),
         ("cores: 0", "vcpus-unknown", "processors"),
@@ -322,6 +324,18 @@ def test_volumes_are_found_beside_the_file(tmp_path: Path) -> None:
     )
     assert [d.size for d in vm.disks] == [8 * MIB, MIB]
     assert codes(vm) == []
+
+
+@pytest.mark.parametrize(
+    "place", ["", "100", "images", "images/100", "elsewhere", "images/deeper/100"]
+)
+def test_a_volume_of_files_is_found_where_people_copy_it(
+    tmp_path: Path, place: str
+) -> None:
+    image(tmp_path / place / "a.qcow2")
+    vm = described(tmp_path, "scsi0: local:100/a.qcow2\n")
+    lost = place in ("elsewhere", "images/deeper/100")
+    assert codes(vm) == ["disk-missing"] * lost
 
 
 def test_a_missing_volume_is_a_finding(tmp_path: Path) -> None:

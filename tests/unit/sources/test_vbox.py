@@ -223,6 +223,17 @@ def test_a_machine_in_a_folder_is_served_from_its_snapshots(tmp_path: Path) -> N
     assert decode(encode_vm(vm)).disks == vm.disks
 
 
+def test_snapshots_that_were_copied_beside_the_machine_are_found(
+    tmp_path: Path,
+) -> None:
+    qemu_img(tmp_path, "create -q -f vmdk base.vmdk 8M")
+    qemu_img(tmp_path, "create -q -f vmdk -F vmdk -b base.vmdk b.vmdk")
+    leaf = hard_disk(CHILD, "Snapshots/b.vmdk", format="VMDK")
+    tree = hard_disk(BASE, "../disks/base.vmdk", leaf, format="VMDK")
+    vm = described(tmp_path, written(tree, controller(attached(CHILD))))
+    assert (codes(vm), vm.disks[0].size) == ([], 8 * MIB)
+
+
 def test_a_chain_that_qemu_would_misread_is_blocked(tmp_path: Path) -> None:
     for name in ("base.vdi", "child.vdi"):
         qemu_img(tmp_path, f"create -q -f vdi {name} 8M")
@@ -428,6 +439,19 @@ def test_what_was_set_past_virtualbox_is_told_by_its_name() -> None:
     assert "s3cret" not in vm.model_dump_json()
 
 
+def test_ways_to_reach_the_machine_are_told_as_lost() -> None:
+    rule = '<Forwarding name="ssh" proto="1" hostport="2222" guestport="22"/>'
+    cards = (
+        '<Network><Adapter slot="0" enabled="true" MACAddress="080027000001"><NAT>'
+        f"{rule}</NAT></Adapter><Adapter slot='1' enabled='false'><NAT>{rule}</NAT>"
+        "</Adapter></Network>"
+    )
+    vm = parse("", "", f'<RemoteDisplay enabled="true"/>{cards}')
+    assert codes(vm) == ["settings-lost"]
+    assert vm.findings[0].message.endswith(": port forwarding ssh, RemoteDisplay")
+    assert codes(parse("", "", '<RemoteDisplay enabled="false"/>')) == []
+
+
 def test_the_current_snapshot_is_shown() -> None:
     tree = (
         f'<Snapshot uuid="{{{LEAF}}}" name="first"><Snapshots>'
@@ -549,7 +573,9 @@ def test_a_thousand_devices_of_the_host_are_told_in_part() -> None:
     assert (len(vm.passthrough), len(vm.findings)) == (64, 64)
 
 
-@pytest.mark.parametrize("name", ["/etc/hostname", "../../../../../etc/hostname"])
+@pytest.mark.parametrize(
+    "name", ["/etc/hostname", "../../../../../../../../../../../../etc/hostname"]
+)
 def test_a_disk_outside_the_folder_is_not_opened(tmp_path: Path, name: str) -> None:
     data = written(hard_disk(BASE, name, format="RAW"), controller(attached(BASE)))
     with pytest.raises(SourceError, match="outside the folders") as e:

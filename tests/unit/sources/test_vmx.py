@@ -144,7 +144,9 @@ def test_a_missing_disk_is_a_finding_and_all_else_is_described(tmp_path: Path) -
     ]
 
 
-@pytest.mark.parametrize("name", ["/etc/hostname", "../../../../../etc/hostname"])
+@pytest.mark.parametrize(
+    "name", ["/etc/hostname", "../../../../../../../../../../../../etc/hostname"]
+)
 def test_a_disk_outside_the_folder_is_not_opened(tmp_path: Path, name: str) -> None:
     path = tmp_path / "w.vmx"
     path.write_text(BASE + SCSI + disk("scsi0:0", name))

@@ -454,7 +454,9 @@ def test_a_domain_in_a_folder_is_found_with_its_disks(tmp_path: Path) -> None:
 # Hostile
 
 
-@pytest.mark.parametrize("name", ["/etc/hostname", "../../../../../etc/hostname"])
+@pytest.mark.parametrize(
+    "name", ["/etc/hostname", "../../../../../../../../../../../../etc/hostname"]
+)
 def test_a_disk_outside_the_folder_is_not_opened(tmp_path: Path, name: str) -> None:
     with pytest.raises(SourceError, match="outside the folders") as e:
         described(tmp_path, f"disk = ['{name},raw,xvda']")
