@@ -16,7 +16,7 @@ COVERED: dict[str, str | None] = {
     "mapping.blocks": "vdi",
     "mapping.copies": None,
     "mapping.kept": None,
-    "mapping.laid": None,
+    "mapping.laid": "vmdk",
     "mapping.members": "zip",
     "mapping.parents": "vhd",
     "mapping.pieces": None,

@@ -12,6 +12,7 @@ import lzma
 import tarfile
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -23,11 +24,11 @@ from any_input import gives_a_document_or_one_line
 from v2v import formats, paths, sources, stream
 from v2v.document import Layer, decode
 from v2v.errors import SourceError
-from v2v.mapping import vmfs, xvasums
+from v2v.mapping import laid, vmfs, xvasums
 from v2v.ovf import certificate, manifest, package
 from v2v.servers import nbd
 from v2v.sources import Request
-from v2v.views import packings, sizes, unpacking, urls
+from v2v.views import archived, packings, sizes, unpacking, urls
 from writers import hyperv_xml, parallels, vmcx, xva
 
 KIB = 2**10
@@ -64,11 +65,20 @@ def _image(format: str) -> Callable[[Path], None]:
     def read(path: Path) -> None:
         module = formats.load(format)
         module.matches(*formats.ends(path, 0, None))
+        if format == "vmdk":
+            with suppress(SourceError):
+                laid.start(formats.part(path), formats.part(path))
         image = module.examine(path, partial(paths.checked, allowed=(path.parent,)))
         if image.mapped:
             list(islice(image.mapped.pieces(), _MOST_PIECES))
 
     return read
+
+
+def _zipped(path: Path) -> None:
+    with suppress(SourceError):
+        archived.claims(str(path))
+    _source("ovf")(path)
 
 
 def _record(path: Path) -> None:
@@ -240,9 +250,7 @@ TARGETS = {
     "ova": Target(
         name="a.ova", read=_source("ovf"), seeds=(b"a.ovf".ljust(1536, b"\0"),)
     ),
-    "zip": Target(
-        name="a.zip", read=_source("ovf"), seeds=(_zip(0), _zip(8), _zip(8, True))
-    ),
+    "zip": Target(name="a.zip", read=_zipped, seeds=(_zip(0), _zip(8), _zip(8, True))),
     "libvirt": Target(
         name="a.xml", read=_source("libvirtxml"), seeds=(_DOMAIN,), corpus="libvirt/*"
     ),
