@@ -71,7 +71,7 @@ def test_no_process_of_v2v_shows_it(tmp_path: Path, server: WebServer) -> None:
     assert job.statuses == [0], text
     assert seen == {"cmdline": set(), "environ": set()}
     # Each program that was run is in what was said.
-    assert "running curl" in text
+    assert " curl -q --config -" in text
     for file in [*out.rglob("*.log"), *out.rglob("*.json")]:
         text += file.read_text()
     assert SECRET not in text
