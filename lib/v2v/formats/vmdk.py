@@ -160,6 +160,8 @@ def _text(image: Part) -> bytes:
     head, _ = ends(image)
     at, length = 0, image.length
     if head[:4] == b"KDMV":
+        if len(head) < SECTOR:
+            raise truncated(image.path)
         at, length = (n * SECTOR for n in struct.unpack_from("<QQ", head, 28))
         if not at or not length:
             raise SourceError(

@@ -79,6 +79,16 @@ def test_a_descriptor_elsewhere_is_told(
     assert "\n" not in e.value.message
 
 
+def test_one_that_is_cut_off_is_told(tmp_path: Path, parent: Part) -> None:
+    short = tmp_path / "short.vmdk"
+    for length in (4, 30, 511):
+        short.write_bytes(parent.read(0, length))
+        cut = formats.part(short)
+        for upper, lower in ((cut, parent), (parent, cut)):
+            with pytest.raises(SourceError):
+                laid.start(upper, lower)
+
+
 def test_a_text_alone_has_no_start(tmp_path: Path, parent: Part) -> None:
     (tmp_path / "a.vmdk").write_bytes(PLAIN % (b"77", b"1", b""))
     with pytest.raises(SourceError, match="cannot be read together"):
