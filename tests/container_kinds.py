@@ -19,7 +19,8 @@ import vmfs_delta
 from v2v import formats, sources, views
 from v2v.document import File, Format, Layer
 from v2v.formats import Checked
-from v2v.sources import Request, images, ovf, split
+from v2v.sources import Request, images, ovf
+from v2v.sources.disk import split
 from v2v.sources.images import Part
 
 MIB = 2**20

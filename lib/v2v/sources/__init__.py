@@ -68,16 +68,8 @@ _DESCRIPTIONS = (".vmx", ".vmtx", ".ovf", ".ova", ".vbox", ".pvs", ".xva", ".vma
 _MAX_TEXT = 2**16
 # Those of them that are one file, and so may be packed.
 _ARCHIVES = (".ova", ".xva", ".vma")
-# Modules of this package that are no source.
-_HELPERS = {
-    *("bare", "descriptions", "disks", "images", "libvirtdisk", "macs", "placing"),
-    *("filesystem", "mistaken", "split", "vmdkpart"),
-    *("hdd", "hypervdisks", "proxmoxdisks", "vboxdisks", "vmcx", "xldisks", "xltext"),
-    *("libvirtdevices", "vmxdevices", "vmxtext", "xvafolder"),
-    *("vboxdevices", "vboxregistry", "xldevices"),
-    *("proxmoxdevices", "proxmoxstorage", "proxmoxtext"),
-    *("hypervstate", "xvadevices", "xvastate"),
-}
+# Modules of this package that are no source: what several of them share.
+_HELPERS = {"bare", "descriptions", "disks", "images", "macs", "placing"}
 
 
 def names() -> list[str]:
@@ -113,7 +105,7 @@ def read(request: Request, kind: str = "") -> Iterator[VM]:
     """
     if kind and kind not in names():
         raise UsageError(f"{kind} is no kind of source", f"one of {', '.join(names())}")
-    from v2v.sources import mistaken
+    from v2v.sources.disk import mistaken
 
     request = replace(request, location=resolve(request.location))
     if request.format is None and "://" not in request.location:
@@ -136,7 +128,7 @@ def resolve(location: str) -> str:
     Descriptions go before disks, and of a disk in pieces it is the first.  Raises
     SourceError if *location* does not exist, or is a folder with no VM or several.
     """
-    from v2v.sources import split
+    from v2v.sources.disk import split
 
     try:
         # A document is UTF-8, and names the source.
@@ -164,7 +156,7 @@ def _one(location: str, files: list[Path]) -> str:
 
     Raises SourceError as resolve does.
     """
-    from v2v.sources import mistaken
+    from v2v.sources.disk import mistaken
 
     for found in _wanted(sorted(files)):
         if len(found) > 1:
@@ -183,17 +175,9 @@ def _wanted(files: Iterable[Path]) -> Iterator[list[Path]]:
 
     What is packed comes behind what is not.
     """
-    from v2v.sources import (
-        disk,
-        hyperv,
-        libvirtxml,
-        parallels,
-        proxmox,
-        split,
-        vmdkpart,
-        xl,
-        xvafolder,
-    )
+    from v2v.sources import disk, hyperv, libvirtxml, parallels, proxmox, xl
+    from v2v.sources.disk import split, vmdkpart
+    from v2v.sources.xva import folder as xvafolder
     from v2v.views import packings
 
     files = list(files)

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 import any_input
 from v2v.document import VM
 from v2v.errors import SourceError
-from v2v.sources import Request, detect, hyperv, read, vmcx
+from v2v.sources import Request, detect, hyperv, read
+from v2v.sources.hyperv import vmcx
 from writers.hyperv_xml import FIRMWARE, FLOPPY, IDE, NIC, SCSI, Tree, xml
 from writers.vmcx import store
 

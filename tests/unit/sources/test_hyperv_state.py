@@ -16,7 +16,8 @@ import plausible_vm
 from v2v import maps
 from v2v.document import VM
 from v2v.errors import SourceError
-from v2v.sources import Request, hyperv, read, resolve, vmcx
+from v2v.sources import Request, hyperv, read, resolve
+from v2v.sources.hyperv import vmcx
 from writers import hyperv_xml
 from writers.hyperv_xml import FIRMWARE, NIC, Tree, xml
 from writers.vmcx import store

@@ -12,7 +12,8 @@ import any_input
 from v2v import maps
 from v2v.document import VM
 from v2v.errors import SourceError
-from v2v.sources import Request, detect, hdd, parallels, read
+from v2v.sources import Request, detect, parallels, read
+from v2v.sources.parallels import hdd
 
 MIB = 2**20
 TOP = "{5fbaabe3-6958-40ff-92a7-860e329aab41}"

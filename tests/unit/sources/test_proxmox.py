@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 import any_input
 from v2v.document import VM
 from v2v.errors import SourceError
-from v2v.sources import Request, detect, proxmox, proxmoxstorage, read
+from v2v.sources import Request, detect, proxmox, read
+from v2v.sources.proxmox import storage as proxmoxstorage
 
 MIB = 2**20
 BASE = "name: web01\nostype: l26\nscsihw: virtio-scsi-pci\n"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 import plausible_vm
 from plausible_vm import said
 from v2v.document import VM, Disk, Format, Layer, Source, disk_id
-from v2v.sources import Request, libvirtxml, proxmoxdisks, xldisks
+from v2v.sources import Request, libvirtxml
 from v2v.sources import hyperv as hyperv_reader
 from v2v.sources import ovf as ovf_reader
 from v2v.sources import parallels as parallels_reader
@@ -18,6 +18,8 @@ from v2v.sources import vbox as vbox_reader
 from v2v.sources import vmx as vmx_reader
 from v2v.sources import xl as xl_reader
 from v2v.sources import xva as xva_reader
+from v2v.sources.proxmox import drives as proxmoxdrives
+from v2v.sources.xl import drives as xldrives
 from writers import (
     domain,
     hyperv_xml,
@@ -144,7 +146,7 @@ def test_xl(vm: VM, positional: bool, data: st.DataObject) -> None:
 
 TARGETS = st.text(
     st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=40
-).filter(lambda text: not xldisks._PREFIX.match(text))
+).filter(lambda text: not xldrives._PREFIX.match(text))
 
 
 @given(target=TARGETS)
@@ -161,7 +163,7 @@ def test_a_target_of_xl_holds_anything(target: str) -> None:
     data=st.data(),
 )
 def test_proxmox(vm: VM, data: st.DataObject) -> None:
-    order = proxmoxdisks.BUSES
+    order = proxmoxdrives.BUSES
     buses = st.sampled_from(order)
     drawn = [_in_format(d.having(bus=data.draw(buses)), "qcow2") for d in vm.disks]
     disks = sorted(drawn, key=lambda disk: order.index(disk.bus))

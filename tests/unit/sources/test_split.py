@@ -13,7 +13,8 @@ from any_input import gives_a_document_or_one_line
 from v2v import sources
 from v2v.document import VM
 from v2v.errors import SourceError
-from v2v.sources import Request, split
+from v2v.sources import Request
+from v2v.sources.disk import split
 
 KIB = 1024
 NUMBERED = "disk.img.001 disk.img.002 disk.img.003"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from v2v.errors import SourceError
-from v2v.sources import vmcx
+from v2v.sources.hyperv import vmcx
 
 _ENTRY = struct.Struct("<BBIHIIIB")
 

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 import any_input
 from v2v.document import VM
 from v2v.errors import SourceError
-from v2v.sources import Request, detect, read, xl, xldisks, xltext
+from v2v.sources import Request, detect, read, xl
+from v2v.sources.xl import drives as xldrives
+from v2v.sources.xl import text as xltext
 
 MIB = 2**20
 BASE = 'name = "web01"\nmemory = 512\ntype = "hvm"\n'
@@ -362,7 +364,7 @@ def test_a_device_may_be_a_number(
     name: str, place: tuple[str, int, int | None]
 ) -> None:
     """As xen-vbd-interface(7) has them: 202 << 8 is xvda, 3 << 8 is hda."""
-    assert xldisks.Specification(vdev=name).place == place
+    assert xldrives.Specification(vdev=name).place == place
 
 
 def test_a_disk_without_a_device_is_the_last_and_told() -> None:

@@ -30,7 +30,8 @@ from v2v.document import (
 )
 from v2v.errors import SourceError
 from v2v.formats import Strung, raw
-from v2v.sources import Request, bare, filesystem, images, mistaken, split, vmdkpart
+from v2v.sources import Request, bare, images
+from v2v.sources.disk import filesystem, mistaken, split, vmdkpart
 
 SUFFIXES: dict[str, Format] = {
     ".qcow2": "qcow2",

@@ -14,8 +14,8 @@ from v2v.document import Finding, Nic
 from v2v.errors import SourceError
 from v2v.sources import descriptions
 from v2v.sources.descriptions import caution
-from v2v.sources.hypervdisks import branch, get, plugged, text
-from v2v.sources.vmcx import Node
+from v2v.sources.hyperv.drives import branch, get, plugged, text
+from v2v.sources.hyperv.vmcx import Node
 
 FIRMWARE = "_ac6b8dc1-3257-4a70-b1b2-a9c9215659ad_"
 _TPM = "736e6aa9-a3f8-49c0-9550-a963214d259a"

@@ -15,19 +15,14 @@ from typing import Literal
 
 from v2v.document import VM, Cpu, Finding, Source
 from v2v.errors import SourceError
-from v2v.sources import (
-    Request,
-    descriptions,
-    new_id,
-    placing,
-    proxmoxdevices,
-    proxmoxdisks,
-    proxmoxstorage,
-    proxmoxtext,
-)
+from v2v.sources import Request, descriptions, new_id, placing
 from v2v.sources.descriptions import uuid_of
-from v2v.sources.proxmoxstorage import Storages
-from v2v.sources.proxmoxtext import Settings, flag, options
+from v2v.sources.proxmox import devices
+from v2v.sources.proxmox import drives as proxmoxdrives
+from v2v.sources.proxmox import storage as proxmoxstorage
+from v2v.sources.proxmox import text as proxmoxtext
+from v2v.sources.proxmox.storage import Storages
+from v2v.sources.proxmox.text import Settings, flag, options
 
 _MAX_FILE = descriptions.MIB
 _SURE = re.compile(
@@ -64,7 +59,7 @@ def read(request: Request) -> Iterator[VM]:
     known = proxmoxstorage.storages(folder)
     vm = placing.placed(parse(data, path, known), places)
     settings = proxmoxtext.parse(_decoded(data)).settings
-    volumes = proxmoxdisks.volumes(settings)
+    volumes = proxmoxdrives.volumes(settings)
     yield proxmoxstorage.explained(vm, volumes, known)
 
 
@@ -83,9 +78,9 @@ def parse(data: bytes, path: Path, known: Storages | None = None) -> VM:
             "name the file in /etc/pve/qemu-server; a container cannot be converted",
         )
     vm_id = new_id()
-    told = list(proxmoxdisks.disks(settings, known, path))
-    drives = tuple(proxmoxdisks.removable(settings, known))
-    nics = list(proxmoxdevices.nics(settings, vm_id))
+    told = list(proxmoxdrives.disks(settings, known, path))
+    drives = tuple(proxmoxdrives.removable(settings, known))
+    nics = list(devices.nics(settings, vm_id))
     return VM(
         id=vm_id,
         name=descriptions.name(settings.get("name", ""), path.stem),
@@ -100,19 +95,19 @@ def parse(data: bytes, path: Path, known: Storages | None = None) -> VM:
         secure_boot=_secure_boot(settings),
         tpm="tpmstate0" in settings,
         clock=_clock(settings),
-        display=proxmoxdevices.display(settings),
+        display=devices.display(settings),
         sound=options(settings.get("audio0", "")).get("device") or None,
         disks=tuple(disk for disk, _ in told),
         removable=drives,
         nics=tuple(nics),
-        passthrough=tuple(islice(proxmoxdevices.passthrough(settings), _MAX_LOST)),
+        passthrough=tuple(islice(devices.passthrough(settings), _MAX_LOST)),
         source=_source(settings, path),
         findings=(
             *(finding for _, said in told for finding in said),
             *descriptions.medium_lost(drives),
             *_findings(settings),
-            *proxmoxdevices.findings(settings, nics),
-            *proxmoxdisks.unused(settings),
+            *devices.findings(settings, nics),
+            *proxmoxdrives.unused(settings),
             *_pending(found.pending),
             *descriptions.snapshots(found.snapshots),
         ),
@@ -172,7 +167,7 @@ def _cpu(settings: Settings) -> Cpu:
 
 def _clock(settings: Settings) -> Literal["utc", "localtime"]:
     """Guests that are said to be Windows get local time, unless told otherwise."""
-    windows = proxmoxdevices.of_windows(settings)
+    windows = devices.of_windows(settings)
     local = flag(settings["localtime"]) if "localtime" in settings else windows
     return "localtime" if local else "utc"
 

@@ -20,7 +20,7 @@ from v2v import formats, views
 from v2v.document import Finding
 from v2v.errors import SourceError
 from v2v.mapping import strung
-from v2v.sources import filesystem
+from v2v.sources.disk import filesystem
 
 # disk.001, disk.img.00, disk.img.part1, disk.part-01; disk.1 may be anything.
 _NUMBERED = re.compile(

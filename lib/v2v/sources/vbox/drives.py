@@ -14,8 +14,9 @@ from typing import cast
 
 from v2v.document import Bus, Disk, File, Finding, Format, Layer, Removable, disk_id
 from v2v.ovf.text import Element, attribute, children, descendants, local
-from v2v.sources import descriptions, vboxregistry
-from v2v.sources.vboxregistry import Images
+from v2v.sources import descriptions
+from v2v.sources.vbox import registry as vboxregistry
+from v2v.sources.vbox.registry import Images
 
 _BUSES: Mapping[str, Bus] = {
     **dict.fromkeys(("piix3", "piix4", "ich6"), "ide"),

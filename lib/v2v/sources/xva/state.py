@@ -11,7 +11,15 @@ from collections.abc import Iterator
 from v2v.document import Finding, Nic
 from v2v.sources import descriptions
 from v2v.sources.descriptions import caution
-from v2v.sources.xvadevices import Objects, Snapshot, listed, number, record, text, true
+from v2v.sources.xva.devices import (
+    Objects,
+    Snapshot,
+    listed,
+    number,
+    record,
+    text,
+    true,
+)
 
 _MIB = 2**20
 

@@ -27,7 +27,8 @@ from v2v.document import (
 from v2v.errors import SourceError
 from v2v.ovf import text
 from v2v.ovf.text import Element, children, content, descendants
-from v2v.sources import Request, bare, descriptions, disks, hdd, macs, new_id, placing
+from v2v.sources import Request, bare, descriptions, disks, macs, new_id, placing
+from v2v.sources.parallels import hdd
 
 _KIND = text.Kind(
     root="ParallelsVirtualMachine",

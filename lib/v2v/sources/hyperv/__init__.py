@@ -15,19 +15,11 @@ from pathlib import Path
 from v2v.document import VM, Cpu, Finding, Nic, Source
 from v2v.errors import SourceError
 from v2v.ovf import text as xml
-from v2v.sources import (
-    Request,
-    descriptions,
-    disks,
-    hypervdisks,
-    hypervstate,
-    macs,
-    new_id,
-    placing,
-    vmcx,
-)
-from v2v.sources.hypervdisks import branch, get, plugged, text
-from v2v.sources.vmcx import Node, Value
+from v2v.sources import Request, descriptions, disks, macs, new_id, placing
+from v2v.sources.hyperv import drives as hypervdrives
+from v2v.sources.hyperv import state, vmcx
+from v2v.sources.hyperv.drives import branch, get, plugged, text
+from v2v.sources.hyperv.vmcx import Node, Value
 
 _KIND = xml.Kind(
     root="configuration",
@@ -59,9 +51,9 @@ def read(request: Request) -> Iterator[VM]:
     data = descriptions.content(path, vmcx.MAX_SIZE, _KIND.what)
     places = _places(path, request)
     vm = parse(data, path)
-    chained = [hypervdisks.chained(disk, places) for disk in vm.disks]
+    chained = [hypervdrives.chained(disk, places) for disk in vm.disks]
     # Files say more than the keys that count them.
-    more = list(hypervstate.beside(path, _checkpoints(places.root, path)))
+    more = list(state.beside(path, _checkpoints(places.root, path)))
     told = {finding.code for finding in more}
     findings = (*(f for f in vm.findings if f.code not in told), *more)
     vm = vm.having(disks=tuple(chained), findings=findings)
@@ -72,7 +64,7 @@ def _checkpoints(root: Path, path: Path) -> list[tuple[Path, str]]:
     """Return the configurations of checkpoints in an export, but *path* itself, and the
     name of each."""
     folder = disks.beside(root, _SNAPSHOTS)
-    files = [f for f in hypervstate.files(folder) if claims(str(f)) and f != path]
+    files = [f for f in state.files(folder) if claims(str(f)) and f != path]
     return [(file, _name(file)) for file in files[:_MAX_NAMED]]
 
 
@@ -103,12 +95,12 @@ def parse(data: bytes, path: Path) -> VM:
     SourceError if this is no configuration, or one that cannot be moved.
     """
     machine = _machine(data, path)
-    hypervstate.check(machine, path)
-    drives = list(hypervdisks.drives(machine))
-    told = list(hypervdisks.described(drives, path))
+    state.check(machine, path)
+    drives = list(hypervdrives.drives(machine))
+    told = list(hypervdrives.described(drives, path))
     vm_id = new_id()
     nics = tuple(_nics(machine, vm_id))
-    media = tuple(hypervdisks.removable(drives))
+    media = tuple(hypervdrives.removable(drives))
     place = _boot(machine, "harddrive")
     found_disks = [disk for disk, _ in told]
     if found_disks and place:
@@ -116,19 +108,17 @@ def parse(data: bytes, path: Path) -> VM:
     return VM(
         id=vm_id,
         name=descriptions.name(text(machine, "properties", "name"), path.stem),
-        uuid=descriptions.uuid_of(text(machine, hypervstate.FIRMWARE, "bios_guid")),
+        uuid=descriptions.uuid_of(text(machine, state.FIRMWARE, "bios_guid")),
         genid=_genid(text(machine, "global_settings", "devices", "generation_id")),
         description=text(machine, "properties", "notes").replace("\0", "") or None,
         memory=_memory(machine) or _DEFAULT_MEMORY,
         vcpus=_vcpus(machine) or 1,
-        arch="aarch64"
-        if hypervstate.count(machine, *_ARCHITECTURE) == _ARM64
-        else "x86_64",
+        arch="aarch64" if state.count(machine, *_ARCHITECTURE) == _ARM64 else "x86_64",
         cpu=_cpu(machine),
-        firmware="efi" if hypervstate.generation(machine) == 2 else "bios",
-        secure_boot=hypervstate.generation(machine) == 2
-        and hypervstate.true(machine, hypervstate.FIRMWARE, "secure_boot_enabled"),
-        tpm=hypervstate.has_tpm(machine),
+        firmware="efi" if state.generation(machine) == 2 else "bios",
+        secure_boot=state.generation(machine) == 2
+        and state.true(machine, state.FIRMWARE, "secure_boot_enabled"),
+        tpm=state.has_tpm(machine),
         disks=tuple(found_disks),
         removable=media,
         nics=nics,
@@ -136,7 +126,7 @@ def parse(data: bytes, path: Path) -> VM:
         findings=(
             *(f for _, said in told for f in said),
             *_findings(machine),
-            *hypervstate.findings(machine, nics),
+            *state.findings(machine, nics),
             *descriptions.medium_lost(media),
         ),
     )
@@ -182,20 +172,20 @@ def _value(element: xml.Element) -> Value:
 def _memory(machine: Node) -> int | None:
     """Return what the machine starts with; dynamic memory comes and goes."""
     return descriptions.memory(
-        hypervstate.count(machine, "settings", "memory", "bank", "size")
+        state.count(machine, "settings", "memory", "bank", "size")
     )
 
 
 def _vcpus(machine: Node) -> int | None:
-    count = hypervstate.count(machine, "settings", "processors", "count")
+    count = state.count(machine, "settings", "processors", "count")
     return descriptions.processors(count)
 
 
 def _cpu(machine: Node) -> Cpu:
     """Return the threads of each core, if said: Hyper-V leaves all else to NUMA."""
-    nested = hypervstate.true(machine, "settings", "processors", *_NESTED)
+    nested = state.true(machine, "settings", "processors", *_NESTED)
     vcpus = _vcpus(machine) or 1
-    threads = hypervstate.count(machine, "settings", "processors", "hwthreads") or 0
+    threads = state.count(machine, "settings", "processors", "hwthreads") or 0
     if threads < 2 or vcpus % threads:
         return Cpu(nested=nested)
     cores = vcpus // threads
@@ -217,8 +207,8 @@ def _boot(machine: Node, device: str) -> int | None:
 
     UEFI keeps its order in variables, which are not read: the first disk is taken.
     """
-    order = branch(machine, hypervstate.FIRMWARE, "boot")
-    if hypervstate.generation(machine) == 2 or not order:
+    order = branch(machine, state.FIRMWARE, "boot")
+    if state.generation(machine) == 2 or not order:
         return 1 if device == "harddrive" else None
     named = sorted((key, text(order, key).lower()) for key in order)
     devices = [name for key, name in named if key.startswith("device")]
@@ -235,7 +225,7 @@ def _nics(machine: Node, vm_id: str) -> Iterator[Nic]:
     boot = _boot(machine, "network")
     for index, (kind, node) in enumerate(cards[:_MAX_NICS]):
         mac = macs.parse(text(node, "MacAddress"))
-        fixed = hypervstate.true(node, "MacAddressIsStatic")
+        fixed = state.true(node, "MacAddressIsStatic")
         name = text(node, "SwitchName") or text(node, "Connection", "AltSwitchName")
         yield Nic(
             mac=mac or macs.made(vm_id, index),
@@ -249,7 +239,7 @@ def _nics(machine: Node, vm_id: str) -> Iterator[Nic]:
 
 
 def _source(machine: Node, path: Path) -> Source:
-    version = hypervstate.count(machine, "properties", "version")
+    version = state.count(machine, "properties", "version")
     shown = f"hyperv-{version >> 8}.{version & 0xFF}" if version else None
     return Source(kind="hyperv", location=str(path), hw_version=shown)
 

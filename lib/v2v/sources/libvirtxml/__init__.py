@@ -19,9 +19,11 @@ from lxml import etree
 from v2v import paths
 from v2v.document import VM, Cpu, Finding, Firmware, Source
 from v2v.errors import SourceError
-from v2v.sources import Request, descriptions, libvirtdevices, libvirtdisk, new_id
+from v2v.sources import Request, descriptions, new_id
 from v2v.sources.descriptions import caution, number
-from v2v.sources.libvirtdisk import Element, attribute, text
+from v2v.sources.libvirtxml import devices as libvirtdevices
+from v2v.sources.libvirtxml import drives as libvirtdrives
+from v2v.sources.libvirtxml.drives import Element, attribute, text
 
 _MAX_FILE = 16 * 2**20
 _DEFAULT_MEMORY = 2**30
@@ -101,7 +103,7 @@ def machine(domain: Element, source: Source) -> VM:
     """Return the VM that *domain* describes; its disks are named as there."""
     _refuse(domain, source.location)
     vm_id = new_id()
-    found, findings = libvirtdisk.described(domain)
+    found, findings = libvirtdrives.described(domain)
     vcpus = _vcpus(domain) or 1
     return VM(
         id=vm_id,
@@ -123,7 +125,7 @@ def machine(domain: Element, source: Source) -> VM:
         video=attribute(domain, "devices/video/model", "type"),
         sound=attribute(domain, "devices/sound", "model"),
         disks=tuple(found),
-        removable=tuple(libvirtdisk.removable(domain)),
+        removable=tuple(libvirtdrives.removable(domain)),
         nics=tuple(libvirtdevices.nics(domain, vm_id)),
         passthrough=tuple(libvirtdevices.passthrough(domain)),
         source=source.having(
@@ -292,11 +294,11 @@ def _located(vm: VM, domain: Element, folder: Path, request: Request) -> VM:
     placed = []
     findings = list(vm.findings)
     known = {finding.disk for finding in findings if finding.code == "disk-missing"}
-    for disk, element in zip(vm.disks, libvirtdisk.elements(domain), strict=True):
+    for disk, element in zip(vm.disks, libvirtdrives.elements(domain), strict=True):
         if disk.id in known:
             placed.append(disk)
             continue
-        found, said = libvirtdisk.located(disk, element, folder, request)
+        found, said = libvirtdrives.located(disk, element, folder, request)
         placed.append(found)
         findings += said
     return vm.having(disks=tuple(placed), findings=tuple(findings))

@@ -9,7 +9,7 @@ from typing import Literal, cast
 from v2v.document import Display, Finding, Nic
 from v2v.sources import macs
 from v2v.sources.descriptions import caution, number
-from v2v.sources.libvirtdisk import Element, attribute
+from v2v.sources.libvirtxml.drives import Element, attribute
 
 _NIC_TYPES: dict[str, tuple[str, str]] = {
     # libvirt's type: ours, and the attribute of <source> that names the network.

@@ -15,8 +15,10 @@ from pathlib import Path
 from v2v.document import VM, Cpu, Disk, Display, Finding, Firmware, Source
 from v2v.errors import SourceError
 from v2v.formats import vmdk
-from v2v.sources import Request, descriptions, new_id, placing, vmxdevices, vmxtext
-from v2v.sources.vmxtext import Settings, number, true, word
+from v2v.sources import Request, descriptions, new_id, placing
+from v2v.sources.vmx import devices as vmxdevices
+from v2v.sources.vmx import text as vmxtext
+from v2v.sources.vmx.text import Settings, number, true, word
 
 # VMware's own default when memsize is missing.
 _DEFAULT_MEMORY = 32 * descriptions.MIB

@@ -15,7 +15,7 @@ from typing import Literal, cast
 
 from v2v.document import Bus, Disk, Finding, Layer, Nic, Removable, disk_id
 from v2v.sources import descriptions, macs
-from v2v.sources.vmxtext import Settings, number, true, word
+from v2v.sources.vmx.text import Settings, number, true, word
 
 # The order in which the BIOS of VMware and virt-v2v count them.
 _BUSES = ("scsi", "nvme", "sata", "ide")

@@ -17,16 +17,11 @@ from v2v.document import VM, Cpu, Finding, Firmware, Source
 from v2v.errors import SourceError
 from v2v.ovf import text
 from v2v.ovf.text import Element, attribute, children, descendants, local
-from v2v.sources import (
-    Request,
-    descriptions,
-    new_id,
-    placing,
-    vboxdevices,
-    vboxdisks,
-    vboxregistry,
-)
-from v2v.sources.vboxdevices import of, true
+from v2v.sources import Request, descriptions, new_id, placing
+from v2v.sources.vbox import devices as vboxdevices
+from v2v.sources.vbox import drives as vboxdrives
+from v2v.sources.vbox import registry as vboxregistry
+from v2v.sources.vbox.devices import of, true
 
 SUFFIXES = (".vbox", ".vbox-prev")
 _KIND = text.Kind(
@@ -76,13 +71,13 @@ def parse(
     """
     machine = _machine(data, path)
     vm_id = new_id()
-    plugged = vboxdisks.plugged(machine, path, others)
-    disks, findings = vboxdisks.described(machine, plugged)
-    drives, unknown = vboxdisks.removable(plugged)
-    hardware = vboxdisks.child(machine, "Hardware")
+    plugged = vboxdrives.plugged(machine, path, others)
+    disks, findings = vboxdrives.described(machine, plugged)
+    drives, unknown = vboxdrives.removable(plugged)
+    hardware = vboxdrives.child(machine, "Hardware")
     cards = vboxdevices.cards(hardware)
     descriptions.limited(path, len(cards), "network cards", _MAX_NICS)
-    nics = list(vboxdevices.nics(cards, vm_id, vboxdisks.boot(machine, "Network")))
+    nics = list(vboxdevices.nics(cards, vm_id, vboxdrives.boot(machine, "Network")))
     firmware = _firmware(hardware)
     vm = VM(
         id=vm_id,
@@ -167,7 +162,7 @@ def _vcpus(hardware: Element) -> int | None:
 
 def _uuid(machine: Element, hardware: Element) -> str | None:
     """Return the UUID that the guest sees: a clone may have kept its elder's."""
-    found = map(vboxdisks.uuid, (attribute(h, "uuid") for h in (hardware, machine)))
+    found = map(vboxdrives.uuid, (attribute(h, "uuid") for h in (hardware, machine)))
     return next(filter(None, found), None)
 
 
@@ -240,8 +235,8 @@ def _of_its_firmware(hardware: Element) -> Iterator[Finding]:
 
 def _snapshots(machine: Element) -> Iterator[str]:
     """Yield the names of the snapshots; the last one is what the disks lie over."""
-    current = vboxdisks.uuid(attribute(machine, "currentSnapshot"))
+    current = vboxdrives.uuid(attribute(machine, "currentSnapshot"))
     for snapshot in descendants(machine, "Snapshot"):
         name = f"{attribute(snapshot, 'name'):.40}"
-        here = current and vboxdisks.uuid(attribute(snapshot, "uuid")) == current
+        here = current and vboxdrives.uuid(attribute(snapshot, "uuid")) == current
         yield f"{name} (current)" if here else name

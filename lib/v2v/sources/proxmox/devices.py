@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 
 from v2v.document import Display, Finding, Nic
 from v2v.sources import descriptions, macs
-from v2v.sources.proxmoxdisks import BUSES, order
-from v2v.sources.proxmoxtext import Settings, flag, numbered, options
+from v2v.sources.proxmox.drives import BUSES, order
+from v2v.sources.proxmox.text import Settings, flag, numbered, options
 
 # A card may be MODEL=MAC; these are its other keys.
 _OF_CARD = (

@@ -20,9 +20,10 @@ from v2v.document import VM, Cpu, Firmware, Source
 from v2v.errors import SourceError
 from v2v.formats import ends
 from v2v.mapping import xva
-from v2v.sources import Request, descriptions, new_id, xvafolder, xvastate
+from v2v.sources import Request, descriptions, new_id
 from v2v.sources.disks import missing
-from v2v.sources.xvadevices import (
+from v2v.sources.xva import folder, state
+from v2v.sources.xva.devices import (
     Objects,
     Snapshot,
     disks,
@@ -43,7 +44,7 @@ def claims(location: str) -> bool:
     path = Path(location)
     if not path.is_file():
         return False
-    if xvafolder.claims(path):
+    if folder.claims(path):
         return True
     head, _ = ends(path, 0, None)
     return re.match(rb"(\./)?ova\.xml\0", head) is not None
@@ -52,8 +53,8 @@ def claims(location: str) -> bool:
 def read(request: Request) -> Iterator[VM]:
     """See sources.Source."""
     path = Path(request.location).absolute()
-    if xvafolder.claims(path):
-        yield from xvafolder.read(path)
+    if folder.claims(path):
+        yield from folder.read(path)
         return
     machines = parse(xva.description(path), path)
     present = xva.disks(path)
@@ -86,7 +87,7 @@ def parse(data: bytes, path: Path) -> list[VM]:
         if kind == "VM" and not true(snapshot.get("is_control_domain"))
     ]
     # A snapshot can be exported by itself.
-    current = [m for m in machines if not xvastate.is_snapshot(m)] or machines
+    current = [m for m in machines if not state.is_snapshot(m)] or machines
     descriptions.limited(path, len(current), "machines")
     found = [_machine(machine, objects, version, path) for machine in current]
     if not found:
@@ -160,13 +161,13 @@ def _machine(machine: Snapshot, objects: Objects, version: Snapshot, path: Path)
         # A paravirtual Xen guest has none: its disks decide.
         firmware_known=hvm,
         secure_boot=platform.get("secureboot") == "true",
-        tpm=xvastate.has_tpm(machine),
+        tpm=state.has_tpm(machine),
         disks=tuple(disks(machine, objects, path)),
         removable=media,
         nics=cards,
         source=_source(machine, version, path),
         findings=(
-            *xvastate.findings(machine, objects, cards),
+            *state.findings(machine, objects, cards),
             *descriptions.medium_lost(media),
         ),
     )

@@ -12,7 +12,7 @@ from typing import Literal
 
 from v2v.document import Display, Finding, Nic
 from v2v.sources import descriptions, macs
-from v2v.sources.xltext import Settings, strings, true, word
+from v2v.sources.xl.text import Settings, strings, true, word
 
 _MAX_NICS = 64
 # What is a part of the host, or an argument of its device model.

@@ -16,7 +16,7 @@ from v2v import formats
 from v2v.document import Bus, Disk, File, Finding, Format, Layer, Removable, disk_id
 from v2v.errors import SourceError
 from v2v.sources import descriptions, placing
-from v2v.sources.vmcx import Node, Value
+from v2v.sources.hyperv.vmcx import Node, Value
 
 IDE = "83f8638b-8dca-4152-9eda-2ca8b33039b4"
 _FLOPPY = "8f0d2762-0b00-4e04-af4f-19010527cb93"

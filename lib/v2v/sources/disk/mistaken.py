@@ -16,7 +16,9 @@ from pathlib import Path
 from v2v import formats
 from v2v.errors import SourceError
 from v2v.formats import Part
-from v2v.sources import descriptions, filesystem, hdd, vmdkpart
+from v2v.sources import descriptions
+from v2v.sources.disk import filesystem, vmdkpart
+from v2v.sources.parallels import hdd
 from v2v.views.packings import PACKINGS
 
 _MAX_FILES = 10_000

@@ -10,8 +10,8 @@ from typing import cast
 
 from v2v.document import Bus, Disk, File, Finding, Format, Layer, Removable, disk_id
 from v2v.sources import descriptions
-from v2v.sources.proxmoxstorage import Storages
-from v2v.sources.proxmoxtext import Settings, decoded, flag, numbered, options
+from v2v.sources.proxmox.storage import Storages
+from v2v.sources.proxmox.text import Settings, decoded, flag, numbered, options
 
 BUSES = ("virtio", "scsi", "sata", "ide")
 _FORMATS: Mapping[str, Format] = {"raw": "raw", "qcow2": "qcow2", "vmdk": "vmdk"}

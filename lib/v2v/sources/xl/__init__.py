@@ -13,16 +13,11 @@ from pathlib import Path
 
 from v2v.document import VM, Cpu, Disk, Finding, Source
 from v2v.errors import SourceError
-from v2v.sources import (
-    Request,
-    descriptions,
-    new_id,
-    placing,
-    xldevices,
-    xldisks,
-    xltext,
-)
-from v2v.sources.xltext import Settings, strings, true, word
+from v2v.sources import Request, descriptions, new_id, placing
+from v2v.sources.xl import devices
+from v2v.sources.xl import drives as xldrives
+from v2v.sources.xl import text as xltext
+from v2v.sources.xl.text import Settings, strings, true, word
 
 _MAX_FILE = descriptions.MIB
 _SUFFIXES = ("", ".cfg", ".conf", ".xl", ".xm", ".hvm", ".pv", ".pvh", ".xen")
@@ -76,14 +71,14 @@ def parse(data: bytes, path: Path) -> VM:
             "name the file that xl create takes",
         )
     unread = list(_unread(found, text, path))
-    specs = xldisks.ordered(strings(settings.get("disk")), path)
-    told = list(xldisks.disks(specs))
+    specs = xldrives.ordered(strings(settings.get("disk")), path)
+    told = list(xldrives.disks(specs))
     vm_id = new_id()
     mode = _mode(settings)
     network = _order(settings, mode).find("n") + 1 or None
-    cards = xldevices.limited(settings, str(path))
-    nics = list(xldevices.nics(cards, vm_id, mode, network))
-    drives = tuple(xldisks.drives(specs))
+    cards = devices.limited(settings, str(path))
+    nics = list(devices.nics(cards, vm_id, mode, network))
+    drives = tuple(xldrives.drives(specs))
     return VM(
         id=vm_id,
         name=descriptions.name(word(settings, "name"), path.stem),
@@ -96,19 +91,19 @@ def parse(data: bytes, path: Path) -> VM:
         firmware_known=mode == "hvm",
         tpm=_has_tpm(settings),
         clock="localtime" if true(settings, "localtime") else "utc",
-        display=xldevices.display(settings, mode),
+        display=devices.display(settings, mode),
         sound=word(settings, "soundhw").split(",")[0].strip() or None,
         disks=_booted([disk for disk, _ in told], settings, mode),
         removable=drives,
         nics=tuple(nics),
-        passthrough=tuple(islice(xldevices.passthrough(settings), _MAX_LOST)),
+        passthrough=tuple(islice(devices.passthrough(settings), _MAX_LOST)),
         source=Source(kind="xl", location=str(path), producer="xen", hw_version=mode),
         findings=(
             *unread,
             *(finding for _, said in told for finding in said),
             *descriptions.medium_lost(drives),
             *_findings(settings, mode),
-            *xldevices.findings(settings, nics),
+            *devices.findings(settings, nics),
         ),
     )
 

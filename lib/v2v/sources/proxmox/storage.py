@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from v2v import maps
 from v2v.document import VM, Disk, Finding
 from v2v.sources import descriptions
-from v2v.sources.proxmoxtext import Settings
+from v2v.sources.proxmox.text import Settings
 
 _SECTION = re.compile(r"([a-z]+):[ \t]*(\S+)[ \t]*")
 _MAX_STORAGES = descriptions.MIB
