@@ -21,7 +21,7 @@ MODULES = {
     **{f"v2v-{word}": f"v2v_{word}" for word in ("fixup", "define")},
     "v2v": "v2v_all",
 }
-VALUES = ("foo", "9" * 20, "/nonexistent/x", "\u202e\x1b[31mred\n%s{0}:")
+VALUES = ("foo", "9" * 20, "/dev/null/x", "\u202e\x1b[31mred\n%s{0}:")
 # As the man pages have them; a signal is none of them, and 70 is a bug.
 STATUSES = (*range(5), *range(10, 16))
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e]")

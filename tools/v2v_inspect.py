@@ -74,7 +74,7 @@ def main(
     version: options.Version = False,
 ) -> None:
     """Describe VMs as documents, one a line; on a terminal, as a summary."""
-    from v2v import access, formats, maps, stage, summary
+    from v2v import access, formats, stage, summary
     from v2v.sources import Request
     from v2v.steps import inspect
 
@@ -88,7 +88,7 @@ def main(
     )
     if image_format and image_format not in formats.names():
         raise typer.BadParameter(f"--input-format: one of {', '.join(formats.names())}")
-    allowed = (*(allow_path or ()), *maps.use(map_ or ()))
+    allowed = (*(allow_path or ()), *options.mapped(map_))
     named = options.sources(sources, sources_from)
     if name and len(named) > 1:
         raise typer.BadParameter("--name goes with one SOURCE")

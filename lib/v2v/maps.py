@@ -58,7 +58,7 @@ def _parsed(word: str) -> Map:
         )
     found = Path(place).absolute()
     if not found.exists():
-        raise UsageError(f"--map {word!r:.300}: {found} does not exist", "mount it")
+        raise UsageError(f"--map {word!r:.300}: there is no {str(found)!r}", "mount it")
     return Map(said=_plain(said), place=found)
 
 

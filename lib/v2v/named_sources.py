@@ -39,7 +39,7 @@ def parse(data: bytes, file: str) -> list[str]:
     """
     if len(data) > _LONGEST:
         raise UsageError(
-            f"--sources-from {file}: longer than {_LONGEST} bytes",
+            f"--sources-from {file!r}: longer than {_LONGEST} bytes",
             "name a list of sources, one a line",
         )
     if b"\0" in data:
@@ -62,4 +62,4 @@ def _read(file: str) -> bytes:
             return data.read(_LONGEST + 1)
     except (OSError, ValueError) as e:
         reason = getattr(e, "strerror", None) or str(e)
-        raise UsageError(f"--sources-from {file}: {reason}") from e
+        raise UsageError(f"--sources-from {file!r}: {reason}") from e

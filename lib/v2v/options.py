@@ -152,6 +152,17 @@ def sources(given: list[str] | None, file: str) -> tuple[str, ...]:
         raise typer.BadParameter(f"{e.message}; {e.remedy}".removesuffix("; ")) from e
 
 
+def mapped(words: list[str] | None) -> tuple[Path, ...]:
+    """Let the maps *words* hold; return where they lead.  Raises BadParameter."""
+    from v2v import maps
+    from v2v.errors import Problem
+
+    try:
+        return maps.use(words or ())
+    except Problem as e:
+        raise typer.BadParameter(f"{e.message}; {e.remedy}") from e
+
+
 def keys(psk: Path | None, folder: Path | None, *, check: bool) -> Keys:
     """Return with what this host proves itself to others, and they to it."""
     from v2v.servers import Keys

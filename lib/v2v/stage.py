@@ -283,9 +283,9 @@ def _take(stage: Stage, vm: VM) -> VM:
         failure = Failure(
             stage=stage.name, code=e.status, message=e.message, remedy=e.remedy
         )
+        vm = vm.having(error=failure, busy=None)
         # A VM that somebody else works on is theirs to write.
-        theirs = isinstance(e, LockedError)
-        return _kept(None if theirs else store, vm.having(error=failure, busy=None))
+        return vm if isinstance(e, LockedError) else _kept_failed(store, vm)
 
 
 def _is_not_ours(stage: Stage, vm: VM) -> bool:
@@ -299,6 +299,16 @@ def _kept(store: Store | None, vm: VM) -> VM:
     if store:
         metadata.save(store, vm.having(busy=None))
     return vm
+
+
+def _kept_failed(store: Store | None, vm: VM) -> VM:
+    """Return *vm*, which failed; that may be because *store* cannot be written."""
+    try:
+        return _kept(store, vm)
+    except V2VError as e:
+        if vm.error is None or vm.error.message != e.message:
+            _say(e, vm.name)
+        return vm
 
 
 def _resumed(stage: Stage, store: Store, vm: VM) -> VM:

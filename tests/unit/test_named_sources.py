@@ -37,4 +37,4 @@ def test_what_is_no_list_is_one_clear_line(file: str) -> None:
     with pytest.raises(UsageError) as caught:
         named_sources.named([], file)
     assert "\n" not in caught.value.message
-    assert file in caught.value.message
+    assert repr(file)[1:-1] in caught.value.message
