@@ -10,6 +10,7 @@ of this user on this host; a document from elsewhere therefore grants nothing.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import hmac
 import os
@@ -98,10 +99,8 @@ def checked(path: str | Path, allowed: Iterable[Path]) -> Path:
         real = Path(path).resolve(strict=True)
         mode = real.stat().st_mode
     except (OSError, ValueError, RuntimeError) as e:
-        odd = "a link to itself" if isinstance(e, RuntimeError) else "not a path"
-        reason = getattr(e, "strerror", None) or odd
         raise SourceError(
-            f"{_shown(path)}: {reason}",
+            f"{_shown(path)}: {_reason(e)}",
             "put the file there, or correct the description",
         ) from e
     if not any(real.is_relative_to(folder) for folder in allowed):
@@ -112,6 +111,13 @@ def checked(path: str | Path, allowed: Iterable[Path]) -> Path:
     if not _holds_data(mode):
         raise SourceError(f"{path} is {WAITING}", _WAITING_REMEDY)
     return real
+
+
+def _reason(e: Exception) -> str:
+    """Return why a path leads nowhere.  From Python 3.13 on a circle is an OSError."""
+    if isinstance(e, RuntimeError) or getattr(e, "errno", None) == errno.ELOOP:
+        return "a link to itself"
+    return getattr(e, "strerror", None) or "not a path"
 
 
 def _holds_data(mode: int) -> bool:

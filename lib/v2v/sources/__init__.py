@@ -68,6 +68,8 @@ _DESCRIPTIONS = (".vmx", ".vmtx", ".ovf", ".ova", ".vbox", ".pvs", ".xva", ".vma
 _MAX_TEXT = 2**16
 # Those of them that are one file, and so may be packed.
 _ARCHIVES = (".ova", ".xva", ".vma")
+# These may hold anything.
+_FOLDERS = (".zip", ".tar")
 # Modules of this package that are no source: what several of them share.
 _HELPERS = {"bare", "descriptions", "disks", "images", "macs", "placing"}
 
@@ -200,6 +202,7 @@ def _wanted(files: Iterable[Path]) -> Iterator[list[Path]]:
     yield [*found, *split.firsts(files)]
     yield [f for f in packed if f in whole and _inner(f) in images]
     yield [f for f in files if vmdkpart.is_flat(f.name)]
+    yield [f for f in files if _inner(f) in _FOLDERS]
 
 
 def _inner(file: Path) -> str:

@@ -238,6 +238,9 @@ def test_a_broken_partition_table_does_not_matter(tmp_path: Path) -> None:
         ("web01.qcow2 web01.qcow2.gz", "web01.qcow2"),
         ("web01.vmdk.gz web01-flat.vmdk.gz", "web01.vmdk.gz"),
         ("web01.img.gz web01.txt.gz photos.tgz", "web01.img.gz"),
+        ("web01.zip readme.txt", "web01.zip"),
+        ("photos.zip web01.img", "web01.img"),
+        ("web01.tar.gz readme.txt", "web01.tar.gz"),
     ],
 )
 def test_a_folder_means_the_one_vm_in_it(
