@@ -18,7 +18,7 @@ def main(
     kind: Annotated[
         str, typer.Option("-i", "--input", metavar="KIND", help="Kind of the sources.")
     ] = "",
-    image_format: Annotated[
+    input_format: Annotated[
         str,
         typer.Option(
             "--input-format", metavar="FORMAT", help="Format of plain disk images."
@@ -86,7 +86,7 @@ def main(
         allow=tuple(allow or ()),
         verbose=verbose,
     )
-    if image_format and image_format not in formats.names():
+    if input_format and input_format not in formats.names():
         raise typer.BadParameter(f"--input-format: one of {', '.join(formats.names())}")
     allowed = (*(allow_path or ()), *options.mapped(map_))
     named = options.sources(sources, sources_from)
@@ -97,7 +97,7 @@ def main(
     requests = [
         Request(
             location=location,
-            format=image_format or None,  # type: ignore[arg-type]
+            format=input_format or None,  # type: ignore[arg-type]
             allow=allowed,
             verify_manifest=not no_verify_manifest,
             trust=verify_certificate,

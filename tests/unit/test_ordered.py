@@ -57,3 +57,12 @@ def test_other_options_are_as_before() -> None:
     assert borrowed.arguments(made)["convert"] == (
         *("--allow", "x", "--allow", "y", "--again"),
     )
+
+
+def test_an_option_of_v2v_goes_to_no_other_of_the_same_name() -> None:
+    """--input-format of v2v-inspect went to v2v-convert as --format, too."""
+    found: dict[str, set[tuple[str, ...]]] = {}
+    for stage in borrowed.STAGES:
+        for option in borrowed._of_stage(stage):
+            found.setdefault(option.name or "", set()).add(tuple(option.opts))
+    assert {name: words for name, words in found.items() if len(words) > 1} == {}
