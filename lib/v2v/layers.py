@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from v2v import process, sandbox, server, servers, views
 from v2v.document import Disk, Layer, LayerName, layer_of, top
@@ -129,12 +130,30 @@ def size(uri: str, disk: Disk) -> int:
 
     Raises SourceError if there is no answer, with what the server said if it is ours.
     """
+    with _asked(uri, disk) as connection:
+        found: int = connection.get_size()
+    return found
+
+
+def start(uri: str, disk: Disk, count: int) -> bytes:
+    """Return the first *count* bytes of what is served at *uri*, or all if it has less.
+
+    Raises SourceError as size does.
+    """
+    with _asked(uri, disk) as connection:
+        count = min(count, connection.get_size())
+        return bytes(connection.pread(count, 0)) if count else b""
+
+
+@contextmanager
+def _asked(uri: str, disk: Disk) -> Iterator[Any]:
+    """Yield a connection to *uri*, where *disk* is served.  Raises SourceError."""
     import nbd
 
     connection = nbd.NBD()
     try:
         connection.connect_uri(uri)
-        found: int = connection.get_size()
+        yield connection
         connection.shutdown()
     except nbd.Error as e:
         said = server.last_words(uri)
@@ -144,7 +163,6 @@ def size(uri: str, disk: Disk) -> int:
             f"disk {disk.id} cannot be opened: {e.string}",
             "check its file, or copy it again from the source",
         ) from e
-    return found
 
 
 def measured(disk: Disk, access: Access, *, name: LayerName | None = None) -> int:

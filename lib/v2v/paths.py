@@ -120,6 +120,14 @@ def _reason(e: Exception) -> str:
     return getattr(e, "strerror", None) or "not a path"
 
 
+def is_file(path: Path) -> bool:
+    """Whether *path* is a file.  Path.is_file() raises for a name that is too long."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def _holds_data(mode: int) -> bool:
     """Whether a file of *mode* can be opened without waiting for another process."""
     return stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISBLK(mode)

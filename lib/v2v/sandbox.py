@@ -98,11 +98,11 @@ def walls(
         _walk_object(item, reach)
     for file in files:
         reach.add(file, write=True)
-    limits = _limits(reach, seconds)
-    # Of a program that is not there, only its own absence is to be told.
-    if shutil.which(program) is None or not usable():
-        return limits
-    return [*limits, *_confined(program, reach)]
+    memory = _MEMORY + reach.nodes * _MEMORY_PER_NODE
+    limits = limited(memory=memory, most=None if reach.writes else _SAID)
+    if seconds is not None:
+        limits.append(f"--cpu={seconds}:{seconds + 1}")  # XCPU first, that has a name
+    return _shut_in(program, reach, limits)
 
 
 def helper(
@@ -123,17 +123,23 @@ def helper(
     for path in reads:
         reach.add(path)
     limits = limited(most=None if scratch else most)
+    return _shut_in(program, reach, limits)
+
+
+def _shut_in(program: str, reach: _Reach, limits: list[str]) -> list[str]:
+    # Of a program that is not there, only its own absence is to be told.
     if shutil.which(program) is None or not usable():
         return limits
     return [*limits, *_confined(program, reach)]
 
 
-def limited(*, most: int | None = _SAID) -> list[str]:
+def limited(*, memory: int = _MEMORY, most: int | None = _SAID) -> list[str]:
     """Return the argv of limits alone, for what cannot be shut in.
 
-    ``most``: bytes that it may say; None: it may write.
+    ``memory``: bytes that it may allocate; ``most``: those that it may say; None: it
+    may write.
     """
-    words = ["prlimit", f"--data={_MEMORY}", "--core=0"]
+    words = ["prlimit", f"--data={memory}", "--core=0"]
     return words if most is None else [*words, f"--fsize={most}"]
 
 
@@ -170,16 +176,6 @@ def usable() -> bool:
         )
         return False
     return True
-
-
-def _limits(reach: _Reach, seconds: int | None) -> list[str]:
-    memory = _MEMORY + reach.nodes * _MEMORY_PER_NODE
-    words = ["prlimit", f"--data={memory}", "--core=0"]
-    if not reach.writes:
-        words.append(f"--fsize={_SAID}")
-    if seconds is not None:
-        words.append(f"--cpu={seconds}:{seconds + 1}")  # XCPU first, that has a name
-    return words
 
 
 def _walk(top: Node, reach: _Reach, *, write: bool) -> None:

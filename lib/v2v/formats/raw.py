@@ -12,10 +12,10 @@ from pathlib import Path
 from v2v.document import BlockSize
 from v2v.formats import Checked, Image, Part, part
 
-_GPT = b"EFI PART"
+GPT = b"EFI PART"
 _PROTECTIVE = 0xEE  # the type of the MBR's partition that stands for a GPT
 # Up to here a disk is read for block_size(): bytes.
-HEAD = 4096 + len(_GPT)
+HEAD = 4096 + len(GPT)
 
 
 def matches(head: bytes, tail: bytes) -> bool:
@@ -41,7 +41,7 @@ def block_size(head: bytes) -> BlockSize | None:
     is one, as for Linux (block/partitions/efi.c), and if there is none for small ones:
     it would be part of that.
     """
-    if head[512:].startswith(_GPT):
+    if head[512:].startswith(GPT):
         return 512
     has_gpt = head[510:512] == b"\x55\xaa" and _PROTECTIVE in head[450:510:16]
-    return 4096 if has_gpt and head[4096:].startswith(_GPT) else None
+    return 4096 if has_gpt and head[4096:].startswith(GPT) else None

@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from v2v import maps, views
+from v2v import maps, paths, views
 from v2v.document import File, Format
 from v2v.errors import SourceError
 from v2v.formats import Checked
@@ -72,15 +72,7 @@ def beside(path: Path, names: Iterable[str], checked: Checked) -> Path:
 
 def _is_other(file: Path, child: Path) -> bool:
     """Whether *file* is there, and is not *child* itself."""
-    return _is_file(file) and not (child.exists() and file.samefile(child))
-
-
-def _is_file(path: Path) -> bool:
-    """Path.is_file() raises for a name that is too long."""
-    try:
-        return path.is_file()
-    except (OSError, ValueError):
-        return False
+    return paths.is_file(file) and not (child.exists() and file.samefile(child))
 
 
 def changed(path: Path, parent: Path) -> SourceError:

@@ -14,6 +14,8 @@ from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
+from v2v.errors import SourceError
+
 SECTOR = 512
 # Where a file may begin behind another.
 _ALIGNED = 65536
@@ -122,3 +124,11 @@ def within(pieces: Pieces, size: int) -> Iterator[Piece]:
         if piece.at >= size:
             return
         yield piece
+
+
+def truncated(path: Path) -> SourceError:
+    """Return the error for a container that ends before its own tables say so."""
+    return SourceError(
+        f"{path} is truncated: it ends before its tables say so",
+        "copy it again from the source and compare the sizes",
+    )

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from v2v.errors import SourceError
-from v2v.mapping.pieces import Mapped, Piece, places
+from v2v.mapping.pieces import Mapped, Piece, places, truncated
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +57,7 @@ def _pieces(stretches: Sequence[Stretch]) -> Iterator[Piece]:
             where = piece.where
             if where is not None:
                 if where + piece.length > length:
-                    raise _truncated(one.image.file)
+                    raise truncated(one.image.file)
                 where += start
             yield Piece(one.at + piece.at, piece.length, where)
 
@@ -70,10 +69,3 @@ def _cut(stretch: Stretch) -> Iterator[Piece]:
         if piece.at >= end:
             return
         yield Piece(piece.at, min(piece.length, end - piece.at), piece.where)
-
-
-def _truncated(path: Path) -> SourceError:
-    return SourceError(
-        f"{path} is truncated: it ends before its tables say so",
-        "copy it again from the source and compare the sizes",
-    )

@@ -27,7 +27,7 @@ from typing import IO, Any
 
 from v2v.errors import SourceError
 from v2v.mapping.copies import Copies
-from v2v.mapping.pieces import SECTOR, Mapped, Piece, merged, places
+from v2v.mapping.pieces import SECTOR, Mapped, Piece, merged, places, truncated
 
 # Clusters of the layers, in bytes.  The size of a qcow2 image is limited by that of
 # its level 1 table (32 MiB): clusters of n bytes are enough for n * n * 2**19.
@@ -253,10 +253,7 @@ def _ordered(mapped: Mapped, end: int) -> Iterator[Piece]:
             if where % SECTOR or where < 0:
                 raise _broken(mapped, f"no whole sectors at {where} of the file")
             if where + piece.length > end:
-                raise SourceError(
-                    f"{mapped.file} is truncated: it ends before its tables say so",
-                    "copy it again from the source and compare the sizes",
-                )
+                raise truncated(mapped.file)
         yield piece
 
 

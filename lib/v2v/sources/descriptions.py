@@ -166,6 +166,11 @@ def mac_made(card: str) -> Finding:
     )
 
 
+def unattached(card: str, why: str) -> Finding:
+    """Return the finding that network card *card* is on no network, and *why*."""
+    return caution("nic-unattached", f"{card:.60} {why}", "say where it goes with -n")
+
+
 def medium_lost(drives: Sequence[Removable]) -> list[Finding]:
     """Return a finding for each of *drives* that has a medium in it, which stays."""
     return [

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from v2v.document import VM, BlockSize, Disk, Finding, boot_disk
-from v2v.errors import SourceError
+from v2v import layers
+from v2v.document import VM, Finding, boot_disk
 from v2v.formats import raw
 
+# Whole sectors of either size, with all that raw.block_size looks at.
+_HEAD = 8192
 FINDINGS = ("disk-sectors-bios", "disk-sectors-bus")
 
 
@@ -24,28 +26,15 @@ def seen(vm: VM, uris: Sequence[str]) -> VM:
     """
     found = tuple(
         disk.having(logical_block_size=4096)
-        if disk.logical_block_size == 512 and _block_size(uri, disk) == 4096
+        if disk.logical_block_size == 512 and _is_large(layers.start(uri, disk, _HEAD))
         else disk
         for disk, uri in zip(vm.disks, uris, strict=True)
     )
     return vm if found == vm.disks else vm.having(disks=found)
 
 
-def _block_size(uri: str, disk: Disk) -> BlockSize | None:
-    import nbd
-
-    connection = nbd.NBD()
-    try:
-        connection.connect_uri(uri)
-        count = min(8192, connection.get_size())
-        head = bytes(connection.pread(count, 0)) if count else b""
-        connection.shutdown()
-    except nbd.Error as e:
-        raise SourceError(
-            f"disk {disk.id} cannot be read: {e.string}",
-            "check the file, or copy it again from the source",
-        ) from e
-    return raw.block_size(head)
+def _is_large(head: bytes) -> bool:
+    return raw.block_size(head) == 4096
 
 
 def block_sizes(vm: VM) -> tuple[int, ...]:

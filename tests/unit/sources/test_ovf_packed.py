@@ -4,35 +4,20 @@
 import bz2
 import gzip
 import lzma
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import ovf_package as build
-from ovf_package import RAW, STREAM, VMDK, disk_item, disk_of, file_of, one_disk, ovf
+from ovf_package import RAW, VMDK, disk_item, disk_of, file_of, one_disk, ovf
 from v2v import access, document, layers, process, views
 from v2v.document import VM, Finding
 from v2v.errors import SourceError
 from v2v.sources import Request
 from v2v.sources import ovf as source
 
-
-@pytest.fixture(autouse=True)
-def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The folder of the views, which are gone after the test."""
-    home = tmp_path / "state"
-    monkeypatch.setenv("XDG_STATE_HOME", str(home))
-    yield home / "v2v" / "views"
-    views.leave()
-
-
-@pytest.fixture(scope="module")
-def stream(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, bytes]:
-    """A streamOptimized VMDK, and what the disk holds."""
-    path = tmp_path_factory.mktemp("stream") / "a.vmdk"
-    held = build.image(path, *STREAM)
-    return path.read_bytes(), held
+pytestmark = pytest.mark.usefixtures("own_views")
 
 
 def read(path: Path) -> VM:
@@ -69,7 +54,7 @@ def finding(vm: VM, code: str) -> Finding:
 )
 def test_a_packed_disk_is_read(
     tmp_path: Path,
-    state: Path,
+    own_views: Path,
     stream: tuple[bytes, bytes],
     pack: Callable[[bytes], bytes],
     name: str,
@@ -85,7 +70,7 @@ def test_a_packed_disk_is_read(
     assert finding(vm, "unpacked").severity == "info"
     assert content(vm, tmp_path) == stream[1]
     views.leave()
-    assert not list(state.iterdir())
+    assert not list(own_views.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -119,7 +104,7 @@ def test_a_disk_that_only_claims_to_be_packed_is_read(
 
 
 def test_a_packed_disk_that_is_cut_off_is_refused(
-    tmp_path: Path, state: Path, stream: tuple[bytes, bytes]
+    tmp_path: Path, own_views: Path, stream: tuple[bytes, bytes]
 ) -> None:
     data = gzip.compress(stream[0])[:-20]
     members = {"web01.ovf": one_disk("a.vmdk").encode(), "a.vmdk": data}
@@ -130,7 +115,7 @@ def test_a_packed_disk_that_is_cut_off_is_refused(
 
 
 def test_a_disk_that_holds_more_than_is_allowed_is_refused(
-    tmp_path: Path, state: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, own_views: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(views.limits, "most", 2**20)
     data = gzip.compress(bytes(2**26))
@@ -140,7 +125,7 @@ def test_a_disk_that_holds_more_than_is_allowed_is_refused(
     with pytest.raises(SourceError, match="more than 1048576 bytes"):
         read(build.package(tmp_path, members, packed=True))
     views.leave()
-    assert not [f for f in state.rglob("*") if f.is_file() and f.stat().st_size > 0]
+    assert not [f for f in own_views.rglob("*") if f.is_file() and f.stat().st_size > 0]
 
 
 def test_packed_disks_of_a_packed_package_are_read(

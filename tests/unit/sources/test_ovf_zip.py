@@ -5,14 +5,13 @@ import gzip
 import hashlib
 import struct
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import ovf_package as build
-from ovf_package import RAW, STREAM, one_disk
+from ovf_package import RAW, one_disk
 from v2v import access, document, layers, process, sources, views
 from v2v.document import VM
 from v2v.errors import SourceError
@@ -22,21 +21,7 @@ from v2v.sources import ovf as source
 STORED, DEFLATED = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
 
 
-@pytest.fixture(autouse=True)
-def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The folder of the views, which are gone after the test."""
-    home = tmp_path / "state"
-    monkeypatch.setenv("XDG_STATE_HOME", str(home))
-    yield home / "v2v" / "views"
-    views.leave()
-
-
-@pytest.fixture(scope="module")
-def stream(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, bytes]:
-    """A streamOptimized VMDK, and what the disk holds."""
-    path = tmp_path_factory.mktemp("stream") / "a.vmdk"
-    held = build.image(path, *STREAM)
-    return path.read_bytes(), held
+pytestmark = pytest.mark.usefixtures("own_views")
 
 
 def read(path: Path, **settings: Any) -> VM:
@@ -67,7 +52,7 @@ def refused(path: Path) -> SourceError:
 @pytest.mark.parametrize("method", [STORED, DEFLATED])
 def test_a_zip_is_read(
     tmp_path: Path,
-    state: Path,
+    own_views: Path,
     stream: tuple[bytes, bytes],
     name: str,
     folder: str,
@@ -86,7 +71,7 @@ def test_a_zip_is_read(
     assert layer and (layer.origin or layer.path) == str(tmp_path / name)
     assert content(vm, tmp_path) == stream[1]
     views.leave()
-    assert not state.exists() or not list(state.iterdir())
+    assert not own_views.exists() or not list(own_views.iterdir())
 
 
 @pytest.mark.parametrize("method", [STORED, DEFLATED])
@@ -155,7 +140,7 @@ def test_the_manifest_of_a_zip_is_compared(
 
 
 def test_a_member_that_holds_more_than_is_allowed_is_refused(
-    tmp_path: Path, state: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, own_views: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(views.limits, "most", 2**20)
     members = {"web01.ovf": one_disk("a.img", RAW).encode(), "a.img": bytes(2**26)}
@@ -173,7 +158,7 @@ def test_a_member_that_holds_more_than_is_allowed_is_refused(
     monkeypatch.setattr(views.limits, "most", None)
     assert "holds 67108864 bytes, and its directory says 512" in refused(path).message
     views.leave()
-    assert not [f for f in state.rglob("*") if f.is_file() and f.stat().st_size > 0]
+    assert not [f for f in own_views.rglob("*") if f.is_file() and f.stat().st_size > 0]
 
 
 def test_a_deflated_member_that_is_damaged_is_refused(tmp_path: Path) -> None:

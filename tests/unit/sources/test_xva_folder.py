@@ -2,7 +2,7 @@
 """Exports of the first XenServers: a folder with pieces of disks, and no archive."""
 
 import gzip
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -30,14 +30,6 @@ OVA = """<?xml version="1.0" ?>
 </appliance>"""
 
 
-@pytest.fixture
-def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A folder for views, which are released after the test."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    yield
-    views.leave()
-
-
 def export(folder: Path, text: str = OVA) -> Path:
     (folder / "ova.xml").write_text(text)
     (folder / "xvda").mkdir()
@@ -52,7 +44,7 @@ def described(location: Path) -> VM:
     return vm
 
 
-@pytest.mark.usefixtures("kept")
+@pytest.mark.usefixtures("own_views")
 @pytest.mark.parametrize("name", ["", "ova.xml"])
 def test_the_machine_is_described_by_folder_or_file(tmp_path: Path, name: str) -> None:
     location = export(tmp_path) / name
@@ -74,7 +66,7 @@ def test_the_machine_is_described_by_folder_or_file(tmp_path: Path, name: str) -
 CUT = OVA.replace("8589934592", "11")
 
 
-@pytest.mark.usefixtures("kept")
+@pytest.mark.usefixtures("own_views")
 def test_the_pieces_are_unpacked_and_read_as_one(tmp_path: Path) -> None:
     vm = described(export(tmp_path, CUT))
     first, second = vm.disks
@@ -90,7 +82,7 @@ def test_the_pieces_are_unpacked_and_read_as_one(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.usefixtures("kept")
+@pytest.mark.usefixtures("own_views")
 def test_the_document_names_the_pieces_and_not_their_views(tmp_path: Path) -> None:
     vm = views.marked(described(export(tmp_path, CUT)))
     layer = vm.disks[0].source
@@ -105,7 +97,7 @@ def test_the_document_names_the_pieces_and_not_their_views(tmp_path: Path) -> No
     assert Path(again.parts[1].path).read_bytes() == b"second"
 
 
-@pytest.mark.usefixtures("kept")
+@pytest.mark.usefixtures("own_views")
 def test_of_many_pieces_not_each_is_told(tmp_path: Path) -> None:
     export(tmp_path, CUT)
     for number in range(2, 30):
@@ -150,7 +142,7 @@ def _folder(folder: Path) -> None:
     (folder / "chunk-000000001.gz").mkdir()
 
 
-@pytest.mark.usefixtures("kept")
+@pytest.mark.usefixtures("own_views")
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
@@ -175,7 +167,7 @@ def test_pieces_that_are_not_the_disk_are_a_finding(
     assert "\n" not in finding.message
 
 
-@pytest.mark.usefixtures("kept")
+@pytest.mark.usefixtures("own_views")
 def test_all_pieces_together_are_bounded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

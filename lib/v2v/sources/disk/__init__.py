@@ -46,7 +46,6 @@ SUFFIXES: dict[str, Format] = {
 RAW_SUFFIXES = (".img", ".raw", ".bin")
 _PACKED = (".gz", ".xz", ".zst", ".bz2", ".lz4", ".zip", ".7z", ".rar", ".tar")
 _BLKSSZGET = 0x1268  # linux/fs.h
-_GPT = b"EFI PART"
 # Partition types: UEFI's own partition, and the place of GRUB for a BIOS.
 _ESP = uuid.UUID("c12a7328-f81f-11d2-ba4b-00a0c93ec93b")
 _BIOS_BOOT = uuid.UUID("21686148-6449-6e6f-744e-656564454649")
@@ -261,7 +260,7 @@ def _firmware(real: Path, sector: int) -> Firmware:
     with real.open("rb") as file:
         sectors = file.read(2 * sector)
         table = sectors[sector:]
-        if table[:8] == _GPT:
+        if table[:8] == raw.GPT:
             at, count, size = struct.unpack_from("<QII", table.ljust(88, b"\0"), 72)
             kinds = _kinds(real, at * sector, count, size)
             return "efi" if _ESP in kinds and _BIOS_BOOT not in kinds else "bios"

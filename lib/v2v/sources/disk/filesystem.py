@@ -13,11 +13,11 @@ from pathlib import Path
 
 from v2v.errors import SourceError
 from v2v.formats import Part
+from v2v.formats.raw import GPT
 
 # Enough for the superblock of btrfs at 64 KiB.
 _HEAD = 2**16 + 4096
 _SECTOR = 512
-_GPT = b"EFI PART"
 # Where a table of an MBR has its entries; two of their types stand for a GPT, or none.
 _ENTRIES = range(446, 510, 16)
 _PROTECTIVE = (0, 0xEE)
@@ -85,7 +85,7 @@ def end(place: Path | Part) -> int:
     Raises SourceError if it cannot be read.
     """
     head = _head(place)
-    if head.startswith(_GPT, _SECTOR):
+    if head.startswith(GPT, _SECTOR):
         header = head[_SECTOR:].ljust(_SECTOR, b"\0")
         at, count, size = struct.unpack_from("<QII", header, 72)
         if at != 2 or not 128 <= size <= 1024 or count > 128:
@@ -98,7 +98,7 @@ def end(place: Path | Part) -> int:
             if any(table[start : start + 16])
         ]
         return (max(last, default=-1) + 1) * _SECTOR
-    if not _has_table(head) or head.startswith(_GPT, 4096):
+    if not _has_table(head) or head.startswith(GPT, 4096):
         return 0
     entries = [struct.unpack_from("<4xB3xII", head, at) for at in _ENTRIES]
     ends = [start + count for kind, start, count in entries if kind not in _PROTECTIVE]
@@ -106,7 +106,7 @@ def end(place: Path | Part) -> int:
 
 
 def _has_table(head: bytes) -> bool:
-    if head.startswith(_GPT, 512) or head.startswith(_GPT, 4096):
+    if head.startswith(GPT, 512) or head.startswith(GPT, 4096):
         return True
     entries = [head[at : at + 16] for at in _ENTRIES]
     if head[510:512] != _BOOTABLE or not all(e[0] in (0, 0x80) for e in entries):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from v2v import formats
+from v2v import formats, paths
 from v2v.errors import SourceError
 from v2v.formats import Part
 from v2v.sources import descriptions
@@ -110,7 +110,7 @@ _DESCRIPTOR = b"# disk descriptorfile"
 
 def check(path: Path) -> None:
     """Raise SourceError if the file *path* is something that is no source."""
-    if not _is_file(path):
+    if not paths.is_file(path):
         return
     head = descriptions.head(path, 4096)
     if not head and path.stat().st_size == 0:
@@ -119,7 +119,7 @@ def check(path: Path) -> None:
     suffix = path.suffix.lower()
     if suffix in _VHD_SET.suffixes:
         raise _error(path, _VHD_SET)
-    if suffix == ".hds" and _is_file(path.parent / hdd.DESCRIPTOR):
+    if suffix == ".hds" and paths.is_file(path.parent / hdd.DESCRIPTOR):
         raise SourceError(
             f"{path} is a part of the Parallels disk {path.parent}",
             "name that folder, or the .pvm of the machine",
@@ -222,17 +222,10 @@ def _found(path: Path, suffixes: Sequence[str]) -> list[Path]:
         files = sorted(islice(path.parent.iterdir(), _MAX_FILES))
     except OSError:
         return []
-    found = [f for f in files if f.suffix.lower() in suffixes and _is_file(f)]
+    found = [f for f in files if f.suffix.lower() in suffixes and paths.is_file(f)]
     # web01.vhdx.rct, web01-Snapshot3.vmsn
     named = [f for f in found if path.stem in (f.name, f.stem)]
     return named[:1] or (found if len(found) < 3 else [])
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):
-        return False
 
 
 def _is_folder(path: Path) -> bool:

@@ -16,7 +16,7 @@ from pathlib import Path
 from string import ascii_lowercase
 from typing import NamedTuple
 
-from v2v import formats, views
+from v2v import formats, paths, views
 from v2v.document import Finding
 from v2v.errors import SourceError
 from v2v.mapping import strung
@@ -162,7 +162,7 @@ def _numbered(path: Path, key: _Key, group: Sequence[Path]) -> _Series | None:
     files: dict[int, Path] = {}
     problem = None
     for file in (*group, *_brought(path, key, group)):
-        if _is_file(file):
+        if paths.is_file(file):
             one = files.setdefault(int(file.name[len(key.start) :]), file)
             if one.name != file.name:
                 problem = SourceError(
@@ -219,7 +219,7 @@ def _lettered(path: Path, key: _Key, group: Sequence[Path]) -> _Series | None:
     files = {
         number: known[word]
         for number, word in enumerate(words)
-        if word in known and _is_file(known[word])
+        if word in known and paths.is_file(known[word])
     }
     begins = {0, 1} <= files.keys() or (_PART.search(key.start) and len(files) > 1)
     if path not in files.values() or not begins or min(files) >= _FIRST_WORDS:
@@ -235,13 +235,6 @@ def _lettered(path: Path, key: _Key, group: Sequence[Path]) -> _Series | None:
             "join them with cat, in the order of their names",
         )
     return _Series(whole=_whole(path, key), files=files, problem=problem)
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):
-        return False
 
 
 def _are_disks(files: Iterable[Path]) -> bool:

@@ -8,7 +8,7 @@ from typing import Literal, cast
 
 from v2v.document import Display, Finding, Nic
 from v2v.sources import macs
-from v2v.sources.descriptions import caution, number
+from v2v.sources.descriptions import caution, mac_made, number
 from v2v.sources.libvirtxml.drives import Element, attribute
 
 _NIC_TYPES: dict[str, tuple[str, str]] = {
@@ -117,8 +117,4 @@ def findings(domain: Element) -> Iterator[Finding]:
             )
     for index, nic in enumerate(nics(domain, "")):
         if nic.mac_source == "made":
-            yield Finding(
-                code="mac-made",
-                severity="info",
-                message=f"network card {index} has no MAC address; it is given one",
-            )
+            yield mac_made(f"network card {index}")

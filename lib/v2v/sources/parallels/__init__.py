@@ -327,8 +327,5 @@ def _of_cards(nics: tuple[Nic, ...]) -> Iterator[Finding]:
         if nic.mac_source == "made":
             yield descriptions.mac_made(f"network card {number}")
         if nic.type == "none":
-            yield descriptions.caution(
-                "nic-unattached",
-                f"network card {number} is attached in a way that is not known",
-                "say where it goes, with -n",
-            )
+            why = "is attached in a way that is not known"
+            yield descriptions.unattached(f"network card {number}", why)

@@ -125,11 +125,8 @@ def findings(
         if card.mac_source == "made":
             yield descriptions.mac_made(f"network card {index}")
         if card.type == "none":
-            yield descriptions.caution(
-                "nic-unattached",
-                f"network card {index} is attached to nothing that is there elsewhere",
-                "say where it goes with -n",
-            )
+            why = "is attached to nothing that is there elsewhere"
+            yield descriptions.unattached(f"network card {index}", why)
     yield from descriptions.settings_lost(list(_lost(machine, hardware)), "VirtualBox")
 
 

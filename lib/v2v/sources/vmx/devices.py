@@ -264,11 +264,7 @@ def findings(values: Settings) -> Iterator[Finding]:
         yield from _mode(values, slot, disk_id(index))
     for nic in nics(values, ""):
         if nic.mac_source == "made":
-            yield Finding(
-                code="mac-made",
-                severity="info",
-                message=f"{nic.slot} has no MAC address; it is given one",
-            )
+            yield descriptions.mac_made(nic.slot or "a network card")
 
 
 def _hidden(values: Settings) -> Iterator[Finding]:

@@ -139,11 +139,8 @@ def findings(settings: Settings, found: list[Nic]) -> Iterator[Finding]:
         if nic.mac_source == "made":
             yield descriptions.mac_made(f"network card {index}")
         if nic.type == "none":
-            yield descriptions.caution(
-                "nic-unattached",
-                f"network card {index} was routed by the source's host",
-                "say where it goes with -n",
-            )
+            why = "was routed by the source's host"
+            yield descriptions.unattached(f"network card {index}", why)
     told = cards(settings)
     if any(_switch(options)[2] for options in told):
         yield descriptions.caution(
